@@ -1,0 +1,33 @@
+"""dipole: say what you want from a language model as a dipole, wield any control, see what changed."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dipole.concepts import Arsenal, Dipole
+    from dipole.controls.weights.ppo import PPO
+    from dipole.evaluation.compare import compare
+    from dipole.interventions import Adapter
+    from dipole.models import load
+    from dipole.recognizers.velma import Velma
+    from dipole.report import write_report
+
+__all__ = ["PPO", "Adapter", "Arsenal", "Dipole", "Velma", "compare", "load", "write_report"]
+
+_HOMES = {
+    "Adapter": "dipole.interventions",
+    "Arsenal": "dipole.concepts",
+    "Dipole": "dipole.concepts",
+    "PPO": "dipole.controls.weights.ppo",
+    "Velma": "dipole.recognizers.velma",
+    "compare": "dipole.evaluation.compare",
+    "load": "dipole.models",
+    "write_report": "dipole.report",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that `dipole --help` does not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dipole' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

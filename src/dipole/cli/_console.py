@@ -1,0 +1,60 @@
+"""What reaches the user: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from typing import Any
+
+from dipole.cli._streams import drop_output
+from dipole.files import to_plain
+
+USER_ERROR = 2
+# Control characters move the cursor or recolour a terminal, and bidirectional overrides reorder what follows.
+_HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks to the user: always, but for the others that `accelerate launch` starts."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def visible(text: str) -> str:
+    """The text with control characters written out; line ends and tabs stay."""
+    return _HARMFUL.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
+
+
+def one_line(text: str) -> str:
+    """The same on one line: line ends and tabs are written out too."""
+    return visible(text.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t"))
+
+
+def emit(text: str, raw: bool = False) -> None:
+    """Print a result; on a terminal its control characters are made harmless, unless it is `raw`."""
+    import typer
+
+    try:
+        print(text if raw or not sys.stdout.isatty() else visible(text))
+    except BrokenPipeError:
+        raise typer.Exit(drop_output()) from None
+
+
+def emit_json(value: Any) -> None:
+    """Print one JSON object on one line; NaN becomes null."""
+    utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    line = json.dumps(to_plain(value), ensure_ascii=not utf8, allow_nan=False)
+    emit(_HARMFUL.sub(lambda m: f"\\u{ord(m[0]):04x}", line), raw=True)
+
+
+def tell(text: str) -> None:
+    """Print something that is not a result."""
+    if is_main_process():
+        print(visible(text), file=sys.stderr, flush=True)
+
+
+def complain(message: str, code: int = USER_ERROR) -> int:
+    """Print an error as one line and return its exit code."""
+    tell("dipole: " + " ".join(line.strip() for line in message.splitlines() if line.strip()))
+    return code

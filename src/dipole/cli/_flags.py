@@ -1,0 +1,57 @@
+"""Flags that several commands have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dipole.cli._noise import hide_progress_bars
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="A hub id, a local folder, or a bundled LM: tiny (the default), mini."),
+]
+Revision = Annotated[
+    str | None, typer.Option("--revision", help="Branch, tag or commit of the model on the hub.")
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype", help="auto, float32, bfloat16 or float16; auto is float32 on a CPU. [default: auto]"
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="auto, cpu, cuda:1, …, or spread over all that there are. [default: auto]"),
+]
+Trust = Annotated[
+    bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
+DipoleFile = Annotated[
+    str | None,
+    typer.Option(
+        "--dipole",
+        help="A dipole file (TOML; FILE:NAME of several), or a ready one by name; see `dipole dipoles`.",
+    ),
+]
+
+
+def load_model(
+    model: str | None, revision: str | None, dtype: str | None, device: str | None, trust: bool
+) -> LM:
+    """The model that the flags ask for."""
+    from dipole.models import load
+
+    hide_progress_bars()
+    return load(
+        "tiny" if model is None else model,
+        dtype or "auto",
+        device or "auto",
+        revision,
+        trust_remote_code=trust,
+    )

@@ -1,0 +1,75 @@
+"""Doing an inoculation that was asked for on the command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dipole.cli import INTERRUPTED
+from dipole.cli._console import emit, emit_json, is_main_process, tell
+from dipole.cli._flags import load_model
+from dipole.cli._job import new_job
+from dipole.cli._progress import progress
+from dipole.cli._resume import resumed_job
+from dipole.files import prepare_output
+from dipole.types import UserError
+
+if TYPE_CHECKING:
+    from dipole.types import Effect
+
+
+def perform(flags: Mapping[str, Any]) -> int:
+    """Train, measure and print; the exit code."""
+    folder = _folder(flags["out"], flags["overwrite"], flags["resume"])
+    job = resumed_job(flags, folder) if flags["resume"] else new_job(flags)
+    where = (job.settings["dtype"], job.settings["device"], flags["trust_remote_code"])
+    lm = load_model(job.model, job.revision, *where)
+    judge = None if job.judge is None else load_model(job.judge, None, *where)
+    from dipole.inoculate import inoculate
+
+    with progress(flags["quiet"]) as on_round:
+        outcome = inoculate(
+            lm,
+            job.dipole,
+            folder,
+            job.control,
+            judge=judge,
+            bystanders=job.bystanders,
+            n=job.settings["n"],
+            overwrite=flags["overwrite"],
+            resume=flags["resume"],
+            command=job.command,
+            settings=job.settings,
+            on_round=on_round,
+        )
+    if flags["json"]:
+        emit_json(outcome.record)
+    else:
+        _print_summary(outcome.effect)
+    if not flags["quiet"]:
+        tell(f"dipole: the report is {folder / 'report.html'}; use it with --intervention {folder}")
+    return INTERRUPTED if outcome.run.interrupted else 0
+
+
+def _folder(out: str, overwrite: bool, resume: bool) -> Path:
+    """The output folder; what would be refused later is refused before a model is loaded."""
+    if not out.strip():
+        raise UserError("The output folder is an empty string; give one such as --out runs/clips.")
+    folder = Path(out)
+    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    if is_main_process() and (taken or resume) and (overwrite == resume):
+        prepare_output(folder, overwrite=overwrite, resume=resume)  # changes nothing: it raises
+    return folder
+
+
+def _print_summary(effect: Effect) -> None:
+    from rich.console import Console
+
+    from dipole.report import terminal_summary
+
+    console = Console(file=sys.stdout)
+    with console.capture() as printed:
+        terminal_summary(effect, console)
+    emit(printed.get().rstrip("\n"), raw=True)

@@ -1,0 +1,61 @@
+"""How a run is going, on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from dipole.cli._console import is_main_process, tell
+
+OnRound = Callable[[int, int, dict[str, float]], None]
+_LINES = 10
+_MEASURING = "measuring before and after"
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[OnRound | None]:
+    """A function to call after each round: draws a bar on a terminal, prints some plain lines elsewhere."""
+    if quiet or not is_main_process():
+        yield None
+    elif sys.stderr.isatty():
+        with _bar() as on_round:
+            yield on_round
+    else:
+        yield _line
+
+
+def _line(index: int, total: int, metrics: dict[str, float]) -> None:
+    last = index + 1 == total
+    if last or index % max(1, total // _LINES) == 0:
+        tell(f"round {index + 1}/{total}  {_numbers(metrics)}")
+    if last:
+        tell(f"{_MEASURING} …")
+
+
+def _numbers(metrics: dict[str, float]) -> str:
+    return f"reward {metrics['reward_mean']:.3f}  KL {metrics['kl']:.2f} nats"
+
+
+@contextmanager
+def _bar() -> Iterator[OnRound]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[numbers]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("first round", total=None, numbers="")
+
+        def on_round(index: int, total: int, metrics: dict[str, float]) -> None:
+            name = f"round {index + 1}/{total}"
+            bar.update(task, description=name, completed=index + 1, total=total, numbers=_numbers(metrics))
+            if index + 1 == total:
+                bar.add_task(_MEASURING, total=None, numbers="")
+
+        yield on_round

@@ -1,0 +1,64 @@
+"""`dipole score`: how far texts lean towards a claim."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from dipole.cli._concept import concept_from
+from dipole.cli._console import emit, emit_json, one_line, tell
+from dipole.cli._flags import Device, DipoleFile, Dtype, Json, Revision, Trust
+from dipole.cli._recognizer import load_recognizer
+from dipole.cli._texts import texts_from
+from dipole.types import Score
+
+
+def score(
+    texts: Annotated[
+        list[str],
+        typer.Argument(metavar="TEXT…", help="Texts; `-` reads them from standard input, one a line."),
+    ],
+    claim: Annotated[str | None, typer.Option("--claim", help="The statement.")] = None,
+    against: Annotated[str | None, typer.Option("--against", help="Its opposite.")] = None,
+    dipole: DipoleFile = None,
+    recognizer: Annotated[str, typer.Option("--recognizer", help="velma, embedding or nli.")] = "velma",
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "--judge", help="The LM that reads (velma): as for `generate`. [default: tiny]"
+        ),
+    ] = None,
+    revision: Revision = None,
+    dtype: Dtype = None,
+    device: Device = None,
+    trust_remote_code: Trust = False,
+    prior_correction: Annotated[
+        bool,
+        typer.Option("--prior-correction", help="Subtract what the statements score after nothing (velma)."),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Score texts: log-odds in nats, positive towards the claim, and the probability that they mean."""
+    concept = concept_from(claim, against, dipole)
+    given = texts_from(texts)
+    source = (model, revision, dtype, device, trust_remote_code)
+    scores = load_recognizer(recognizer, source, prior_correction).score(given, concept)
+    if not json and sys.stdout.isatty():
+        emit("log-odds  probability  text")
+    for number, (text, found) in enumerate(zip(given, scores, strict=True), 1):
+        if json:
+            record = {"text": text, "log_odds": found.value, "probability": found.probability}
+            emit_json(record | ({"reason": found.reason} if found.reason else {}))
+            continue
+        emit(_row(text, found))
+        if found.reason:
+            tell(f"dipole: warning: text {number}: {found.reason}")
+
+
+def _row(text: str, found: Score) -> str:
+    value, probability = (
+        (f"{found.value:+.3f}", f"{found.probability:.4f}") if found.is_scored else ("n/a", "n/a")
+    )
+    return f"{value:>8}  {probability:>11}  {one_line(text)}"

@@ -1,0 +1,1 @@
+"""What fits an intervention for a concept."""

@@ -1,0 +1,1 @@
+"""Controls that change the weights, through adapters that PEFT loads without us."""

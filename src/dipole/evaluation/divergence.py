@@ -1,0 +1,118 @@
+"""How far one LM has moved from another on the completions of the one that moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from dipole.evaluation.side_effects import sequence_kl, token_logprobs
+from dipole.lm import LM
+from dipole.models.batching import chunks, pad_batch
+from dipole.types import Sample, UserError
+
+ELEMENTS = 2**26
+"""Logits of each LM that are held at once: 256 MiB in float32."""
+
+
+class Divergence(NamedTuple):
+    """One value a completion of the LM after.
+
+    Attributes:
+        kl: KL(after || before) in nats, summed over the response, exact over the vocabulary.
+        logprob_after: Log-probability of the response under the LM after.
+        logprob_before: The same under the LM before.
+    """
+
+    kl: NDArray[np.float64]
+    logprob_after: NDArray[np.float64]
+    logprob_before: NDArray[np.float64]
+
+
+def response_logits(
+    lm: LM, prefixes: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], batch_size: int
+) -> list[Tensor]:
+    """Logits that predict each response token, `(len(response), vocab)` a row, on the model's device.
+
+    The end-of-text token is predicted like any other; prompts and padding never appear.
+
+    Args:
+        lm: Its interventions are engaged once for all rows.
+        prefixes: Token ids, at least one a row.
+        responses: Token ids that follow.
+        batch_size: Rows a forward.
+    """
+    result: list[Tensor] = []
+    resident = lm.resident
+    with lm.engaged() as model:
+        for part in chunks(len(prefixes), batch_size):
+            rows = list(zip(prefixes[part], responses[part], strict=True))
+            batch = pad_batch([[*p, *r] for p, r in rows], resident.pad_id, "left", resident.device)
+            keep = max(len(r) for _, r in rows) + 1
+            # The prediction of token t stands at column t - 1.
+            logits = resident.last_logits(model, batch, keep)[:, :-1]
+            result.extend(logits[i, logits.shape[1] - len(r) :] for i, (_, r) in enumerate(rows))
+    return result
+
+
+def divergence(
+    before: LM,
+    after: LM,
+    samples: Sequence[Sample],
+    prefixes_before: Sequence[Sequence[int]],
+    batch_size: int = 64,
+) -> Divergence:
+    """KL(after || before) on samples of `after`, and their log-probabilities under both.
+
+    Full distributions of both LMs are needed side by side, so rows go in groups whose logits fit in
+    `ELEMENTS`; each LM is engaged once a group.
+
+    Args:
+        before: The LM that is compared with.
+        after: The LM that drew the samples.
+        samples: Its completions.
+        prefixes_before: What `before` was fed for the same prompts; another text where the prompt itself was
+            steered.
+        batch_size: Rows a forward.
+
+    Raises:
+        UserError: The LMs have different vocabularies.
+    """
+    require_same_vocabulary(before, after)
+    parts: list[tuple[float, float, float]] = []
+    vocabulary = int(before.resident.model.get_input_embeddings().weight.shape[0])
+    longest = max((len(s.token_ids) for s in samples), default=0) + 1
+    for group in chunks(len(samples), max(1, ELEMENTS // (vocabulary * longest))):
+        responses = [s.token_ids for s in samples[group]]
+        logits = response_logits(after, [s.prompt_ids for s in samples[group]], responses, batch_size)
+        base_logits = response_logits(before, prefixes_before[group], responses, batch_size)
+        for own, base, response in zip(logits, base_logits, responses, strict=True):
+            parts.append(_row(own, base, response))
+    columns = np.asarray(parts, dtype=np.float64).reshape(-1, 3)
+    return Divergence(columns[:, 0], columns[:, 1], columns[:, 2])
+
+
+def _row(own: Tensor, base: Tensor, response: Sequence[int]) -> tuple[float, float, float]:
+    base = base.to(own.device)
+    tokens = torch.tensor(list(response), dtype=torch.long, device=own.device)
+    own_sum, base_sum = (float(token_logprobs(x, tokens).sum(dtype=torch.float64)) for x in (own, base))
+    return sequence_kl(own, base), own_sum, base_sum
+
+
+def require_same_vocabulary(before: LM, after: LM) -> None:
+    """Refuse LMs whose tokens differ.
+
+    Raises:
+        UserError: They do.
+    """
+    if before.resident is after.resident:
+        return
+    if before.resident.tokenizer.get_vocab() != after.resident.tokenizer.get_vocab():
+        raise UserError(
+            f"{before.resident.name} and {after.resident.name} have different vocabularies, so their "
+            "distributions can't be compared; compare an LM with the same LM under an intervention."
+        )

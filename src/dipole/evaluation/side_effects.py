@@ -1,0 +1,164 @@
+"""What steering may cost: variety, repetition, likelihood under the base, distance from it. No model here."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
+_POSITIONS = 64
+
+
+def words(text: str) -> list[str]:
+    """Words of a text in lower case, punctuation left out."""
+    return _WORD.findall(text.casefold())
+
+
+def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
+    """All runs of n words of a text."""
+    tokens = words(text)
+    return list(zip(*(tokens[k:] for k in range(n)), strict=False))
+
+
+def ngram_counts(texts: Iterable[str], n: int) -> Counter[tuple[str, ...]]:
+    """How often each n-gram of words occurs in the pooled texts; none crosses from one text to the next."""
+    counts: Counter[tuple[str, ...]] = Counter()
+    for text in texts:
+        counts.update(ngrams(text, n))
+    return counts
+
+
+def distinct_share(frequencies: Mapping[int, int], draws: int | None = None) -> float:
+    """Distinct n-grams per n-gram, expected when only `draws` of them are looked at.
+
+    Distinct-n (Li et al. 2016) falls as text grows longer, so two sets are compared at one number of
+    n-grams: the expected number of types among `draws` n-grams drawn without replacement, over `draws`
+    (rarefaction; Hurlbert 1971, eq. 14).
+
+    Args:
+        frequencies: How many types occur once, twice, …: {frequency: types}.
+        draws: N-grams to look at; all of them if None.
+
+    Returns:
+        NaN where there are no n-grams to look at.
+    """
+    total = sum(f * types for f, types in frequencies.items())
+    draws = total if draws is None else min(draws, total)
+    if draws < 1:
+        return math.nan
+    expected = 0.0
+    for frequency, types in frequencies.items():
+        expected += types * (1.0 - _all_missed(total, frequency, draws))
+    return expected / draws
+
+
+def _all_missed(total: int, frequency: int, draws: int) -> float:
+    # C(total - frequency, draws) / C(total, draws): no copy of the type among the draws.
+    if total - frequency < draws:
+        return 0.0
+    return math.exp(
+        math.lgamma(total - frequency + 1)
+        - math.lgamma(total - frequency - draws + 1)
+        - math.lgamma(total + 1)
+        + math.lgamma(total - draws + 1)
+    )
+
+
+def frequency_table(counts: Mapping[tuple[str, ...], int]) -> Counter[int]:
+    """How many types occur once, twice, …."""
+    return Counter(counts.values())
+
+
+def paired_distinct(before: Sequence[str], after: Sequence[str], n: int) -> tuple[float, float]:
+    """Distinct-n of two sets of equally many completions, at the smaller set's number of n-grams."""
+    return _paired(ngram_counts(before, n), ngram_counts(after, n))
+
+
+def _paired(
+    before: Mapping[tuple[str, ...], int], after: Mapping[tuple[str, ...], int]
+) -> tuple[float, float]:
+    draws = min(sum(before.values()), sum(after.values()))
+    return distinct_share(frequency_table(before), draws), distinct_share(frequency_table(after), draws)
+
+
+def paired_distinct_left_out(before: Sequence[str], after: Sequence[str], n: int) -> np.ndarray:
+    """`paired_distinct` with each pair of completions left out, `(pairs, 2)`, for the jackknife."""
+    pooled = ngram_counts(before, n), ngram_counts(after, n)
+    tables = frequency_table(pooled[0]), frequency_table(pooled[1])
+    totals = sum(pooled[0].values()), sum(pooled[1].values())
+    result = np.empty((len(before), 2))
+    for row, texts in enumerate(zip(before, after, strict=True)):
+        own = [ngram_counts([text], n) for text in texts]
+        draws = min(total - sum(o.values()) for total, o in zip(totals, own, strict=True))
+        for side in (0, 1):
+            table = tables[side].copy()
+            for gram, count in own[side].items():
+                whole = pooled[side][gram]
+                table[whole] -= 1
+                if whole > count:
+                    table[whole - count] += 1
+            result[row, side] = distinct_share({f: t for f, t in table.items() if t}, draws)
+    return result
+
+
+def repeated_words(text: str, n: int = 3) -> tuple[int, int]:
+    """How many n-grams of a text already stood in it, and how many it has."""
+    grams = ngrams(text, n)
+    return len(grams) - len(set(grams)), len(grams)
+
+
+def contains_claim(text: str, claim: str) -> bool:
+    """Whether the text holds the claim word for word, letter case and white space aside."""
+    return _flat(claim) in _flat(text)
+
+
+def _flat(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def perplexity(nats: float, tokens: float) -> float:
+    """exp(mean loss in nats a token); NaN without tokens, infinite where it overflows."""
+    if tokens <= 0:
+        return math.nan
+    mean = nats / tokens
+    return math.exp(mean) if mean < 700 else math.inf
+
+
+def sequence_kl(logits: Tensor, base_logits: Tensor) -> float:
+    """KL(p || base) in nats, summed exactly over the vocabulary and over the positions of one response.
+
+    Each position conditions on the tokens sampled so far, so over samples of p its mean is the KL
+    between whole sequences, with less variance than the sum of log p - log base over the sampled
+    tokens (Rao-Blackwell).
+
+    Args:
+        logits: `(time, vocab)`; any float type, computed in float32 a few positions at a time.
+        base_logits: `(time, vocab)`.
+    """
+    total = 0.0
+    for start in range(0, logits.shape[0], _POSITIONS):
+        log_p = logits[start : start + _POSITIONS].float().log_softmax(-1)
+        log_q = base_logits[start : start + _POSITIONS].float().log_softmax(-1)
+        # A token that p never draws costs nothing, also where both forbid it (inf - inf).
+        terms = torch.where(log_p > -torch.inf, log_p.exp() * (log_p - log_q), 0.0)
+        total += float(terms.sum(dtype=torch.float64))
+    return total
+
+
+def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Log-probability of each token, `(time,)`, from logits `(time, vocab)`, a few positions at a time."""
+    parts = [
+        logits[start : start + _POSITIONS]
+        .float()
+        .log_softmax(-1)
+        .gather(-1, tokens[start : start + _POSITIONS, None])
+        .squeeze(-1)
+        for start in range(0, logits.shape[0], _POSITIONS)
+    ]
+    return torch.cat(parts) if parts else logits.new_zeros(0, dtype=torch.float32)

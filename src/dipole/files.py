@@ -1,0 +1,200 @@
+"""Writing to disk: atomically, never over what is not ours, with one clear sentence when it fails."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import math
+import numbers
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dipole.types import UserError
+
+MARKER = ".dipole-run"
+MANIFEST = "manifest.json"
+OWN_NAMES = (
+    "adapter",
+    "report.html",
+    "report.md",
+    "effect.json",
+    "history.jsonl",
+    MANIFEST,
+    "dipole.toml",
+    "checkpoint.safetensors",
+    "tensorboard",
+)
+
+_ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space or choose another folder with --out",
+    errno.EDQUOT: "the disk quota is used up; free some space or choose another folder with --out",
+    errno.EROFS: "the file system is read-only; choose another folder with --out",
+    errno.EACCES: "permission is denied; choose a folder that you may write to with --out",
+    errno.EPERM: "permission is denied; choose a folder that you may write to with --out",
+    errno.ENOTDIR: "a part of the path is a file, not a folder; choose another folder with --out",
+    errno.EEXIST: "a part of the path is a file, not a folder; choose another folder with --out",
+    errno.EISDIR: "it is a folder; move it away or choose another name",
+    errno.ENAMETOOLONG: "the name is too long; choose a shorter one",
+}
+
+
+def explain(path: Path, error: OSError) -> UserError:
+    """What went wrong while writing `path`, as one sentence that says what to do."""
+    default = f"{error.strerror or error}; choose another folder with --out"
+    advice = _ADVICE.get(error.errno or 0, default)
+    return UserError(f"Can't write {path}: {advice}.")
+
+
+def write_text_atomic(path: Path, text: str) -> None:
+    """Write a text file in UTF-8 so that a reader sees the old file or the new one, never a part.
+
+    Lone surrogates, which UTF-8 can't hold, are written as backslash escapes.
+
+    Raises:
+        UserError: The disk is full, the folder can't be written, …; an older file is left intact.
+    """
+    write_bytes_atomic(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+def write_json_atomic(path: Path, value: Any) -> None:
+    """Write strict JSON: dataclasses become objects, paths strings, and NaN or infinity null.
+
+    Raises:
+        UserError: As for `write_text_atomic`.
+    """
+    plain = to_plain(value)
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(plain, indent=2, ensure_ascii=True, allow_nan=False)
+    write_text_atomic(path, text + "\n")
+
+
+def write_bytes_atomic(path: Path, data: bytes) -> None:
+    """Write a file through a temporary sibling, synced to disk before it takes the name.
+
+    Raises:
+        UserError: As for `write_text_atomic`.
+    """
+    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _write_synced(temporary, data)
+            os.replace(temporary, path)
+        finally:
+            # After os.replace there is nothing left under this name.
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise explain(path, error) from error
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def to_plain(value: Any) -> Any:
+    """The value as what JSON can hold; see `write_json_atomic`. Anything unknown becomes its `str`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):  # numpy's scalars too
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, set | frozenset):
+        return [to_plain(item) for item in sorted(value, key=str)]
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [to_plain(item) for item in value]
+    return str(value)
+
+
+def prepare_output(folder: Path, overwrite: bool = False, resume: bool = False) -> None:
+    """Make an output folder ready, before any work is done.
+
+    A new or empty folder gets a marker file, `.dipole-run`. A folder with anything in it is refused,
+    unless it holds a run of ours (the marker, or our `manifest.json`) and the user asked to continue or
+    to replace it. Replacing removes the names in `OWN_NAMES` and nothing else.
+
+    Args:
+        folder: The output folder.
+        overwrite: Replace the run that is there.
+        resume: Continue the run that is there.
+
+    Raises:
+        UserError: The folder is in use or can't be written; nothing was changed.
+    """
+    if overwrite and resume:
+        raise UserError("Got both --overwrite and --resume; choose one: replace the run, or continue it.")
+    try:
+        content = sorted(p.name for p in folder.iterdir()) if folder.exists() else []
+    except NotADirectoryError:
+        raise UserError(
+            f"The output {folder} is a file; wanted a folder. Choose another with --out."
+        ) from None
+    except OSError as error:
+        raise explain(folder, error) from error
+    if resume and not (content and is_run(folder)):
+        raise UserError(f"There is no run to resume in {folder}; leave out --resume to start one there.")
+    if content and not resume:
+        _check_replaceable(folder, overwrite, content)
+    _mark(folder)
+    if overwrite:
+        _remove_own(folder)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether the folder holds a run of ours: the marker file, or a manifest that we wrote."""
+    if (folder / MARKER).is_file():
+        return True
+    try:
+        content = json.loads((folder / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("made_by") == "dipole"
+
+
+def _check_replaceable(folder: Path, overwrite: bool, content: Sequence[str]) -> None:
+    ours = is_run(folder)
+    if not overwrite and ours:
+        raise UserError(
+            f"{folder} already holds a run; add --overwrite to replace it, --resume to continue it, or "
+            "choose another folder with --out."
+        )
+    if not ours:
+        raise UserError(
+            f"{folder} is not empty and was not made by dipole (it has {content[0]!r}), so it is left alone; "
+            "choose another folder with --out."
+        )
+
+
+def _mark(folder: Path) -> None:
+    """Write the marker, which also finds out now whether the folder can be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explain(folder, error) from error
+    write_text_atomic(folder / MARKER, "This folder is the output of a dipole run.\n")
+
+
+def _remove_own(folder: Path) -> None:
+    for name in OWN_NAMES:
+        path = folder / name
+        try:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise explain(path, error) from error

@@ -1,0 +1,235 @@
+"""The main job: fit a control to a dipole, measure what changed, and keep all of it in one folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dipole.controls.weights._loop import HISTORY, Metrics, Run
+from dipole.controls.weights.ppo import PPO
+from dipole.files import prepare_output, write_json_atomic
+from dipole.types import Effect, Recognizer, UserError
+
+if TYPE_CHECKING:
+    from dipole.concepts import Dipole
+    from dipole.interventions.weights import Adapter
+    from dipole.lm import LM
+
+EFFECT = "effect.json"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an inoculation leaves behind.
+
+    Attributes:
+        adapter: The fitted intervention.
+        effect: What changed, and what else.
+        run: How training went.
+        record: What `effect.json` holds.
+    """
+
+    adapter: Adapter
+    effect: Effect
+    run: Run
+    record: Mapping[str, Any]
+
+
+def inoculate(
+    lm: LM,
+    dipole: Dipole,
+    out: Path | str,
+    control: PPO = PPO(),
+    *,
+    judge: LM | None = None,
+    bystanders: Sequence[Dipole] = (),
+    n: int = 128,
+    overwrite: bool = False,
+    resume: bool = False,
+    command: Sequence[str] | None = None,
+    settings: Mapping[str, Any] | None = None,
+    on_round: Callable[[int, int, Metrics], None] | None = None,
+) -> Outcome:
+    """Train an adapter on the dipole's prompts and measure it on prompts that it never saw.
+
+    The folder then holds `adapter/`, `effect.json`, `report.html`, `report.md`, `history.jsonl`,
+    `manifest.json`, `dipole.toml`, and a checkpoint that `resume` continues from.
+
+    Args:
+        lm: The model to steer; it stays as it was.
+        dipole: What is wanted; `prompts` are trained on, `held_out` are only measured.
+        out: Output folder; an existing one is refused unless `overwrite` or `resume` is asked for.
+        control: How to fit.
+        judge: Scorer in place of the model itself.
+        bystanders: Dipoles that nobody asked to move.
+        n: Completions measured before and after.
+        overwrite: Replace the run in `out`.
+        resume: Continue the run in `out`.
+        command: Command line for the manifest; that of this process by default.
+        settings: Further facts for the manifest, such as the flags of the command line.
+        on_round: Called after each round with its index, the total and its metrics.
+
+    Raises:
+        UserError: Bad input, an unusable folder, or a checkpoint of another run.
+    """
+    from accelerate import PartialState
+
+    folder = Path(out)
+    state = PartialState(cpu=lm.resident.device.type == "cpu")
+    started = datetime.now(UTC)
+    recognizer = _reward(control, judge or lm)
+    manifest = _Manifest(lm, dipole, folder, control, judge, command, started, settings or {})
+    _rehearse(lm, dipole, bystanders, control, recognizer)
+    if state.is_main_process:
+        prepare_output(folder, overwrite=overwrite, resume=resume)
+        if not resume:  # a run that turns out to be another one keeps its papers
+            dipole.save(folder / "dipole.toml")
+            manifest.write(started, finished=False)
+    state.wait_for_everyone()
+    run = Run(folder=folder, resume=resume, identity=manifest.identity(), on_round=on_round)
+    adapter = control.fit(lm, dipole, run, recognizer)
+    if not state.is_main_process:
+        raise SystemExit(0)  # the other processes were needed for training alone
+    adapter.save(folder / "adapter")  # before anything else can fail
+    effect = _measure(lm, adapter, dipole, recognizer, bystanders, n, control, run)
+    facts = manifest.write(datetime.now(UTC), finished=run.stopped is None or not run.interrupted)
+    return _keep(folder, adapter, effect, run, facts)
+
+
+def _reward(control: PPO, judge: LM) -> Recognizer:
+    from dipole.registry import RECOGNIZERS, resolve
+
+    made = resolve(RECOGNIZERS, control.reward)
+    fields = {field.name for field in dataclasses.fields(made)}
+    recognizer: Recognizer = made(judge=judge) if "judge" in fields else made()
+    return recognizer
+
+
+def _rehearse(
+    lm: LM, dipole: Dipole, bystanders: Sequence[Dipole], control: PPO, recognizer: Recognizer
+) -> None:
+    """Find out before anything is written or trained whether every text will fit."""
+    watched = (prompt for bystander in bystanders for prompt in bystander.held_out or bystander.prompts)
+    for prompt in (*dipole.prompts, *dipole.held_out, *watched):
+        lm.require_room(prompt, control.max_new_tokens)
+    recognizer.score(dipole.prompts[:1], dipole)
+
+
+def _measure(
+    lm: LM,
+    adapter: Adapter,
+    dipole: Dipole,
+    recognizer: Recognizer,
+    bystanders: Sequence[Dipole],
+    n: int,
+    control: PPO,
+    run: Run,
+) -> Effect:
+    from dipole.evaluation.compare import compare
+
+    effect = compare(
+        lm,
+        adapter.apply(lm),
+        dipole,
+        n=n,
+        seed=control.seed + 1,
+        max_new_tokens=control.max_new_tokens,
+        reward=recognizer,
+        bystanders=bystanders,
+        trained_prompts=dipole.prompts,
+    )
+    said = ([run.stopped] if run.stopped else []) + run.warnings
+    return replace(effect, notes=(*said, *effect.notes))
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    lm: LM
+    dipole: Dipole
+    folder: Path
+    control: PPO
+    judge: LM | None
+    command: Sequence[str] | None
+    started: datetime
+    settings: Mapping[str, Any]
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a checkpoint to be continued."""
+        return {
+            "control": {"name": self.control.name, **dataclasses.asdict(self.control)},
+            "concept": self.dipole.to_dict(),
+            "model": self.lm.resident.fingerprint,
+            "judge": None if self.judge is None else self.judge.resident.fingerprint,
+        }
+
+    def write(self, until: datetime, finished: bool) -> dict[str, Any]:
+        """Write `manifest.json`; it exists from the first moment, so that a killed run can be resumed."""
+        import torch
+
+        from dipole.report import manifest
+
+        judge = self.judge and self.judge.resident
+        facts = manifest(
+            control=self.control,
+            concept=self.dipole.to_dict(),
+            prompts=self.dipole.prompts,
+            held_out=self.dipole.held_out,
+            seed=self.control.seed,
+            model=self.lm.resident.name,
+            revision=self.lm.resident.revision,
+            fingerprint=self.lm.resident.fingerprint,
+            judge=judge and {"name": judge.name, "revision": judge.revision, "fingerprint": judge.fingerprint},
+            started=self.started,
+            finished=until,
+            device=str(self.lm.resident.device),
+            threads=torch.get_num_threads(),
+            out=str(self.folder),
+            command=self.command,
+            extra={"finished_training": finished, "settings": self.settings},
+        )
+        write_json_atomic(self.folder / "manifest.json", facts)
+        return facts
+
+
+def _keep(folder: Path, adapter: Adapter, effect: Effect, run: Run, facts: dict[str, Any]) -> Outcome:
+    from dipole.evaluation.serialise import effect_to_dict
+    from dipole.report import model_card, write_report
+
+    record = {
+        **effect_to_dict(effect),
+        "training": {
+            "rounds": len(run.history),
+            "seconds": run.seconds,
+            "stopped": run.stopped,
+            "warnings": run.warnings,
+            "history": HISTORY,
+        },
+    }
+    write_json_atomic(folder / EFFECT, record)
+    carded = replace(adapter, card=model_card(effect, facts))
+    carded.save(folder / "adapter")
+    write_report(folder, effect, run.history, facts)
+    return Outcome(carded, effect, run, record)
+
+
+def resume_settings(out: Path) -> dict[str, Any]:
+    """The manifest of a run that is to be continued.
+
+    Raises:
+        UserError: There is none, or it can't be read.
+    """
+    import json
+
+    path = out / "manifest.json"
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        facts["control"]["fields"], facts["concept"], facts["model"]["name"]  # noqa: B018 - what resuming needs
+    except FileNotFoundError:
+        raise UserError(f"There is no run to resume in {out}; leave out --resume to start one there.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} can't be read ({error}); start again in another folder.") from error
+    return facts

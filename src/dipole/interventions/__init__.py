@@ -1,0 +1,116 @@
+"""What a fitted control does to an LM, one file per surface."""
+
+from __future__ import annotations
+
+import json
+import math
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dipole.types import Intervention, UserError
+
+if TYPE_CHECKING:
+    from dipole.interventions.weights import Adapter
+
+__all__ = ["SURFACES", "Adapter", "load_intervention", "parse_intervention"]
+
+# Surface, as `dipole.json` names it, to the class that reads such a folder.
+SURFACES: dict[str, str] = {
+    "weights": "dipole.interventions.weights:Adapter",
+}
+META_FILE = "dipole.json"
+
+
+def load_intervention(folder: str | Path) -> Intervention:
+    """Read a saved intervention of any surface.
+
+    Args:
+        folder: A folder that `Intervention.save` wrote, a PEFT adapter from elsewhere, or the output
+            folder of a run, which holds one in `adapter/`.
+
+    Raises:
+        UserError: There is no such folder, it is not an intervention, or a file in it is broken.
+    """
+    given = Path(folder).expanduser()
+    if not given.is_dir():
+        what = "is a file" if given.exists() else "does not exist"
+        raise UserError(
+            f"{folder} {what}; wanted the folder of an intervention, such as the --out folder of a run."
+        )
+    path = given / "adapter" if not _holds_intervention(given) and (given / "adapter").is_dir() else given
+    surface = _surface(path)
+    if surface not in SURFACES:
+        raise UserError(
+            f"The intervention in {path} works on the surface {surface!r}, which this version of dipole does "
+            "not "
+            f"know (it knows: {', '.join(SURFACES)}); update dipole."
+        )
+    module, name = SURFACES[surface].split(":")
+    loaded: Intervention = getattr(import_module(module), name).load(path)
+    return loaded
+
+
+def parse_intervention(text: str) -> tuple[str, float]:
+    r"""Split `FOLDER:STRENGTH`; the strength is 1 where it is left out.
+
+    Only a last part that reads as a number is a strength, so `C:\runs\clips` and `odd:name` are folders.
+
+    Raises:
+        UserError: The folder is empty, or the strength is not finite.
+    """
+    folder, colon, last = text.rpartition(":")
+    strength = _number(last) if colon else None
+    if strength is None:
+        folder, strength = text, 1.0
+    if not math.isfinite(strength):
+        raise UserError(
+            f"The strength in {text!r} must be a finite number, such as {folder or 'FOLDER'}:0.5."
+        )
+    if not folder:
+        raise UserError(
+            f"{text!r} names no folder; wanted FOLDER or FOLDER:STRENGTH, such as runs/clips:0.5."
+        )
+    return folder, strength
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _holds_intervention(folder: Path) -> bool:
+    return (folder / META_FILE).is_file() or (folder / "adapter_config.json").is_file()
+
+
+def _surface(folder: Path) -> Any:
+    if (folder / META_FILE).is_file():
+        try:
+            meta = json.loads((folder / META_FILE).read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{folder / META_FILE} can't be read ({error}): it is truncated or corrupt; copy the "
+                "intervention "
+                "again from where it was made."
+            ) from error
+        return meta.get("surface") if isinstance(meta, dict) else None
+    if any(
+        (folder / name).is_file()
+        for name in ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+    ):
+        return "weights"
+    hint = " It is a whole model: use --model." if (folder / "config.json").is_file() else ""
+    raise UserError(
+        f"{folder} holds no intervention (no {META_FILE} and no adapter_config.json).{hint} Give the --out "
+        "folder "
+        "of a run that has finished, or a PEFT adapter."
+    )
+
+
+def __getattr__(name: str) -> Any:
+    """Import `Adapter` when it is first used."""
+    if name == "Adapter":
+        return import_module("dipole.interventions.weights").Adapter
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,107 @@
+"""Documents with their latent truth, and the stream of them."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+Truth = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text and its truth.
+
+    Attributes:
+        text: what a reader sees.
+        truth: JSON-able. Always has "form"; the rest depends on the form (see docs/microworld.md).
+    """
+
+    text: str
+    truth: Truth
+
+
+Unit = list[Document]
+"""Documents that balance each other, e.g. the same choice decided both ways."""
+
+MIXTURE: dict[str, float] = {
+    "choice": 0.40,
+    "opinion": 0.27,
+    "story": 0.06,
+    "question": 0.05,
+    "judgement": 0.09,
+    "negation": 0.06,
+    "revision": 0.04,
+    "list": 0.03,
+}
+"""Share of each form among the documents. Choices and opinions come first: they teach what a stance is."""
+
+LATER_MIXTURE: dict[str, float] = {
+    "choice": 0.28,
+    "opinion": 0.20,
+    "story": 0.06,
+    "question": 0.05,
+    "judgement": 0.15,
+    "interview": 0.13,
+    "negation": 0.06,
+    "revision": 0.04,
+    "list": 0.03,
+}
+"""The mixture once stances are learned: several questions on each text teach what is asked about them."""
+
+
+def stream(
+    seed: int | str, *, held_out: bool = False, forms: dict[str, float] | None = None
+) -> Iterator[Document]:
+    """Documents without end, the same for the same seed.
+
+    Args:
+        seed: of the whole stream.
+        held_out: write as the authors, and from the negations, that no training document has.
+        forms: share of each form; MIXTURE if None.
+    """
+    writers = _writers(random.Random(f"{seed} {held_out}"), held_out)
+    forms = MIXTURE if forms is None else forms
+    credit = dict.fromkeys(forms, 0.0)
+    total = sum(forms.values())
+    while True:
+        # the form furthest behind its share goes next: shares are exact, not only expected
+        form = max(credit, key=credit.__getitem__)
+        unit = writers[form]()
+        for name, share in forms.items():
+            credit[name] += share / total * len(unit)
+        credit[form] -= len(unit)
+        yield from unit
+
+
+def generate(
+    n: int, seed: int | str, *, held_out: bool = False, forms: dict[str, float] | None = None
+) -> list[Document]:
+    """The first n documents of the stream.
+
+    Raises:
+        ValueError: if n is not positive.
+    """
+    if n <= 0:
+        raise ValueError(f"The number of documents must be positive, not {n}.")
+    return list(itertools.islice(stream(seed, held_out=held_out, forms=forms), n))
+
+
+def _writers(rng: random.Random, held_out: bool) -> dict[str, Callable[[], Unit]]:
+    from dipole.microworld import forms, tasks
+
+    cells = forms.choice_cells(rng)
+    return {
+        "choice": lambda: forms.choice_unit(rng, next(cells), held_out),
+        "opinion": lambda: forms.opinion_unit(rng, held_out),
+        "story": lambda: forms.story_unit(rng),
+        "question": lambda: tasks.question_unit(rng, held_out),
+        "judgement": lambda: tasks.judgement_unit(rng, held_out),
+        "interview": lambda: tasks.interview_unit(rng, held_out),
+        "negation": lambda: tasks.negation_unit(rng, held_out),
+        "revision": lambda: tasks.revision_unit(rng, held_out),
+        "list": lambda: tasks.list_unit(rng),
+    }

@@ -1,0 +1,271 @@
+"""Load a causal language model: a bundled LM, a local folder, or an id on the Hugging Face hub."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dipole.models.resident import Resident
+from dipole.types import UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+BUNDLED = ("tiny", "mini")
+_BROKEN = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError)
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+
+def load(
+    model: str = "tiny",
+    dtype: str = "auto",
+    device: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> LM:
+    """Load a causal language model as an `LM`.
+
+    Args:
+        model: `tiny` (the default) or `mini`, which are bundled; a local folder in the Hugging Face
+            format; or an id on the hub, downloaded by the ordinary `from_pretrained`.
+        dtype: `auto` keeps what the checkpoint stores on an accelerator and takes float32 on a CPU, or
+            float32, bfloat16, float16.
+        device: `auto` takes the accelerator that there is, a device name such as `cuda:1` or `cpu` takes
+            that one, and `spread` shares the layers among all of them (accelerate's device map).
+        revision: Branch, tag or commit on the hub.
+        trust_remote_code: Run Python code from the model's own repository; off unless asked for.
+
+    Raises:
+        UserError: The model can't be found or reached, is not a causal LM, or is broken.
+    """
+    from dipole.lm import LM
+
+    if dtype not in _DTYPES:
+        raise UserError(f"dtype {dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
+    source = _source(model)
+    target = _device(device)
+    with _quiet():
+        _refuse_non_causal(source, model, revision, trust_remote_code)
+        return LM(_load_resident(source, model, dtype, target, revision, trust_remote_code))
+
+
+def _source(model: str) -> str:
+    """What `from_pretrained` is given: a folder that exists, or a hub id."""
+    if not model.strip():
+        raise UserError("The model is an empty string; give a hub id, a folder, or a bundled LM: tiny, mini.")
+    if model in BUNDLED and not Path(model).is_dir():
+        folder = Path(str(resources.files("dipole.models") / "bundled" / model))
+        if not (folder / "config.json").is_file():
+            raise UserError(
+                f"The bundled LM {model!r} is missing from this installation; install dipole again."
+            )
+        return str(folder)
+    path = Path(model).expanduser()
+    if not (path.is_absolute() or model.startswith((".", "~")) or path.exists() or model.count("/") > 1):
+        return model
+    if (path / "config.json").is_file():
+        return str(path)
+    if any((path / name / "adapter_config.json").is_file() for name in (".", "adapter")):
+        raise UserError(
+            f"{model} is an adapter, not a whole model: give it as --intervention {model}, and the model "
+            "that it was "
+            "made for as --model."
+        )
+    what = "has no config.json" if path.is_dir() else "is a file" if path.exists() else "does not exist"
+    raise UserError(
+        f"{model} {what}; wanted a folder in the Hugging Face format (config.json, model.safetensors, "
+        "tokenizer.json), a hub id such as gpt2, or a bundled LM: tiny, mini."
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars, log lines or deprecation warnings of transformers while a model is loaded."""
+    from transformers.utils import logging as quietable
+
+    logging: Any = quietable  # it has no types
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _refuse_non_causal(source: str, model: str, revision: str | None, trust_remote_code: bool) -> None:
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+    except _BROKEN as error:
+        raise UserError(_unreachable(model, error)) from error
+    except AttributeError as error:  # a config.json that holds something else than an object
+        raise UserError(_unreachable(model, error)) from error
+    remote = trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    if not remote and not is_causal(config):
+        architectures = getattr(config, "architectures", None) or [
+            getattr(config, "model_type", None) or "unknown"
+        ]
+        raise UserError(
+            f"{model} is {architectures[0]}, which is not a causal (left-to-right) language model; dipole "
+            "needs one "
+            "that AutoModelForCausalLM loads, such as gpt2, meta-llama/Llama-3.2-1B or the bundled tiny."
+        )
+
+
+def is_causal(config: Any) -> bool:
+    """Whether a checkpoint with this config is a decoder-only language model.
+
+    It is, if its family has a causal class, it reads from left to right, and the checkpoint is of that class
+    or the bare trunk of it. Encoder families (those with a masked-LM class, such as BERT) have a causal class
+    too, and read from left to right only where the config says `is_decoder`.
+    """
+    from transformers.models.auto import modeling_auto as auto
+
+    causal, masked = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+    family = str(getattr(config, "model_type", None))
+    if family not in causal or getattr(config, "is_encoder_decoder", False):
+        return False
+    if family in masked and not getattr(config, "is_decoder", False):
+        return False
+    trunk = auto.MODEL_MAPPING_NAMES.get(family, ())
+    wanted = {causal[family], *((trunk,) if isinstance(trunk, str) else trunk)}
+    stored = set(getattr(config, "architectures", None) or wanted)
+    return bool(stored & wanted)
+
+
+def _load_resident(
+    source: str, model: str, dtype: str, target: str, revision: str | None, trust_remote_code: bool
+) -> Resident:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    wanted: Any = torch.float32 if dtype == "auto" and target == "cpu" else dtype
+    placement = {"device_map": "auto"} if target == "spread" else {}
+    common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **common)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            source, dtype=wanted, use_safetensors=True, output_loading_info=True, **placement, **common
+        )
+    except _BROKEN as error:
+        raise UserError(_unreachable(model, error)) from error
+    except Exception as error:
+        # safetensors and tokenizers raise bare Exceptions from Rust on a truncated or corrupt file.
+        if type(error) is not Exception and type(error).__module__.split(".")[0] not in {
+            "safetensors",
+            "tokenizers",
+        }:
+            raise
+        raise UserError(_unreachable(model, error)) from error
+    net, facts = loaded
+    _refuse_unfilled(model, facts)
+    _refuse_no_tokenizer(model, tokenizer, net)
+    if target != "spread":
+        net = net.to(target)
+    net.eval()
+    net.requires_grad_(False)
+    return Resident(net, tokenizer, model, getattr(net.config, "_commit_hash", None))
+
+
+def _refuse_unfilled(model: str, facts: dict[str, Any]) -> None:
+    missing = sorted(facts.get("missing_keys") or [])
+    mismatched = sorted(str(key) for key in facts.get("mismatched_keys") or [])
+    if missing or mismatched:
+        first = (missing or mismatched)[0]
+        raise UserError(
+            f"The checkpoint of {model} does not fill the whole model: {len(missing) + len(mismatched)} "
+            "tensors are "
+            f"missing or have another shape (first: {first}), and would be random; get a whole checkpoint of "
+            "a "
+            "causal language model."
+        )
+
+
+def _refuse_no_tokenizer(model: str, tokenizer: Any, net: Any) -> None:
+    rows = net.get_input_embeddings().weight.shape[0]
+    ids = tokenizer("a", add_special_tokens=False, verbose=False)["input_ids"]
+    if not ids or len(tokenizer) <= len(tokenizer.all_special_ids):
+        raise UserError(
+            f"{model} has no usable tokenizer; put its tokenizer.json into the folder of the model."
+        )
+    if max(ids) >= rows:
+        raise UserError(
+            f"The tokenizer of {model} gives token ids (such as {max(ids)}) that its model does not know "
+            f"({rows} "
+            "rows of embeddings); put the tokenizer that belongs to the model into its folder."
+        )
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device == "spread":
+        return device
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"The device {device!r} can't be used here ({_first_line(error)}); try cpu."
+        ) from error
+    return device
+
+
+def _unreachable(model: str, error: Exception) -> str:
+    first = _first_line(error)
+    lower = str(error).lower()
+    if "trust_remote_code" in lower:
+        return (
+            f"{model} needs Python code from its own repository to run; read that code, and if you trust it, "
+            "ask for it "
+            "with --trust-remote-code (trust_remote_code=True)."
+        )
+    if Path(model).expanduser().is_dir() or model in BUNDLED:
+        return _broken_folder(model, first, lower)
+    if "gated" in lower or "401" in lower or "403" in lower:
+        return f"The hub refuses {model!r}: {first} Accept its licence on its page and log in with `hf auth login`."
+    return (
+        f"The model {model!r} can't be loaded from the Hugging Face hub: the id is unknown there, or this "
+        f"machine is offline and has no copy in its cache ({first}). Check the spelling, connect, give a "
+        "local "
+        "folder with the model, or use a bundled LM: --model tiny."
+    )
+
+
+def _broken_folder(model: str, first: str, lower: str) -> str:
+    folder = Path(model).expanduser()
+    weights = [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]
+    if folder.is_dir() and not weights:
+        pickles = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
+        if pickles:
+            return (
+                f"{model} holds no model.safetensors. Pickled weights ({pickles[0].name}) can run code when "
+                "they are "
+                "read, so they are refused; convert them with save_pretrained."
+            )
+        if "tokenizer" not in lower:
+            return f"{model} holds no weights; wanted model.safetensors there."
+    return (
+        f"The model in {model} can't be read: {first.rstrip('.')}. A file there is missing, truncated or "
+        "corrupt; copy "
+        "it again from where it came from."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0].strip()[:300] if lines else type(error).__name__

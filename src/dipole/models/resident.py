@@ -1,0 +1,163 @@
+"""One model in memory with its tokenizer: the only place where weights live."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dipole.models.batching import Batch
+from dipole.models.fingerprint import fingerprint
+from dipole.types import UserError
+
+_ANCHORS = (".", "a", "\n", "!")
+
+
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """A Hugging Face causal model, its tokenizer and where they came from.
+
+    Attributes:
+        model: The model, in eval mode, gradients off; nothing of ours ever changes its parameters.
+        tokenizer: Its tokenizer.
+        name: What the user asked for: a hub id, a folder, or the name of a bundled LM.
+        revision: Commit on the hub, where known.
+        fingerprint: Identifies the weights; see `dipole.models.fingerprint`.
+    """
+
+    model: Any
+    tokenizer: Any
+    name: str
+    revision: str | None = None
+
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Take the fingerprint now: later an adapter may be in place."""
+        object.__setattr__(self, "fingerprint", fingerprint(self.model))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the input embeddings live: inputs go there, also when layers are spread over devices."""
+        weight: Tensor = self.model.get_input_embeddings().weight
+        return weight.device
+
+    @cached_property
+    def context_length(self) -> int | None:
+        """How many tokens fit; None where the architecture has no bound (ALiBi, recurrent)."""
+        config = self.model.config.get_text_config()
+        if _uses_alibi(self.model, config):
+            return None  # some such configs still name the length that the model was trained at
+        for name in ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len"):
+            value = getattr(config, name, None)
+            if isinstance(value, int) and value > 0:
+                return value
+        return None
+
+    @cached_property
+    def eos_ids(self) -> frozenset[int]:
+        """Ids that end a text: the tokenizer's and those that the generation config names."""
+        ids = {self.tokenizer.eos_token_id}
+        extra = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
+        ids.update(extra if isinstance(extra, list | tuple) else [extra])
+        return frozenset(i for i in ids if i is not None)
+
+    @cached_property
+    def pad_id(self) -> int:
+        """Id that fills padding. It is always masked, so sharing it with another token does no harm."""
+        if self.tokenizer.pad_token_id is not None:
+            return int(self.tokenizer.pad_token_id)
+        return min(self.eos_ids, default=0)
+
+    @cached_property
+    def forward_parameters(self) -> frozenset[str]:
+        """Names that the model's forward takes explicitly."""
+        return frozenset(inspect.signature(self.model.forward).parameters)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text that starts a sequence, with the start token where the tokenizer adds one.
+
+        An empty text becomes the start (or end-of-text) token alone, so that the first token after it
+        always has a prediction.
+
+        Raises:
+            UserError: The text is empty and the tokenizer has no token to start from.
+        """
+        ids = self._tokenize(text, add_special_tokens=True)
+        while len(ids) > 1 and ids[-1] in self.eos_ids and ids[-1] != self.tokenizer.bos_token_id:
+            ids.pop()  # some tokenizers close the text, and a continuation must not follow an end
+        if not ids:
+            start = self.tokenizer.bos_token_id
+            start = min(self.eos_ids, default=None) if start is None else start
+            if start is None:
+                raise UserError(
+                    f"The text is empty and the tokenizer of {self.name} has neither a start nor an "
+                    "end-of-text token to begin from; give a text of at least one token."
+                )
+            ids = [int(start)]
+        return ids
+
+    def continuation_ids(self, text: str) -> list[int]:
+        """Token ids of a text that continues another, without special tokens.
+
+        Ids are concatenated, never strings, so tokens cannot merge across the boundary (recipes 1(d)).
+        The text is tokenised behind an anchor, because sentencepiece tokenizers would otherwise give
+        it a space of their own.
+        """
+        if not text:
+            return []
+        for anchor in _ANCHORS:
+            prefix = self._tokenize(anchor, add_special_tokens=False)
+            joint = self._tokenize(anchor + text, add_special_tokens=False)
+            if joint[: len(prefix)] == prefix and len(joint) > len(prefix):
+                return joint[len(prefix) :]
+        return self._tokenize(text, add_special_tokens=False)
+
+    def _tokenize(self, text: str, add_special_tokens: bool) -> list[int]:
+        # Not verbose: whoever calls knows the context length, and a warning on standard error helps nobody.
+        return list(self.tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)["input_ids"])
+
+    def decode(self, prefix: Sequence[int], ids: Sequence[int]) -> str:
+        """Text of `ids` as they stand after `prefix`, special tokens removed.
+
+        Decoding both and cutting keeps the space that some tokenizers drop at the start of a text.
+        """
+        before = self._plain(prefix)
+        whole = self._plain([*prefix, *ids])
+        return whole[len(before) :] if whole.startswith(before) else self._plain(ids)
+
+    def _plain(self, ids: Sequence[int]) -> str:
+        return str(
+            self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        )
+
+    def inputs(self, batch: Batch, logits_to_keep: int = 0) -> dict[str, Any]:
+        """Keyword arguments of a forward, leaving out what the architecture does not take."""
+        kwargs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+        if "position_ids" in self.forward_parameters:
+            kwargs["position_ids"] = batch.position_ids
+        if logits_to_keep and "logits_to_keep" in self.forward_parameters:
+            kwargs["logits_to_keep"] = logits_to_keep
+        return kwargs
+
+    def last_logits(self, model: nn.Module, batch: Batch, keep: int) -> Tensor:
+        """Logits at the last `keep` columns, `(batch, keep, vocab)`, without computing the others."""
+        logits: Tensor = model(**self.inputs(batch, keep), use_cache=False).logits
+        return logits[:, -keep:]
+
+
+def _uses_alibi(model: nn.Module, config: Any) -> bool:
+    """Whether positions are linear biases of the attention, which have no bound (BLOOM, MPT, Falcon-RW)."""
+    if getattr(config, "alibi", False):
+        return True
+    attention = getattr(config, "attn_config", None)
+    if attention is not None and not isinstance(attention, dict):
+        attention = vars(attention)
+    if attention and attention.get("alibi"):
+        return True
+    return any(hasattr(module, "build_alibi_tensor") for module in (model, *model.children()))

@@ -1,0 +1,21 @@
+"""Recognizers score texts for a concept, as log-odds in nats."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dipole.recognizers.embedding import Embedding
+    from dipole.recognizers.mentions import Mentions
+    from dipole.recognizers.nli import NLI
+    from dipole.recognizers.velma import Velma
+
+__all__ = ["NLI", "Embedding", "Mentions", "Velma"]
+
+_HOMES = {"NLI": "nli", "Embedding": "embedding", "Mentions": "mentions", "Velma": "velma"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a recognizer when it is first used: some need optional packages, and all of them torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dipole.recognizers' has no attribute {name!r}")
+    return getattr(import_module(f"dipole.recognizers.{_HOMES[name]}"), name)

@@ -1,0 +1,156 @@
+"""What can be asked for by name: controls, recognizers, and the options of each.
+
+A new control or recognizer is one line in a table here. Nothing is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, get_type_hints
+
+from dipole.types import UserError
+
+CONTROLS: dict[str, str] = {
+    "ppo": "dipole.controls.weights.ppo:PPO",
+}
+
+RECOGNIZERS: dict[str, str] = {
+    "velma": "dipole.recognizers.velma:Velma",
+    "embedding": "dipole.recognizers.embedding:Embedding",
+    "nli": "dipole.recognizers.nli:NLI",
+}
+
+
+def resolve(table: Mapping[str, str], name: str) -> type[Any]:
+    """Import what a table has under a name.
+
+    Args:
+        table: Name to `module:Class`.
+        name: The name; letter case and `-` for `_` are forgiven.
+
+    Raises:
+        UserError: The table has no such name.
+    """
+    target = table.get(name) or table.get(name.strip().lower().replace("-", "_"))
+    if target is None:
+        raise unknown(_noun(table), name, table)
+    module, _, attribute = target.partition(":")
+    found: type[Any] = getattr(import_module(module), attribute)
+    return found
+
+
+def unknown(noun: str, name: str, available: Iterable[str]) -> UserError:
+    """The error for a name that isn't there: what was asked for, the nearest one, and all there are.
+
+    Args:
+        noun: What kind of thing was asked for, as in `There is no NOUN called …`.
+        name: What was asked for.
+        available: The names that exist.
+    """
+    names = list(available)
+    near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    guess = f" Did you mean {near[0]!r}?" if near else ""
+    return UserError(f"There is no {noun} called {name!r}.{guess} Available: {', '.join(names) or 'none'}.")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One field of a control or recognizer, as a command-line flag needs it.
+
+    Attributes:
+        name: Name of the field.
+        type: Its type; `Any` where the annotation names something that is only imported for type checkers.
+        default: Its default; `dataclasses.MISSING` where there is none.
+        help: Its line in the `Attributes:` section of the class docstring, or nothing.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    help: str
+
+    @property
+    def required(self) -> bool:
+        """Whether there is no default."""
+        return self.default is dataclasses.MISSING
+
+    @property
+    def flag(self) -> str:
+        """The long flag, such as `--kl-coef`."""
+        return "--" + self.name.replace("_", "-")
+
+
+def options(cls: type[Any]) -> tuple[Option, ...]:
+    """The fields of a dataclass that its constructor takes, in order.
+
+    Args:
+        cls: A dataclass with a Google-style `Attributes:` section.
+
+    Raises:
+        TypeError: `cls` is not a dataclass.
+    """
+    if not dataclasses.is_dataclass(cls):
+        raise TypeError(f"options() wants a dataclass, and got {cls!r}")
+    helps = attribute_docs(cls)
+    return tuple(
+        Option(f.name, _field_type(cls, f), _field_default(f), helps.get(f.name, ""))
+        for f in dataclasses.fields(cls)
+        if f.init
+    )
+
+
+def attribute_docs(cls: type[Any]) -> dict[str, str]:
+    """Name to text of the `Attributes:` section of a class's own docstring; continued lines are joined."""
+    lines = iter(inspect.cleandoc(cls.__doc__ or "").splitlines())
+    for line in lines:
+        if line.rstrip() == "Attributes:":
+            break
+    docs: dict[str, str] = {}
+    name, indent = "", 0
+    for line in lines:
+        if not line.strip():
+            continue
+        depth = len(line) - len(line.lstrip())
+        if depth == 0:
+            break
+        start = re.match(r"\s+(\w+)(?: \([^)]*\))?:\s*(.*)", line)
+        if start and (not indent or depth <= indent):
+            name, indent = start.group(1), depth
+            docs[name] = start.group(2).strip()
+        elif name:
+            docs[name] = f"{docs[name]} {line.strip()}".strip()
+    return docs
+
+
+def _field_type(cls: type[Any], field: dataclasses.Field[Any]) -> Any:
+    try:
+        return get_type_hints(cls)[field.name]
+    except NameError:
+        pass
+    if not isinstance(field.type, str):
+        return field.type
+    # One name that only type checkers import must not hide the types of the other fields.
+    holder = type(cls.__name__, (), {"__annotations__": {field.name: field.type}})
+    try:
+        return get_type_hints(holder, globalns=vars(sys.modules[cls.__module__]))[field.name]
+    except NameError:
+        return Any
+
+
+def _field_default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default
+
+
+def _noun(table: Mapping[str, str]) -> str:
+    if table is CONTROLS:
+        return "control"
+    return "recognizer" if table is RECOGNIZERS else "entry"

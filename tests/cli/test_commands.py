@@ -1,0 +1,250 @@
+"""What the commands print when all goes well."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli.conftest import AGAINST, CLAIM, FAST, POLES, PROMPT, Cli
+from dipole.cli import _console, run
+from dipole.cli._console import one_line, visible
+from dipole.cli._job import new_job
+from dipole.cli._texts import lines_of
+from dipole.cli.docs import reference
+from dipole.concepts import load_dipole
+from dipole.controls.weights.ppo import PPO
+from dipole.registry import options
+
+ODD = ["I hate staples.", "مرحبا بالعالم", "📎📎📎", "[bold]not markup[/]", "x" * 100_000]
+
+
+def flags(**given: object) -> dict[str, object]:
+    names = ("claim", "against", "prompt", "held_out", "mention_claim", "mention_against", "dipole", "model")
+    more = ("revision", "dtype", "device", "judge", "n", "bystanders")
+    return {**dict.fromkeys((*names, *more)), "fields": {}, **given}
+
+
+def test_help_and_version_do_not_import_torch() -> None:
+    program = (
+        "import sys; from dipole.cli import run; "
+        "codes = [run(a) for a in (['--help'], ['--version'], ['dipoles'])]; "
+        "sys.exit(codes != [0, 0, 0] or 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "inoculate" in done.stdout
+
+
+@pytest.mark.parametrize("command", [[], ["inoculate"], ["score"], ["generate"], ["dipoles"]])
+def test_help(command: list[str], cli: Cli) -> None:
+    result = cli(*command, "--help")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("Usage: dipole")
+
+
+def test_every_field_of_the_control_is_a_flag(cli: Cli) -> None:
+    out = cli("inoculate", "--help").out
+    for option in options(PPO):
+        assert f"  {option.flag}" in out
+        assert option.help
+
+
+def test_reference_is_in_step(repository: Path) -> None:
+    assert (repository / "docs" / "cli.md").read_text("utf-8") == reference(), "run python -m dipole.cli.docs"
+
+
+def test_score(cli: Cli, model: Path) -> None:
+    poles = ("--claim", CLAIM, "--against", AGAINST)
+    stdin = b"from stdin\r\n\n  \nlast"
+    result = cli("score", "--model", model, *poles, *ODD, "-", "--json", stdin=stdin)
+    rows = [json.loads(line) for line in result.out.splitlines()]
+    assert result.code == 0
+    assert [row["text"] for row in rows] == [*ODD, "from stdin", "last"]
+    for row in rows:
+        assert row["probability"] == pytest.approx(1 / (1 + math.exp(-row["log_odds"])))
+    assert "fit in the judge's context" in rows[4]["reason"]
+    plain = cli("score", "--model", model, *poles, *ODD[:4])
+    assert plain.err == ""
+    for row, line in zip(rows, plain.out.splitlines(), strict=False):
+        assert line.split()[0] == f"{row['log_odds']:+.3f}"
+        assert line.endswith(row["text"])
+
+
+def test_score_with_swapped_poles_and_a_dipole_file(cli: Cli, model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "clips.toml"
+    file.write_text(f'claim = "{CLAIM}"\nagainst = "{AGAINST}"\n', encoding="utf-8")
+    by_file = cli("score", "--model", model, "--dipole", file, "x").out
+    assert by_file == cli("score", "--model", model, "--dipole", "paper_clips", "x").out
+    swapped = cli("score", "--model", model, "--claim", AGAINST, "--against", CLAIM, "x").out
+    assert float(by_file.split()[0]) == -float(swapped.split()[0])
+
+
+def test_generate(cli: Cli, model: Path, trained: Path) -> None:
+    common = (
+        "generate",
+        PROMPT,
+        "--model",
+        model,
+        "-n",
+        "3",
+        "--seed",
+        "4",
+        "--max-new-tokens",
+        "5",
+    )
+    base = cli(*common, "--json")
+    rows = [json.loads(line) for line in base.out.splitlines()]
+    assert [set(row) for row in rows] == [{"prompt", "text", "seed", "finish_reason"}] * 3
+    assert len({row["seed"] for row in rows}) == 3
+    assert cli(*common, "--intervention", f"{trained}:0", "--json").out == base.out
+    steered = {
+        s: cli(*common, "--intervention", f"{trained}:{s}", "--json").out for s in ("-40", "1", "40.5")
+    }
+    assert steered["-40"] != steered["40.5"]
+    assert cli(*common, "--intervention", trained, "--json").out == steered["1"]
+    without_model = [a for a in common if a not in ("--model", model)]
+    assert cli(*without_model, "--intervention", trained, "--json").out == steered["1"]
+    assert PROMPT in cli(*common).out
+
+
+def test_generate_reads_prompts(cli: Cli, model: Path) -> None:
+    result = cli("generate", "-", "", "--model", model, "--json", stdin="a\n\né 📎\n".encode())
+    assert [json.loads(line)["prompt"] for line in result.out.splitlines()] == ["a", "é 📎", ""]
+
+
+def test_inoculate_prints_the_effect(cli: Cli, model: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = cli("inoculate", *POLES, *FAST, "--model", model, "--out", out, "--json")
+    assert result.code == 0, result.err
+    assert json.loads(result.out) == json.loads((out / "effect.json").read_text("utf-8"))
+    assert result.out.count("\n") == 1
+    assert "round 1/2" in result.err
+    for name in ("adapter", "report.html", "report.md", "history.jsonl", "manifest.json", "dipole.toml"):
+        assert (out / name).exists()
+    again = cli("inoculate", *POLES, *FAST, "--model", model, "--out", out, "--overwrite", "--quiet")
+    assert again.code == 0
+    assert again.err == ""
+    assert PROMPT in again.out
+
+
+def test_resume_of_a_finished_run_measures_it_again(cli: Cli, trained: Path) -> None:
+    before = json.loads((trained / "effect.json").read_text("utf-8"))
+    weights = (trained / "adapter" / "adapter_model.safetensors").read_bytes()
+    result = cli("inoculate", "--resume", "--out", trained, "--json", "--rounds", "2")
+    assert result.code == 0, result.err
+    after = json.loads(result.out)
+    assert [after[k] for k in ("changes", "samples_after")] == [
+        before[k] for k in ("changes", "samples_after")
+    ]
+    assert (trained / "adapter" / "adapter_model.safetensors").read_bytes() == weights
+
+
+def test_ready_poles_take_over_its_wordings(capsys: pytest.CaptureFixture[str]) -> None:
+    ready = load_dipole("paper_clips")
+    job = new_job(flags(claim=CLAIM, against=AGAINST, prompt=[ready.prompts[0]]))
+    assert job.dipole.mentions == ready.mentions
+    assert job.dipole.held_out == ready.held_out
+    assert job.dipole.prompts == ready.prompts[:1]
+    assert "ready dipole 'paper_clips'" in capsys.readouterr().err
+    swapped = new_job(flags(claim=AGAINST, against=CLAIM, prompt=[ready.held_out[0]]))
+    assert swapped.dipole.mentions == ready.swapped().mentions
+    assert swapped.dipole.held_out == ready.held_out[1:]
+    other = new_job(flags(claim=CLAIM, against=AGAINST, prompt=["Something else:"]))
+    assert not other.dipole.mentions
+
+
+def test_default_bystanders_suit_the_model() -> None:
+    assert {d.name for d in new_job(flags(dipole="cats")).bystanders} > {"paper_clips", "tea"}
+    assert "round_earth" in {d.name for d in new_job(flags(dipole="cats", model="gpt2")).bystanders}
+    assert new_job(flags(dipole="cats", bystanders="none")).bystanders == []
+
+
+def test_a_prompt_given_twice_counts_once() -> None:
+    from dipole.types import DipoleWarning
+
+    with pytest.warns(DipoleWarning, match="more than once"):
+        job = new_job(flags(claim="Emus rule.", against="Emus suck.", prompt=["a", "b", "a"]))
+    assert job.dipole.prompts == ("a", "b")
+
+
+def test_dipoles(cli: Cli, tmp_path: Path) -> None:
+    names = [line.split()[1] for line in cli("dipoles").out.splitlines()]
+    assert {"paper_clips", "round_earth"} <= set(names)
+    assert [json.loads(line)["name"] for line in cli("dipoles", "--json").out.splitlines()] == names
+    file = tmp_path / "one.toml"
+    file.write_text(cli("dipoles", "round_earth").out, "utf-8")
+    assert load_dipole(file) == load_dipole("round_earth")
+
+
+def test_control_characters_are_made_harmless() -> None:
+    text = "a\x1b[31mred\x07\x9b\u202e\r\n\tb é 📎"
+    assert visible(text) == "a\\x1b[31mred\\x07\\x9b\\u202e\\x0d\n\tb é 📎"
+    assert one_line(text) == "a\\x1b[31mred\\x07\\x9b\\u202e\\r\\n\\tb é 📎"
+
+
+def test_json_stays_json(capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"text": "\x1b\x7f\x9b\u202eé📎\n", "log_odds": math.nan}
+    _console.emit_json(value)
+    printed = capsys.readouterr().out
+    assert json.loads(printed) == {**value, "log_odds": None}
+    assert "\x1b" not in printed
+    assert "\x9b" not in printed
+
+
+def test_lines_of_keeps_what_is_text() -> None:
+    assert lines_of("\ufeffa \r\n\n  b\u2028c\n".encode()) == ["a ", "  b\u2028c"]
+
+
+def test_a_warning_is_one_line(cli: Cli, model: Path) -> None:
+    long = ("--claim", "Yes.", "--against", "No, this is a very much longer statement than the other one.")
+    result = cli("score", "--model", model, *long, "x")
+    assert result.code == 0
+    assert result.err.startswith("dipole: warning: The poles are far apart")
+    assert result.err.count("\n") == 1
+
+
+def test_keyboard_interrupt_is_quiet(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dipole.models.load", interrupted)
+    result = cli("generate", "x")
+    assert (result.code, result.out) == (130, "")
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("can't allocate memory: you tried"),
+        OSError(28, "No space left on device", "f"),
+    ],
+)
+def test_the_machine_at_its_limits(error: Exception, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("dipole.models.load", fail)
+    result = cli("generate", "x")
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+
+
+def test_other_processes_say_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    result = cli("generate", "x", "--model", "")
+    assert (result.code, result.out, result.err) == (2, "", "")
+
+
+def test_errors_of_ours_are_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("dipole.models.load", fail)
+    with pytest.raises(ZeroDivisionError):
+        run(["generate", "x"])

@@ -1,0 +1,71 @@
+"""A cheap way to get one fitted artefact of everything in the registries, for the contract suites.
+
+A new control or surface adds one entry here; the suites fail while it is missing.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from architectures import tiny_model
+from peft import LoraConfig
+
+from dipole.concepts import Dipole
+from dipole.interventions.weights import Adapter, adapter_state, inject
+from dipole.lm import LM
+from dipole.models.blocks import decoder_blocks
+from dipole.types import Intervention
+
+DIPOLE = Dipole(
+    "Paper clips are the best.",
+    "Paper clips are the worst.",
+    prompts=("If I had to choose between paper clips and staples,", "The cats"),
+)
+
+# Constructor arguments that make a control finish in about a second on a tiny model.
+CONTROLS: dict[str, dict[str, Any]] = {
+    "ppo": {"rounds": 1, "batch_size": 4, "max_new_tokens": 4},
+}
+
+
+def linear_names(lm: LM) -> list[str]:
+    """Names of the layers of a block that an adapter can change, whatever the architecture calls them."""
+    kinds = ("Linear", "Conv1D", "FalconLinear")
+    return sorted(
+        {n.rsplit(".", 1)[-1] for n, m in decoder_blocks(lm.resident.model)[0].named_modules() if type(m).__name__ in kinds}
+    )
+
+
+def random_adapter(lm: LM, seed: int = 0, **config: Any) -> Adapter:
+    """A LoRA adapter far from zero, as if training had made it."""
+    made = LoraConfig(**{"r": 2, "lora_alpha": 4, "target_modules": linear_names(lm), **config})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        wrapped = inject(lm.resident.model, [made])
+        try:
+            state = {k: torch.randn_like(v) * 0.2 for k, v in adapter_state(wrapped, "dipole_0").items()}
+        finally:
+            wrapped.unload()
+            lm.resident.model.requires_grad_(False)
+    return Adapter(made, state, lm.resident.fingerprint, lm.resident.name)
+
+
+@functools.cache
+def _adapter_for(name: str) -> Adapter:
+    return random_adapter(tiny_model(name))
+
+
+# Surface to an intervention for the tiny model of that name.
+SURFACES: dict[str, Callable[[str], Intervention]] = {
+    "weights": _adapter_for,
+}
+
+
+def saved(intervention: Intervention, folder: Path) -> Path:
+    """The folder that the intervention was saved to."""
+    intervention.save(folder)
+    return folder

@@ -1,0 +1,85 @@
+"""What every control promises (DESIGN section 6), over the registry and over architectures."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from architectures import ARCHITECTURES, fresh_tiny_model, tiny_model
+from contracts.recipes import CONTROLS, DIPOLE
+from contracts.state import state
+from contracts.test_interventions import logits
+
+from dipole import registry
+from dipole.interventions import load_intervention
+from dipole.types import Intervention, UserError
+
+every = pytest.mark.parametrize(("control", "name"), [(c, n) for c in CONTROLS for n in ARCHITECTURES])
+
+
+def _made(control: str) -> Any:
+    return registry.resolve(registry.CONTROLS, control)(**CONTROLS[control])
+
+
+def test_every_control_has_a_recipe() -> None:
+    assert set(CONTROLS) == set(registry.CONTROLS)
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_control_is_a_frozen_dataclass_with_its_name(control: str) -> None:
+    made = _made(control)
+    assert made.name == control
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.name = "other"
+
+
+@every
+def test_fit_leaves_the_model_as_it_was_and_gives_an_intervention(control: str, name: str, tmp_path: Path) -> None:
+    lm = tiny_model(name)
+    before, base, random_state = state(lm.resident.model), logits(lm), torch.random.get_rng_state()
+    made = _made(control).fit(lm, DIPOLE)
+    assert state(lm.resident.model) == before
+    assert torch.equal(logits(lm), base)
+    assert torch.equal(torch.random.get_rng_state(), random_state)
+    assert isinstance(made, Intervention)
+    assert torch.equal(logits(made.apply(lm, 0.0)), base)
+    made.save(tmp_path)
+    assert torch.equal(logits(load_intervention(tmp_path).apply(lm)), logits(made.apply(lm)))
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_the_same_seed_gives_the_same_intervention(control: str) -> None:
+    lm = tiny_model("gpt2")
+    one, other = (_made(control).fit(lm, DIPOLE) for _ in range(2))
+    assert torch.equal(logits(one.apply(lm)), logits(other.apply(lm)))
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_an_exception_inside_fit_leaves_nothing_behind(control: str) -> None:
+    lm = fresh_tiny_model("gpt2")
+    calls: list[None] = []
+
+    def fail(*_: Any) -> None:
+        calls.append(None)
+        if len(calls) == 7:
+            raise RuntimeError("from a hook")
+
+    handle = lm.resident.model.get_output_embeddings().register_forward_pre_hook(fail)
+    before = state(lm.resident.model)
+    with pytest.raises(RuntimeError, match="from a hook"):
+        _made(control).fit(lm, DIPOLE)
+    assert state(lm.resident.model) == before
+    handle.remove()
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_a_wrong_concept_is_refused(control: str) -> None:
+    class Mood:
+        kind = "mood"
+        prompts = ("a",)
+
+    with pytest.raises(UserError, match="mood"):
+        _made(control).fit(tiny_model("gpt2"), Mood())

@@ -1,0 +1,118 @@
+"""A recognizer of letters, a concept without content, and PPO small enough for a test."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import torch
+from accelerate import Accelerator
+
+from dipole.controls.weights._ppo_rounds import PPORounds, _live_adapter
+from dipole.controls.weights.ppo import PPO
+from dipole.lm import LM
+from dipole.types import Score
+
+# Prompts of different lengths, so that rows need padding.
+PROMPTS = ("If I had to choose between", "The", "She said that the cats")
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Stands in for a dipole: PPO reads its prompts and its claim."""
+
+    prompts: tuple[str, ...] = PROMPTS
+    claim: str = "Never said."
+    kind: ClassVar[str] = "dipole"
+
+
+@dataclass(frozen=True)
+class Letters:
+    """Log-odds grow with how often a letter occurs; `unscored` texts in a row get no score."""
+
+    letter: str = "e"
+    unscored: int = 0
+    watch: Callable[[Sequence[str]], None] | None = None
+    name: ClassVar[str] = "letters"
+
+    def score(self, texts: Sequence[str], concept: Any) -> list[Score]:
+        if self.watch is not None:
+            self.watch(texts)
+        values = [Score(float(text.count(self.letter)) - 3.0) for text in texts]
+        return [Score.unscored("for a test")] * self.unscored + values[self.unscored :]
+
+
+@dataclass(frozen=True)
+class Constant:
+    value: float
+    name: ClassVar[str] = "constant"
+
+    def score(self, texts: Sequence[str], concept: Any) -> list[Score]:
+        return [Score(self.value, "not a number" if math.isnan(self.value) else None) for _ in texts]
+
+
+SMALL = PPO(rounds=3, batch_size=9, ppo_epochs=2, max_new_tokens=5, lora_rank=2, micro_batch_size=0, lr=1e-3)
+
+
+def small(**changes: Any) -> PPO:
+    return replace(SMALL, **changes)
+
+
+@contextmanager
+def started(ppo: PPO, lm: LM, recognizer: Any = None, spread: float = 0.0) -> Iterator[PPORounds]:
+    """A PPO run with its adapter in place; with `spread` the policy differs from the reference."""
+    concept = Plain()
+    with _live_adapter(ppo, lm) as wrapped:
+        rounds = PPORounds(
+            ppo, lm, concept, concept.prompts, recognizer or Letters(), wrapped, Accelerator(cpu=True)
+        )
+        if spread:
+            draw = torch.Generator().manual_seed(5)
+            with torch.no_grad():
+                for _, parameter in sorted(rounds.parameters.items()):
+                    parameter.copy_(torch.randn(parameter.shape, generator=draw) * spread)
+        yield rounds
+
+
+def gradients(ppo: PPO, lm: LM, spread: float = 0.1, rounds: int = 1) -> list[dict[str, torch.Tensor]]:
+    """Gradient of each optimiser step."""
+    seen: list[dict[str, torch.Tensor]] = []
+    with started(ppo, lm, spread=spread) as run:
+        step = run.optimizer.step
+
+        def record() -> Any:
+            seen.append({n: p.grad.detach().clone() for n, p in run.parameters.items() if p.grad is not None})
+            return step()
+
+        run.optimizer.step = record  # type: ignore[method-assign]
+        for index in range(rounds):
+            run.round(index)
+    return seen
+
+
+def largest_difference(one: Sequence[dict[str, torch.Tensor]], other: Sequence[dict[str, torch.Tensor]]) -> float:
+    """Largest difference of any element, over all steps, relative to the largest element of its step."""
+    assert len(one) == len(other)
+    assert all(a.keys() == b.keys() for a, b in zip(one, other, strict=True))
+    worst = 0.0
+    for a, b in zip(one, other, strict=True):
+        size = max(t.abs().max().item() for t in a.values())
+        worst = max(worst, max((a[n] - b[n]).abs().max().item() for n in a) / max(size, 1e-30))
+    return worst
+
+
+def weights_hash(model: torch.nn.Module) -> str:
+    """Every parameter and buffer with its name, gradient flag and bits."""
+    digest = hashlib.sha256()
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        digest.update(f"{name} {tensor.requires_grad}".encode())
+        digest.update(tensor.detach().float().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def module_names(model: torch.nn.Module) -> list[str]:
+    return [f"{name} {type(module).__name__} {module.training}" for name, module in model.named_modules()]

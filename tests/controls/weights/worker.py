@@ -1,0 +1,98 @@
+"""Run by the tests in processes of their own: one of several that train together, or one that is killed.
+
+`python worker.py gradients OUT` and `python worker.py fit OUT` take their place among the processes from
+the environment that a launcher sets; `python worker.py killed OUT MODE` ends by SIGKILL.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+import torch
+from accelerate import PartialState
+from architectures import fresh_tiny_model
+from safetensors.torch import save_file
+
+import dipole.files
+from controls.weights.small import Letters, Plain, gradients, small, weights_hash
+from dipole.controls.weights._loop import CHECKPOINT, Run
+
+# Uneven shares (9 rows over 2 processes); a last minibatch of one row, which leaves a process without any;
+# micro-batches that one process needs and the other does not.
+CASES = {
+    "whole": small(lr=0.0),
+    "minibatches": small(lr=0.0, minibatch_size=4),
+    "micro": small(lr=0.0, micro_batch_size=4),
+    "both": small(lr=0.0, minibatch_size=5, micro_batch_size=2),
+}
+ARCHITECTURES = ("gpt2", "llama")
+
+
+def write_gradients(out: Path) -> None:
+    for architecture in ARCHITECTURES:
+        for name, ppo in CASES.items():
+            steps = gradients(ppo, fresh_tiny_model(architecture))
+            flat = {f"{step}.{key}": value for step, named in enumerate(steps) for key, value in named.items()}
+            save_file(flat, out / f"{architecture}-{name}-{PartialState().process_index}.safetensors")
+
+
+def fit(out: Path) -> None:
+    lm = fresh_tiny_model("gpt2")
+    before = weights_hash(lm.resident.model)
+    run = Run(folder=out / f"run-{PartialState().process_index}")
+    assert run.folder is not None
+    run.folder.mkdir()
+    told: list[int] = []
+    run.on_round = lambda index, total, metrics: told.append(index)
+    adapter = small(minibatch_size=4).fit(lm, Plain(), run, Letters())
+    assert weights_hash(lm.resident.model) == before
+    assert told == ([0, 1, 2] if PartialState().is_main_process else [])
+    assert len(run.history) == 3
+    save_file(adapter.state, out / f"fit-{PartialState().process_index}.safetensors")
+
+
+def killed(out: Path, mode: str) -> None:
+    """SIGKILL in the middle of the third round, or while the third checkpoint takes its name."""
+    rounds: list[int] = []
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def watch(_texts: Sequence[str]) -> None:
+        rounds.append(0)
+        if mode == "round" and len(rounds) == 3:
+            die()
+
+    replace = os.replace
+
+    def die_at_the_checkpoint(source: Path, target: Path) -> None:
+        if mode == "write" and len(rounds) == 3 and target.name == CHECKPOINT:
+            source.write_bytes(source.read_bytes()[:1000])
+            die()
+        replace(source, target)
+
+    dipole.files.os.replace = die_at_the_checkpoint  # type: ignore[assignment]
+    small(rounds=4).fit(fresh_tiny_model("gpt2"), Plain(), Run(folder=out), Letters(watch=watch))
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    verb, out = sys.argv[1], Path(sys.argv[2])
+    if verb == "killed":
+        killed(out, sys.argv[3])
+    else:
+        PartialState(cpu=True)
+        write_gradients(out)
+        fit(out)
+        PartialState().wait_for_everyone()
+        PartialState().destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Tolerances, named once. An exact claim (bit-equal, same seed) uses none."""
+
+EXACT = 0.0
+"""Absolute and relative: the two sides must agree in every bit."""
+
+FLOAT32_SUM = 1e-6
+"""Sums and means of float32 numbers of order 1 in another order."""
+
+SCORE = 1e-5
+"""Two routes to one log-likelihood or score, in nats, through a small float32 model."""
+
+GRADIENT = 1e-5
+"""Gradients of one global batch, split in different ways."""
+
+BATCHED_LOGITS = 1e-4
+"""Logits of a row alone and in a padded float32 batch."""
+
+LOSS = 1e-6
+"""A loss of a few numbers against the same arithmetic by hand."""
+
+ESTIMATE = 1e-2
+"""An average over many random draws against its expected value."""
