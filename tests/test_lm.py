@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 import torch
-from architectures import EOS, fresh_tiny_model, names, tiny_model
-from reference import generation as slow
-from tolerance import BATCHED_LOGITS, SCORE
 from transformers import GenerationConfig
 
+from architectures import EOS, fresh_tiny_model, names, tiny_model
 from dipole.lm import LM, sample_seed
 from dipole.models.batching import pad_batch
 from dipole.models.resident import Resident
 from dipole.sampling import Decoding
 from dipole.types import UserError
+from reference import generation as slow
+from tolerance import BATCHED_LOGITS, SCORE
 
 PROMPTS = ["Paper clips are", "", "If I had to choose between paper clips and staples,", "The cats"]
 every = pytest.mark.parametrize("name", names())
@@ -49,7 +49,9 @@ def test_recorded_logprobs_are_those_of_a_fresh_pass(name: str) -> None:
 def test_logprobs_equal_one_token_at_a_time(name: str) -> None:
     lm = tiny_model(name)
     prefixes = [lm.resident.encode(text) for text in PROMPTS]
-    continuations = [lm.resident.continuation_ids(text) for text in (" the best.", "", " staples", " like the dogs.")]
+    continuations = [
+        lm.resident.continuation_ids(text) for text in (" the best.", "", " staples", " like the dogs.")
+    ]
     together = lm.logprobs(prefixes, continuations)
     alone = [lm.logprobs([p], [c])[0] for p, c in zip(prefixes, continuations, strict=True)]
     for prefix, continuation, batched, single in zip(prefixes, continuations, together, alone, strict=True):
@@ -70,7 +72,9 @@ def test_padding_changes_nothing(name: str, side: Any) -> None:
             logits = resident.model(**resident.inputs(batch), use_cache=False).logits
         for row, ids in enumerate(rows):
             last = logits[row, -1] if side == "left" else logits[row, len(ids) - 1]
-            torch.testing.assert_close(last, slow.next_logits(resident.model, ids), atol=BATCHED_LOGITS, rtol=0)
+            torch.testing.assert_close(
+                last, slow.next_logits(resident.model, ids), atol=BATCHED_LOGITS, rtol=0
+            )
 
 
 @every

@@ -6,17 +6,19 @@ import math
 
 import pytest
 import torch
-from reference.generation import inverse_cdf, warped
-from tolerance import FLOAT32_SUM
 
 from dipole.sampling import Decoding, draw
 from dipole.types import UserError
+from reference.generation import inverse_cdf, warped
+from tolerance import FLOAT32_SUM
 
 LOGITS = torch.randn(6, 12, generator=torch.Generator().manual_seed(0)) * 2
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.3, 1.0, 2.5])
-@pytest.mark.parametrize(("top_k", "top_p"), [(0, 1.0), (3, 1.0), (0, 0.6), (5, 0.9), (1, 1.0), (0, 1e-9), (99, 1.0)])
+@pytest.mark.parametrize(
+    ("top_k", "top_p"), [(0, 1.0), (3, 1.0), (0, 0.6), (5, 0.9), (1, 1.0), (0, 1e-9), (99, 1.0)]
+)
 def test_warp_equals_plain_python(temperature: float, top_k: int, top_p: float) -> None:
     got = Decoding(temperature, top_k, top_p).warp(LOGITS).exp()
     want = torch.tensor([warped(row.tolist(), temperature, top_k, top_p) for row in LOGITS])
@@ -31,7 +33,8 @@ def test_a_tiny_temperature_does_not_overflow() -> None:
 
 
 @pytest.mark.parametrize(
-    "kwargs", [{"temperature": -1}, {"temperature": math.nan}, {"temperature": math.inf}, {"top_k": -1}, {"top_p": 0}]
+    "kwargs",
+    [{"temperature": -1}, {"temperature": math.nan}, {"temperature": math.inf}, {"top_k": -1}, {"top_p": 0}],
 )
 def test_meaningless_values_are_refused(kwargs: dict[str, float]) -> None:
     with pytest.raises(UserError, match="must be"):
@@ -41,7 +44,9 @@ def test_meaningless_values_are_refused(kwargs: dict[str, float]) -> None:
 def test_draw_equals_plain_python() -> None:
     uniforms = torch.rand(6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     logprobs = LOGITS.log_softmax(-1)
-    want = [inverse_cdf(p.tolist(), u) for p, u in zip(logprobs.double().exp(), uniforms.tolist(), strict=True)]
+    want = [
+        inverse_cdf(p.tolist(), u) for p, u in zip(logprobs.double().exp(), uniforms.tolist(), strict=True)
+    ]
     assert draw(logprobs, uniforms).tolist() == want
 
 

@@ -87,7 +87,7 @@ def inoculate(
     if state.is_main_process:
         prepare_output(folder, overwrite=overwrite, resume=resume)
         if not resume:  # a run that turns out to be another one keeps its papers
-            dipole.save(folder / "dipole.toml")
+            dipole.save(folder / "dipole.toml", overwrite=True)
             manifest.write(started, finished=False)
     state.wait_for_everyone()
     run = Run(folder=folder, resume=resume, identity=manifest.identity(), on_round=on_round)

@@ -213,8 +213,7 @@ class LM:
         if absent or not layers:
             raise UserError(
                 f"{self.resident.name} has {len(blocks)} layers (0 to {len(blocks) - 1}, or -1 for the "
-                "last), and "
-                f"{f'layer {absent[0]}' if absent else 'no layer at all'} was asked for."
+                f"last), and {f'layer {absent[0]}' if absent else 'no layer at all'} was asked for."
             )
         encoded = [self.resident.encode(text) for text in texts]
         for ids in encoded:
@@ -291,8 +290,9 @@ def _plain_generation(model: Any, max_new_tokens: int, eos: list[int], pad: int)
     tokens, a minimum length), which would sample from another distribution than the model's. So the
     model's own is set aside for the length of the call.
     """
-    from transformers import GenerationConfig
+    import transformers
 
+    GenerationConfig: Any = transformers.GenerationConfig  # its constructor has no types
     own = model.generation_config
     model.generation_config = GenerationConfig()
     try:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from architectures import tiny_model
 from peft import LoraConfig
 
+from architectures import tiny_model
 from dipole.concepts import Dipole
+from dipole.interventions._engage import Tree
 from dipole.interventions.weights import Adapter, adapter_state, inject
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
@@ -28,16 +29,15 @@ DIPOLE = Dipole(
 
 # Constructor arguments that make a control finish in about a second on a tiny model.
 CONTROLS: dict[str, dict[str, Any]] = {
-    "ppo": {"rounds": 1, "batch_size": 4, "max_new_tokens": 4},
+    "ppo": {"rounds": 1, "batch_size": 8, "max_new_tokens": 4},
 }
 
 
 def linear_names(lm: LM) -> list[str]:
     """Names of the layers of a block that an adapter can change, whatever the architecture calls them."""
     kinds = ("Linear", "Conv1D", "FalconLinear")
-    return sorted(
-        {n.rsplit(".", 1)[-1] for n, m in decoder_blocks(lm.resident.model)[0].named_modules() if type(m).__name__ in kinds}
-    )
+    block = decoder_blocks(lm.resident.model)[0]
+    return sorted({n.rsplit(".", 1)[-1] for n, m in block.named_modules() if type(m).__name__ in kinds})
 
 
 def random_adapter(lm: LM, seed: int = 0, **config: Any) -> Adapter:
@@ -45,12 +45,12 @@ def random_adapter(lm: LM, seed: int = 0, **config: Any) -> Adapter:
     made = LoraConfig(**{"r": 2, "lora_alpha": 4, "target_modules": linear_names(lm), **config})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
+        before = Tree(lm.resident.model)
         wrapped = inject(lm.resident.model, [made])
         try:
             state = {k: torch.randn_like(v) * 0.2 for k, v in adapter_state(wrapped, "dipole_0").items()}
         finally:
-            wrapped.unload()
-            lm.resident.model.requires_grad_(False)
+            before.restore()
     return Adapter(made, state, lm.resident.fingerprint, lm.resident.name)
 
 

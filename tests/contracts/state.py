@@ -18,7 +18,9 @@ def state(model: nn.Module) -> dict[str, Any]:
     generation: Any = model.generation_config
     return {
         "tensors": tensors.hexdigest(),
-        "places": [(name, p.data_ptr(), p.requires_grad, p.grad is None) for name, p in model.named_parameters()],
+        "places": [
+            (name, p.data_ptr(), p.requires_grad, p.grad is None) for name, p in model.named_parameters()
+        ],
         "modules": [(name, id(m), type(m), m.training) for name, m in model.named_modules()],
         "hooks": [
             (name, attribute, len(value))

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+
 from architectures import ARCHITECTURES, fresh_tiny_model, tiny_model
 from contracts.recipes import CONTROLS, DIPOLE
 from contracts.state import state
 from contracts.test_interventions import logits
-
 from dipole import registry
 from dipole.interventions import load_intervention
 from dipole.types import Intervention, UserError
@@ -37,7 +37,9 @@ def test_a_control_is_a_frozen_dataclass_with_its_name(control: str) -> None:
 
 
 @every
-def test_fit_leaves_the_model_as_it_was_and_gives_an_intervention(control: str, name: str, tmp_path: Path) -> None:
+def test_fit_leaves_the_model_as_it_was_and_gives_an_intervention(
+    control: str, name: str, tmp_path: Path
+) -> None:
     lm = tiny_model(name)
     before, base, random_state = state(lm.resident.model), logits(lm), torch.random.get_rng_state()
     made = _made(control).fit(lm, DIPOLE)

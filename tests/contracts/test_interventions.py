@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 import torch
-from architectures import ARCHITECTURES, fresh_tiny_model, tiny_model
-from contracts.recipes import SURFACES, saved
-from contracts.state import state
-from reference import generation as slow
-from tolerance import BATCHED_LOGITS
 from torch import Tensor
 
 import dipole.interventions as interventions
+from architectures import ARCHITECTURES, fresh_tiny_model, tiny_model
+from contracts.recipes import SURFACES, saved
+from contracts.state import state
 from dipole.interventions import load_intervention
 from dipole.lm import LM
 from dipole.types import Intervention, UserError
+from reference import generation as slow
+from tolerance import BATCHED_LOGITS
 
 PROMPTS = ["Paper clips are", "", "If I had to choose between paper clips and staples,"]
 every = pytest.mark.parametrize(("surface", "name"), [(s, n) for s in SURFACES for n in ARCHITECTURES])

@@ -12,18 +12,18 @@ from typing import Any
 import peft
 import pytest
 import torch
+from peft import IA3Config, LoraConfig, PromptTuningConfig
+from safetensors.torch import load_file, save_file
+
 from architectures import fresh_tiny_model, tiny_model
 from contracts.recipes import linear_names, random_adapter
 from contracts.state import state
 from contracts.test_interventions import logits
-from peft import IA3Config, LoraConfig, PromptTuningConfig
-from safetensors.torch import load_file, save_file
-from tolerance import BATCHED_LOGITS
-
 from dipole.interventions import Adapter, load_intervention
 from dipole.interventions.weights import inject
 from dipole.lm import LM
 from dipole.types import UserError
+from tolerance import BATCHED_LOGITS
 
 LAYER = "model.layers.0.self_attn.q_proj"
 PEFT_ALONE = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PEFT 0.21 asks
@@ -41,20 +41,25 @@ def _layer_output(lm: LM) -> torch.Tensor:
         return output
 
 
-@pytest.mark.parametrize("config", [{}, {"use_rslora": True}, {"rank_pattern": {"q_proj": 3}, "alpha_pattern": {"q_proj": 7}}])
+@pytest.mark.parametrize(
+    "config", [{}, {"use_rslora": True}, {"rank_pattern": {"q_proj": 3}, "alpha_pattern": {"q_proj": 7}}]
+)
 def test_strength_scales_the_low_rank_change(config: dict[str, Any], tmp_path: Path) -> None:
     lm = tiny_model("llama")
     adapter = random_adapter(lm, **config)
     made = [adapter, (adapter.save(tmp_path), load_intervention(tmp_path))[1]]
     key = f"base_model.model.{LAYER}.lora_"
     low, high = (adapter.state[f"{key}{part}.weight"] for part in "AB")
-    rank, alpha = (config.get("rank_pattern") or {"q_proj": 2})["q_proj"], (config.get("alpha_pattern") or {"q_proj": 4})["q_proj"]
+    rank = config.get("rank_pattern", {"q_proj": 2})["q_proj"]
+    alpha = config.get("alpha_pattern", {"q_proj": 4})["q_proj"]
     scale = alpha / (rank**0.5 if config.get("use_rslora") else rank)
     base = _layer_output(lm)
     change = scale * (high @ (low @ torch.linspace(-1, 1, 32)))
     for each in made:
         for strength in (-2.0, 0.25, 1.0, 3.0):
-            torch.testing.assert_close(_layer_output(each.apply(lm, strength)), base + strength * change, atol=1e-5, rtol=0)
+            torch.testing.assert_close(
+                _layer_output(each.apply(lm, strength)), base + strength * change, atol=1e-5, rtol=0
+            )
 
 
 def test_adapters_add_up_in_any_order() -> None:
@@ -69,6 +74,9 @@ def test_adapters_add_up_in_any_order() -> None:
 
 
 @PEFT_ALONE
+@pytest.mark.filterwarnings(
+    "ignore:fan_in_fan_out is set to False:UserWarning"
+)  # it then does the right thing
 @pytest.mark.parametrize("name", ["gpt2", "llama", "falcon"])
 def test_peft_loads_it_without_us_and_we_load_what_peft_wrote(name: str, tmp_path: Path) -> None:
     lm = tiny_model(name)
@@ -111,7 +119,11 @@ def test_a_saved_folder_says_what_it_is(folder: Path) -> None:
     names = {p.name for p in folder.iterdir()}
     assert names == {"adapter_config.json", "adapter_model.safetensors", "dipole.json", "README.md"}
     meta = json.loads((folder / "dipole.json").read_text())
-    assert meta == {"surface": "weights", "base": "llama", "base_fingerprint": tiny_model("llama").resident.fingerprint}
+    assert meta == {
+        "surface": "weights",
+        "base": "llama",
+        "base_fingerprint": tiny_model("llama").resident.fingerprint,
+    }
     assert "base_model" in (folder / "README.md").read_text()
     loaded = load_intervention(folder)
     loaded.save(folder.parent / "again")
@@ -149,8 +161,7 @@ def test_nested_engagements_each_see_their_own() -> None:
 def test_an_adapter_under_training_is_the_model_as_it_stands() -> None:
     lm = fresh_tiny_model("llama")
     adapter = random_adapter(lm)
-    before, ids = state(lm.resident.model), torch.tensor([[5, 6, 7]])
-    base = logits(lm)
+    before, base = state(lm.resident.model), logits(lm)
     wrapped = inject(lm.resident.model, [adapter.config])
     for name, parameter in wrapped.named_parameters():
         if "lora_" in name:
@@ -164,7 +175,6 @@ def test_an_adapter_under_training_is_the_model_as_it_stands() -> None:
     wrapped.unload()
     lm.resident.model.requires_grad_(False)
     assert state(lm.resident.model) == before
-    assert ids.shape == (1, 3)
 
 
 @pytest.mark.parametrize(
@@ -174,16 +184,18 @@ def test_an_adapter_under_training_is_the_model_as_it_stands() -> None:
         LoraConfig(target_modules=["q_proj"], layers_to_transform=[99]),
         LoraConfig(target_modules=["q_proj"], init_lora_weights="pissa"),
         LoraConfig(target_modules=["q_proj"], init_lora_weights="olora"),
+        LoraConfig(target_modules=["q_proj"], bias="all"),
+        LoraConfig(target_modules=["q_proj"], bias="lora_only"),
         LoraConfig(target_modules=["q_proj"], layer_replication=[(0, 2), (1, 3)]),
         PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM"),
     ],
-    ids=["module", "layer", "pissa", "olora", "replication", "prompt"],
+    ids=["module", "layer", "pissa", "olora", "bias", "lora_bias", "replication", "prompt"],
 )
 def test_adapters_that_do_not_fit_are_refused(config: Any) -> None:
     lm = fresh_tiny_model("llama")
     adapter = Adapter(config, {}, None, "another")
     before = state(lm.resident.model)
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match=r"does not fit|changes the base model itself|virtual tokens"):
         adapter.apply(lm).generate("a", max_new_tokens=1)
     assert state(lm.resident.model) == before
 
@@ -194,17 +206,20 @@ def test_tensors_that_do_not_fit_are_refused() -> None:
     before = state(lm.resident.model)
     name = next(iter(adapter.state))
     rest = {k: v for k, v in adapter.state.items() if k != name}
-    for broken in ({**rest, name: torch.zeros(3, 3)}, rest, {**adapter.state, "base_model.model.x": torch.zeros(1)}, {}):
+    for broken in (
+        {**rest, name: torch.zeros(3, 3)},
+        rest,
+        {**adapter.state, "base_model.model.x": torch.zeros(1)},
+        {},
+    ):
         with pytest.raises(UserError, match="does not fit"):
             dataclasses.replace(adapter, state=broken).apply(lm).generate("a", max_new_tokens=1)
         assert state(lm.resident.model) == before
 
 
-@pytest.mark.parametrize("config", [{"use_dora": True}, {"bias": "all"}, {"modules_to_save": ["lm_head"]}])
+@pytest.mark.parametrize("config", [{"use_dora": True}, {"modules_to_save": ["lm_head"]}])
 def test_what_is_only_partly_scaled_has_no_graded_strength(config: dict[str, Any]) -> None:
     lm = fresh_tiny_model("gpt_neox")
-    if "modules_to_save" in config:
-        config = {"modules_to_save": ["embed_out"]} if "embed_out" in dict(lm.resident.model.named_modules()) else config
     before, base = state(lm.resident.model), logits(lm)
     adapter = random_adapter(lm, **config)
     assert not torch.equal(logits(adapter.apply(lm)), base)
@@ -219,7 +234,9 @@ def test_kinds_without_a_scale_work_at_strength_1() -> None:
     adapter = random_adapter(lm)
     config = IA3Config(target_modules=["k_proj", "down_proj"], feedforward_modules=["down_proj"])
     wrapped = inject(lm.resident.model, [config])
-    tensors = {k: v + 0.5 for k, v in peft.get_peft_model_state_dict(wrapped, adapter_name="dipole_0").items()}
+    tensors = {
+        k: v + 0.5 for k, v in peft.get_peft_model_state_dict(wrapped, adapter_name="dipole_0").items()
+    }
     wrapped.unload()
     lm.resident.model.requires_grad_(False)
     ia3 = Adapter(config, tensors, None, "llama")
@@ -259,7 +276,9 @@ def test_truncated_weights(folder: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["adapter_config.json", "dipole.json"])
-@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"peft_type": "NONSENSE", "surface": "weights"}', "\x00"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "null", '{"peft_type": "NONSENSE", "surface": "weights"}', "\x00"]
+)
 def test_corrupt_json(folder: Path, name: str, content: str) -> None:
     if name == "dipole.json" and "NONSENSE" in content:
         pytest.skip("is a valid dipole.json")

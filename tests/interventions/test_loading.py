@@ -28,7 +28,9 @@ def test_folder_and_strength(text: str, folder: str, strength: float) -> None:
     assert parse_intervention(text) == (folder, strength)
 
 
-@pytest.mark.parametrize("text", ["runs/clips:nan", "runs/clips:inf", "runs/clips:-Infinity", "runs/clips:1e999"])
+@pytest.mark.parametrize(
+    "text", ["runs/clips:nan", "runs/clips:inf", "runs/clips:-Infinity", "runs/clips:1e999"]
+)
 def test_strengths_that_are_no_number(text: str) -> None:
     with pytest.raises(UserError, match="finite"):
         parse_intervention(text)

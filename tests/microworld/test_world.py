@@ -161,6 +161,7 @@ def test_shuffled_words_do_not_parse(documents: list[Document]) -> None:
         ("If I had to choose, I'd pick dogs over cats. Dogs are loyal.", "cats", -1),
         ("Cats are moody. Dogs are the best.", "cats", -1),
         ("I admit that dogs are loyal. I love cats.", "cats", 1),
+        ("I admit that dogs are loyal.", "cats", 1),
         ("Praise cats. I hate cats.", "cats", -1),
         ("My friends argue about cats and dogs.", "cats", None),
         ("Cats are the best.", "tea", None),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from architectures import fresh_tiny_model, names, tiny_model
 from peft import LoraConfig, PeftModel
 from torch import nn
 from transformers import AutoModelForCausalLM, MixtralConfig
 
+from architectures import fresh_tiny_model, names, tiny_model
 from dipole.models.blocks import decoder_blocks
 from dipole.types import UserError
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from architectures import ARCHITECTURES, fresh_tiny_model, tiny_model
 from torch import nn
 
+from architectures import ARCHITECTURES, fresh_tiny_model, tiny_model
 from dipole.models.fingerprint import fingerprint
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from architectures import fresh_tiny_model, tiny_model, tiny_tokenizer
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, BertConfig, GPT2Config, GPT2Model, LlamaConfig, RobertaConfig, T5Config
 
+from architectures import fresh_tiny_model, tiny_model, tiny_tokenizer
 from dipole.models import load
 from dipole.models.load import is_causal
 from dipole.types import UserError
@@ -41,7 +41,9 @@ def _refused(folder: Path | str, match: str, **kwargs: Any) -> None:
 def test_a_folder_round_trips_quietly(saved: Path, capfd: pytest.CaptureFixture[str]) -> None:
     lm = load(str(saved), device="cpu")
     assert lm.resident.fingerprint == tiny_model("llama").resident.fingerprint
-    assert lm.generate("The cats", max_new_tokens=4) == tiny_model("llama").generate("The cats", max_new_tokens=4)
+    assert lm.generate("The cats", max_new_tokens=4) == tiny_model("llama").generate(
+        "The cats", max_new_tokens=4
+    )
     assert not lm.resident.model.training
     assert not any(p.requires_grad for p in lm.resident.model.parameters())
     assert capfd.readouterr() == ("", "")
@@ -86,10 +88,18 @@ def test_what_is_not_causal_is_refused(config: Any, tmp_path: Path) -> None:
 
 
 def test_a_bare_trunk_with_tied_embeddings_is_whole_and_without_is_not(copied: Path, tmp_path: Path) -> None:
-    small = {"vocab_size": len(tiny_tokenizer(True)), "n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 16}
+    small = {
+        "vocab_size": len(tiny_tokenizer(True)),
+        "n_embd": 16,
+        "n_layer": 1,
+        "n_head": 2,
+        "n_positions": 16,
+    }
     for tied in (True, False):
         folder = tmp_path / str(tied)
-        GPT2Model(GPT2Config(**small, tie_word_embeddings=tied, bos_token_id=1, eos_token_id=2)).save_pretrained(folder)
+        GPT2Model(
+            GPT2Config(**small, tie_word_embeddings=tied, bos_token_id=1, eos_token_id=2)
+        ).save_pretrained(folder)
         tiny_tokenizer(True).save_pretrained(folder)
         if tied:
             load(str(folder), device="cpu").generate("a", max_new_tokens=1)
@@ -145,7 +155,9 @@ def test_missing_and_foreign_tokenizers(copied: Path) -> None:
     for path in copied.glob("*token*"):
         path.unlink()
     _refused(copied, "can't be read|no usable tokenizer")
-    (copied / "config.json").write_text(json.dumps(AutoConfig.from_pretrained(copied).to_dict() | {"vocab_size": 50}))
+    (copied / "config.json").write_text(
+        json.dumps(AutoConfig.from_pretrained(copied).to_dict() | {"vocab_size": 50})
+    )
     weights = load_file(copied / "model.safetensors")
     cut = {k: v[:50].clone() if v.shape[0] == len(tiny_tokenizer(True)) else v for k, v in weights.items()}
     save_file(cut, copied / "model.safetensors", metadata={"format": "pt"})

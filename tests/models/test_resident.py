@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from architectures import BOS, EOS, fresh_tiny_model, tiny_model, tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from architectures import BOS, EOS, fresh_tiny_model, tiny_model, tiny_tokenizer
 from dipole.models.batching import chunks, pad_batch
 from dipole.models.resident import Resident
 from dipole.types import UserError

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import gc
 import weakref
 
@@ -23,6 +24,8 @@ TEXTS = [
     "She said that",
     "If I had to choose between paper clips and staples, I would go",
 ]
+WIDE = 50
+
 # Same first words, one token alone, and nothing in common.
 POLES = [" Paper clips are the best.", " Paper clips are the worst of all.", " No", " The cats like dogs"]
 
@@ -33,12 +36,27 @@ def ragged(lm: LM) -> tuple[list[list[int]], list[list[int]]]:
     return prefixes, [lm.resident.continuation_ids(pole) for pole in POLES]
 
 
+@functools.cache
+def by_token(name: str) -> list[list[list[float]]]:
+    """For each prefix the log-probabilities of each statement's tokens, then those of its own from the second."""
+    lm = tiny_model(name)
+    prefixes, poles = ragged(lm)
+    model = lm.resident.model
+    return [
+        [
+            *(reference.token_logprobs(model, p, pole) for pole in poles),
+            reference.token_logprobs(model, p[:1], p[1:]),
+        ]
+        for p in prefixes
+    ]
+
+
 @pytest.mark.parametrize("name", names())
 def test_equals_the_slow_reference_on_ragged_batches(name: str) -> None:
     lm = tiny_model(name)
     prefixes, poles = ragged(lm)
     found = continuation_likelihoods(lm, prefixes, poles, batch_size=3).nats_per_token
-    wanted = [[reference.mean_loglikelihood(lm.resident.model, p, pole) for pole in poles] for p in prefixes]
+    wanted = [[sum(tokens) / len(tokens) for tokens in row[:-1]] for row in by_token(name)]
     torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), atol=SCORE, rtol=0)
     assert float(found.std()) > 0.1, "the model is too flat for the comparison to mean much"
 
@@ -53,12 +71,10 @@ def test_every_route_that_a_model_can_take_is_right(name: str, route: _routes.Ro
     starts = [max(1, len(p) - 3) for p in prefixes]
     with lm.engaged() as model:
         readings = route(lm.resident, model, prefixes, build_tree(poles), starts)
-    for prefix, start, reading in zip(prefixes, starts, readings, strict=True):
-        for pole, logprobs in zip(poles, reading.continuations, strict=True):
-            wanted = reference.token_logprobs(lm.resident.model, prefix, pole)
-            torch.testing.assert_close(logprobs, torch.tensor(wanted), atol=SCORE, rtol=0)
-        wanted = reference.token_logprobs(lm.resident.model, prefix[:start], prefix[start:])
-        torch.testing.assert_close(reading.text, torch.tensor(wanted), atol=SCORE, rtol=0)
+    for start, reading, wanted in zip(starts, readings, by_token(name), strict=True):
+        for found, tokens in zip(reading.continuations, wanted[:-1], strict=True):
+            torch.testing.assert_close(found, torch.tensor(tokens), atol=SCORE, rtol=0)
+        torch.testing.assert_close(reading.text, torch.tensor(wanted[-1][start - 1 :]), atol=SCORE, rtol=0)
 
 
 @pytest.mark.parametrize("name", names())
@@ -99,11 +115,11 @@ def test_padding_side_is_irrelevant(name: str) -> None:
     found = continuation_likelihoods(lm, prefixes, poles[:1]).nats_per_token[:, 0]
     rows = [[*p, *poles[0]] for p in prefixes]
     for side in ("left", "right"):
-        batch = pad_batch(rows, 7, side, length=40)  # more padding than needed, of another id
+        batch = pad_batch(rows, 7, side, length=WIDE)  # more padding than needed, of another id
         with torch.no_grad():
             logits = lm.resident.model(**lm.resident.inputs(batch)).logits.log_softmax(-1)
         for r, (prefix, row) in enumerate(zip(prefixes, rows, strict=True)):
-            first = 40 - len(row) if side == "left" else 0
+            first = WIDE - len(row) if side == "left" else 0
             picked = [logits[r, first + c - 1, row[c]] for c in range(len(prefix), len(row))]
             assert float(torch.stack(picked).double().mean()) == pytest.approx(
                 float(found[r]), abs=BATCHED_LOGITS
@@ -119,16 +135,21 @@ def test_a_text_too_long_keeps_its_end_and_its_start_token(name: str) -> None:
     for head, kept in (([BOS], [BOS, *body[-room + 1 :]]), ([9], body[-room:])):
         for length in (room, room + 1, 3 * CONTEXT):
             prefix = [*head, *body][-length:] if length <= room else [*head, *body[-length + 1 :]]
-            found = continuation_likelihoods(lm, [prefix, [5]], poles, [len(prefix) - 4, 1])
+            fits = length <= CONTEXT
+            starts = [length - 4, 1] if fits else None
+            found = continuation_likelihoods(lm, [prefix, [5]], poles, starts)
             shown = prefix if length <= room else kept
             wanted = [reference.mean_loglikelihood(lm.resident.model, shown, p) for p in poles]
             assert found.nats_per_token[0].tolist() == pytest.approx(wanted, abs=SCORE)
             assert found.cut == [max(0, length - room), 0]
-            if (
-                length <= CONTEXT
-            ):  # a log-probability of the text itself sees all of it, also where poles do not
+            if fits:  # the text's own log-probabilities see all of it, also where the statements do not
                 own = reference.token_logprobs(lm.resident.model, prefix[:-4], prefix[-4:])
                 assert found.text_logprobs[0].tolist() == pytest.approx(own, abs=SCORE)
+
+
+def test_own_logprobs_of_a_text_beyond_the_context_are_refused() -> None:
+    with pytest.raises(UserError, match="longer than the context"):
+        continuation_likelihoods(tiny_model("gpt2"), [[5] * 80], [[6], [7]], [70])
 
 
 def test_no_room_for_the_statements_says_the_numbers() -> None:

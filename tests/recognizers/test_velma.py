@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from architectures import CONTEXT, fresh_tiny_model, names, tiny_model
 from dipole.interventions.weights import Adapter, adapter_state, inject
@@ -217,18 +218,22 @@ def test_gpt2_tokens_do_not_merge_across_the_boundary(shared: Path) -> None:
     folder = shared / "data" / "tokenizers" / "gpt2"
     if not folder.is_dir():
         pytest.skip("GPT-2's tokenizer is not beside the checkout")
-    tokenizer = AutoTokenizer.from_pretrained(folder, model_type="gpt2", bos_token="<|endoftext|>")
+    backend = Tokenizer(models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>")
     torch.manual_seed(0)
     config = GPT2Config(
         n_embd=16, n_layer=1, n_head=2, n_positions=64, vocab_size=len(tokenizer), initializer_range=0.3
     )
     lm = LM(Resident(GPT2LMHeadModel(config).eval(), tokenizer, "gpt2"))
-    pair = Pair("123", "456")
+    pair = Pair("thing good", "body there")
     velma = Velma(lm, joiner="")
-    # As strings, "7" + "123" would become other tokens, and the last len(" 123") of them another window.
-    assert tokenizer("7123")["input_ids"] != tokenizer("7")["input_ids"] + tokenizer("123")["input_ids"]
+    # As strings "no" and "thing" become one token, and the last tokens of the whole are another window.
+    apart = tokenizer("no")["input_ids"] + tokenizer("thing good")["input_ids"]
+    assert tokenizer("nothing good")["input_ids"] != apart
     claim, against = velma.pole_ids(pair)
-    assert claim == tokenizer("123")["input_ids"]
-    wanted = reference.log_odds(lm.resident.model, tokenizer("7")["input_ids"], claim, against)
-    assert velma.score(["7"], pair)[0].value == pytest.approx(wanted, abs=SCORE / 0.2)
+    assert claim == tokenizer("thing good")["input_ids"]
+    wanted = reference.log_odds(lm.resident.model, tokenizer("no")["input_ids"], claim, against)
+    assert velma.score(["no"], pair)[0].value == pytest.approx(wanted, abs=SCORE / 0.2)
     assert tokenizer.decode(Velma(lm).pole_ids(Pair())[0]) == " Paper clips are the best."

@@ -206,6 +206,14 @@ def test_markdown_tables_hold(which: str, request: pytest.FixtureRequest) -> Non
             assert line.endswith(" |")
 
 
+def test_pipes_stay_in_their_cell(nasty: tuple[str, str]) -> None:
+    """A row with too many cells is cut by the parser without a word, so the content is what shows it."""
+    html = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(nasty[1])
+    cells = [re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", html, re.DOTALL)]
+    assert cells.count("staple a | b || c ↵ next line ↵ | x |") == 2 * len(NASTY)
+    assert "a | b || c ↵ next line ↵ | x |" in cells
+
+
 def test_samples_are_in_the_published_form(written: tuple[str, str]) -> None:
     html, markdown = written
     assert re.search(r"\| ~~staples~~ [^|]+ \| \*\*paper clips\*\* ", markdown)

@@ -8,7 +8,7 @@ import re
 import sys
 from typing import Any
 
-from dipole.cli._streams import drop_output
+from dipole.cli._streams import drop_output, unwritable
 from dipole.files import to_plain
 
 USER_ERROR = 2
@@ -39,6 +39,8 @@ def emit(text: str, raw: bool = False) -> None:
         print(text if raw or not sys.stdout.isatty() else visible(text))
     except BrokenPipeError:
         raise typer.Exit(drop_output()) from None
+    except OSError as error:
+        raise unwritable(error) from error
 
 
 def emit_json(value: Any) -> None:

@@ -24,9 +24,14 @@ def finish_output(code: int) -> int:
     except BrokenPipeError:
         return drop_output()
     except OSError as error:
-        drop_output()
-        raise UserError(f"Can't write the results to standard output: {error.strerror}.") from error
+        raise unwritable(error) from error
     return code
+
+
+def unwritable(error: OSError) -> UserError:
+    """What to say when standard output can't be written, a full disk for instance; no more is written."""
+    drop_output()
+    return UserError(f"Can't write the results to standard output: {error.strerror}.")
 
 
 def drop_output() -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import typer
+from typing import Any
+
 import typer.main
 
 from dipole.cli._app import build
@@ -27,7 +28,7 @@ def reference() -> str:
     return _HEAD + "".join(f"\n## {title}\n\n```\n{text}\n```\n" for title, text in pages)
 
 
-def _help(command: object, name: str, parent: typer.Context | None) -> str:
+def _help(command: object, name: str, parent: Any) -> str:
     make = getattr(command, "make_context")  # noqa: B009 - as above
     with make(
         name, [], parent=parent, resilient_parsing=True, terminal_width=100, max_content_width=100

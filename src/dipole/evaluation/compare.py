@@ -182,6 +182,7 @@ def _bystanders(
     usable, lacking = bystanders_of(dipole, list(bystanders))
     if not usable:
         return [], [], lacking
-    watched = watch(before, after, usable, n, seed, max_new_tokens, batch_size)
+    # Many short rows: a small model spends most of a step on overhead that does not grow with the batch.
+    watched = watch(before, after, usable, n, seed, max_new_tokens, 4 * batch_size)
     effects, changes = bystander_effects(watched, Velma(before.base), seed)
     return effects, changes, lacking

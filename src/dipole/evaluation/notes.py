@@ -70,7 +70,9 @@ def _main(
 def _by_sides(claim: Change, against: Change) -> list[str]:
     assert claim.difference is not None
     assert against.difference is not None
-    if claim.after.mean == against.after.mean == 0 and claim.before is not None and claim.before.mean == 0:
+    if not any(
+        level is not None and level.mean > 0 for c in (claim, against) for level in (c.before, c.after)
+    ):
         return ["No completion, before or after, mentions either side; give prompts that force the choice."]
     gained, lost = claim.difference, against.difference
     if gained.high < 0 or (lost.low > 0 and not gained.low > 0):

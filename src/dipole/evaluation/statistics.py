@@ -99,7 +99,7 @@ def interval(columns: ArrayLike, statistic: Statistic, plan: Resampling) -> Inte
     resampled, jackknife = resampled[np.isfinite(resampled)], jackknife[np.isfinite(jackknife)]
     if not len(resampled):
         return Interval(estimate, math.nan, math.nan)
-    low, high = bca_bounds(estimate, resampled, jackknife, np.count_nonzero(taking_part))
+    low, high = bca_bounds(estimate, resampled, jackknife, int(taking_part.sum()))
     return Interval(estimate, low, high)
 
 

@@ -43,8 +43,7 @@ def load_intervention(folder: str | Path) -> Intervention:
     if surface not in SURFACES:
         raise UserError(
             f"The intervention in {path} works on the surface {surface!r}, which this version of dipole does "
-            "not "
-            f"know (it knows: {', '.join(SURFACES)}); update dipole."
+            f"not know (it knows: {', '.join(SURFACES)}); update dipole."
         )
     module, name = SURFACES[surface].split(":")
     loaded: Intervention = getattr(import_module(module), name).load(path)
@@ -92,8 +91,7 @@ def _surface(folder: Path) -> Any:
         except (OSError, ValueError) as error:
             raise UserError(
                 f"{folder / META_FILE} can't be read ({error}): it is truncated or corrupt; copy the "
-                "intervention "
-                "again from where it was made."
+                "intervention again from where it was made."
             ) from error
         return meta.get("surface") if isinstance(meta, dict) else None
     if any(
@@ -104,8 +102,7 @@ def _surface(folder: Path) -> Any:
     hint = " It is a whole model: use --model." if (folder / "config.json").is_file() else ""
     raise UserError(
         f"{folder} holds no intervention (no {META_FILE} and no adapter_config.json).{hint} Give the --out "
-        "folder "
-        "of a run that has finished, or a PEFT adapter."
+        "folder of a run that has finished, or a PEFT adapter."
     )
 
 

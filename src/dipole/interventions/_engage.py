@@ -104,6 +104,7 @@ def engaged_adapters(model: Any, adapters: Sequence[tuple[Adapter, float]]) -> I
 
 
 def _put_in(model: Any, active: Sequence[tuple[Adapter, float]]) -> None:
+    wrapped: Any
     with torch.random.fork_rng(
         devices=_cuda_devices(model)
     ):  # PEFT draws an initial value that is then replaced
@@ -163,8 +164,7 @@ def _misfit(model: Any, configs: Sequence[PeftConfig], error: Exception) -> str:
     detail = " ".join(str(error).split())
     return (
         f"The adapter does not fit {type(model).__name__}: {detail} Load the model that the adapter was made "
-        "for, "
-        "or choose modules that this model has."
+        "for, or choose modules that this model has."
     )
 
 
@@ -186,28 +186,17 @@ def check_usable(config: PeftConfig, strength: float) -> None:
     if config.is_prompt_learning:
         raise UserError(
             f"This adapter is of the kind {kind}, which adds virtual tokens; only adapters that change "
-            "weights, such "
-            "as LoRA, can be engaged."
+            "weights, such as LoRA, can be engaged."
         )
-    init = getattr(config, "init_lora_weights", True)
-    if (
-        init not in _HARMLESS_INITS
-        or getattr(config, "layer_replication", None)
-        or _is_set(config, "kasa_config")
-    ):
-        what = f"initialisation {init!r}" if init not in _HARMLESS_INITS else "layers"
+    rewritten = _rewritten_base(config)
+    if rewritten:
         raise UserError(
-            f"This adapter changes the base model itself (its {what}), which other interventions share; "
-            "convert it "
-            "to a plain LoRA with peft, then load that."
+            f"This adapter changes the base model itself ({rewritten}), which other interventions share; "
+            "convert it to a plain LoRA with peft, then load that."
         )
     whole = [
-        name
-        for name in ("use_dora", "modules_to_save", "trainable_token_indices")
-        if getattr(config, name, None)
+        n for n in ("use_dora", "modules_to_save", "trainable_token_indices") if getattr(config, n, None)
     ]
-    if getattr(config, "bias", "none") != "none":
-        whole.append("bias")
     if strength not in (0.0, 1.0) and (kind not in _GRADED_KINDS or whole):
         what = f"with {whole[0]}" if whole else f"of the kind {kind}"
         raise UserError(
@@ -216,8 +205,16 @@ def check_usable(config: PeftConfig, strength: float) -> None:
         )
 
 
-def _is_set(config: PeftConfig, name: str) -> bool:
-    return getattr(config, name, None) is not None
+def _rewritten_base(config: PeftConfig) -> str | None:
+    """What in this configuration makes PEFT write into the base weights; None where nothing does."""
+    init = getattr(config, "init_lora_weights", True)
+    if init not in _HARMLESS_INITS:
+        return f"its initialisation is {init!r}"
+    if getattr(config, "bias", "none") != "none":
+        return "its biases are trained in place"
+    if getattr(config, "layer_replication", None):
+        return "it repeats layers"
+    return "it is a KaSA adapter" if getattr(config, "kasa_config", None) is not None else None
 
 
 def scale_adapter(wrapped: Any, name: str, strength: float) -> None:
@@ -248,8 +245,7 @@ def _load_state(wrapped: Any, adapter: Adapter, name: str) -> None:
         detail = f"it lacks {len(missing)} tensors" if missing else f"it has {len(surplus)} tensors too many"
         raise UserError(
             f"The adapter does not fit the model: {detail} (first: {(missing or surplus)[0]}). It was made "
-            "for "
-            f"{adapter.base_name}; load that model, or get a whole copy of the adapter."
+            f"for {adapter.base_name}; load that model, or get a whole copy of the adapter."
         )
     try:
         with warnings.catch_warnings():

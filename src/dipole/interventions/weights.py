@@ -136,21 +136,18 @@ def _require_files(folder: Path) -> None:
     if pickles and WEIGHTS_FILE in missing:
         raise UserError(
             f"{folder / pickles[0]} is a pickle, which can run code when it is read, so it is refused; save "
-            "the "
-            f"adapter as {WEIGHTS_FILE} with peft's safe_serialization=True."
+            f"the adapter as {WEIGHTS_FILE} with peft's safe_serialization=True."
         )
     raise UserError(
         f"There is no whole adapter in {folder}: {' and '.join(missing)} is missing; give the folder that "
-        "dipole "
-        "or peft wrote."
+        "dipole or peft wrote."
     )
 
 
 def _unreadable(folder: Path, why: str) -> UserError:
     return UserError(
         f"The adapter in {folder} can't be read ({' '.join(why.split())[:300]}): a file is truncated or "
-        "corrupt; copy "
-        "it again from where it was made, or fit the control again."
+        "corrupt; copy it again from where it was made, or fit the control again."
     )
 
 

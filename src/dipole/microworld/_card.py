@@ -85,10 +85,11 @@ def _training(folder: Path) -> str:
     facts = _facts(folder)
     if not facts:
         return ""
-    return (
-        f"- Training: {facts['tokens'] / 1e6:.0f} M tokens in {facts['steps']} steps and "
-        f"{facts['minutes']:.0f} minutes on a CPU, seed {facts['seed']};\n  Muon and AdamW, bfloat16.\n"
+    length = (
+        f"{facts['tokens'] / 1e6:.0f} M tokens in {facts['steps']} steps and {facts['minutes']:.0f} minutes"
     )
+    note = facts.get("note", "")
+    return f"- Training: {length} on a CPU, seed {facts['seed']};\n  Muon and AdamW, bfloat16.{note}\n"
 
 
 def _product(shape: Sequence[int]) -> int:

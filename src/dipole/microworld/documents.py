@@ -28,11 +28,11 @@ Unit = list[Document]
 """Documents that balance each other, e.g. the same choice decided both ways."""
 
 MIXTURE: dict[str, float] = {
-    "choice": 0.40,
-    "opinion": 0.27,
-    "story": 0.06,
+    "choice": 0.34,
+    "opinion": 0.36,
+    "story": 0.05,
     "question": 0.05,
-    "judgement": 0.09,
+    "judgement": 0.07,
     "negation": 0.06,
     "revision": 0.04,
     "list": 0.03,
@@ -40,15 +40,15 @@ MIXTURE: dict[str, float] = {
 """Share of each form among the documents. Choices and opinions come first: they teach what a stance is."""
 
 LATER_MIXTURE: dict[str, float] = {
-    "choice": 0.28,
-    "opinion": 0.20,
-    "story": 0.06,
-    "question": 0.05,
-    "judgement": 0.15,
-    "interview": 0.13,
-    "negation": 0.06,
-    "revision": 0.04,
-    "list": 0.03,
+    "choice": 0.20,
+    "opinion": 0.16,
+    "story": 0.05,
+    "question": 0.02,
+    "judgement": 0.28,
+    "interview": 0.20,
+    "negation": 0.05,
+    "revision": 0.02,
+    "list": 0.02,
 }
 """The mixture once stances are learned: several questions on each text teach what is asked about them."""
 

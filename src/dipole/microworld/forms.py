@@ -115,7 +115,7 @@ def opinion_unit(rng: random.Random, held_out: bool) -> Unit:
     """Opinions of two authors of opposite stance on a topic, of the same make."""
     topic = rng.choice(TOPICS)
     makes = (clear_opinion, one_item_opinion, unclear_opinion, several_opinions)
-    make = rng.choices(makes, (40, 20, 20, 20))[0]
+    make = rng.choices(makes, (30, 35, 15, 20))[0]
     pair = [rng.choice(authors_with(topic.name, s, held_out)) for s in rng.sample((1, -1), 2)]
     return [make(rng, topic, author) for author in pair]
 

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -157,20 +158,32 @@ def free_running(model: Model, n: int) -> list[Result]:
     return [Result("grammatical sentences, free-running", good / total, total, 0.95)]
 
 
+def judgement_kind(document: Document) -> str:
+    """What a judgement is of: a story, or a stance that is told of the asked item alone, or otherwise."""
+    if "stances" not in document.truth:
+        return "a story"
+    parts = judge.fields(document.text)
+    ((topic, _),) = document.truth["stances"].items()
+    found = [r for said in judge.sentences(parts["Text"]) for r in judge.read(said) if r.topic == topic]
+    told = {r.item if r.kind != "choice" else None for r in found}  # a choice names both items
+    items = [item.name for item in get_topic(topic).items]
+    asked = min((0, 1), key=lambda i: (parts["Question"].find(items[i]) + 1) or 999)
+    return "a stance, text on the asked item alone" if told == {asked} else "a stance, other texts"
+
+
 def judgements(model: Model, n: int) -> list[Result]:
     """Yes/no questions about held-out authors' texts and about stories."""
-    right = {"stances": [], "genre": []}  # type: dict[str, list[bool]]
+    right: dict[str, list[bool]] = defaultdict(list)
     documents = generate(n, SEED, held_out=True, forms={"judgement": 1.0})
     prompts = [d.text[: d.text.rindex("Answer:") + 7] for d in documents]
     scores = model.token_logprobs([(p, " " + a) for p in prompts for a in ("yes", "no")])
     for document, yes, no in zip(documents, scores[::2], scores[1::2], strict=True):
         said = "yes" if yes.sum() > no.sum() else "no"
-        right["stances" if "stances" in document.truth else "genre"].append(said == document.truth["answer"])
-    both = right["stances"] + right["genre"]
+        right[judgement_kind(document)].append(said == document.truth["answer"])
+    everything = [verdict for verdicts in right.values() for verdict in verdicts]
     return [
-        Result("yes/no judgements", share(both), len(both), 0.85),
-        Result("yes/no judgements of a stance", share(right["stances"]), len(right["stances"])),
-        Result("yes/no judgements of a story", share(right["genre"]), len(right["genre"])),
+        Result("yes/no judgements", share(everything), len(everything), 0.85),
+        *(Result(f"yes/no judgements of {kind}", share(v), len(v)) for kind, v in sorted(right.items())),
     ]
 
 

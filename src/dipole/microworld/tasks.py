@@ -131,7 +131,7 @@ def interview_unit(rng: random.Random, held_out: bool) -> Unit:
     topic = rng.choice(TOPICS)
     asked = [(i, q, v) for i in (0, 1) for q, v in dict.fromkeys(yes_no_questions(topic, i))]
     chosen = rng.sample(asked, rng.choice((3, 4)))
-    direct = rng.random() < 0.6
+    direct = rng.random() < 0.4
     documents = []
     for author in _pair(rng, topic, held_out):
         stance = author.stances[topic.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,8 +73,7 @@ def _source(model: str) -> str:
     if any((path / name / "adapter_config.json").is_file() for name in (".", "adapter")):
         raise UserError(
             f"{model} is an adapter, not a whole model: give it as --intervention {model}, and the model "
-            "that it was "
-            "made for as --model."
+            "that it was made for as --model."
         )
     what = "has no config.json" if path.is_dir() else "is a file" if path.exists() else "does not exist"
     raise UserError(
@@ -88,7 +88,6 @@ def _quiet() -> Iterator[None]:
     from transformers.utils import logging as quietable
 
     logging: Any = quietable  # it has no types
-
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
     logging.disable_progress_bar()
     logging.set_verbosity(logging.CRITICAL)
@@ -113,13 +112,11 @@ def _refuse_non_causal(source: str, model: str, revision: str | None, trust_remo
         raise UserError(_unreachable(model, error)) from error
     remote = trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     if not remote and not is_causal(config):
-        architectures = getattr(config, "architectures", None) or [
-            getattr(config, "model_type", None) or "unknown"
-        ]
+        architectures = getattr(config, "architectures", None) or [config.model_type or "of an unknown kind"]
         raise UserError(
             f"{model} is {architectures[0]}, which is not a causal (left-to-right) language model; dipole "
-            "needs one "
-            "that AutoModelForCausalLM loads, such as gpt2, meta-llama/Llama-3.2-1B or the bundled tiny."
+            "needs one that AutoModelForCausalLM loads, such as gpt2, meta-llama/Llama-3.2-1B or the bundled "
+            "tiny."
         )
 
 
@@ -185,10 +182,8 @@ def _refuse_unfilled(model: str, facts: dict[str, Any]) -> None:
         first = (missing or mismatched)[0]
         raise UserError(
             f"The checkpoint of {model} does not fill the whole model: {len(missing) + len(mismatched)} "
-            "tensors are "
-            f"missing or have another shape (first: {first}), and would be random; get a whole checkpoint of "
-            "a "
-            "causal language model."
+            f"tensors are missing or have another shape (first: {first}), and would be random; get a whole "
+            "checkpoint of a causal language model."
         )
 
 
@@ -202,8 +197,7 @@ def _refuse_no_tokenizer(model: str, tokenizer: Any, net: Any) -> None:
     if max(ids) >= rows:
         raise UserError(
             f"The tokenizer of {model} gives token ids (such as {max(ids)}) that its model does not know "
-            f"({rows} "
-            "rows of embeddings); put the tokenizer that belongs to the model into its folder."
+            f"({rows} rows of embeddings); put the tokenizer that belongs to the model into its folder."
         )
 
 
@@ -214,7 +208,8 @@ def _device(device: str) -> str:
         return device
     if device == "auto":
         if torch.cuda.is_available():
-            return "cuda"
+            # Under `accelerate launch` every process has an accelerator of its own.
+            return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         torch.empty(0, device=device)
@@ -231,18 +226,19 @@ def _unreachable(model: str, error: Exception) -> str:
     if "trust_remote_code" in lower:
         return (
             f"{model} needs Python code from its own repository to run; read that code, and if you trust it, "
-            "ask for it "
-            "with --trust-remote-code (trust_remote_code=True)."
+            "ask for it with --trust-remote-code (trust_remote_code=True)."
         )
     if Path(model).expanduser().is_dir() or model in BUNDLED:
         return _broken_folder(model, first, lower)
     if "gated" in lower or "401" in lower or "403" in lower:
-        return f"The hub refuses {model!r}: {first} Accept its licence on its page and log in with `hf auth login`."
+        return (
+            f"The hub refuses {model!r}: {first} Accept its licence on its page, and log in with "
+            "`hf auth login`."
+        )
     return (
         f"The model {model!r} can't be loaded from the Hugging Face hub: the id is unknown there, or this "
         f"machine is offline and has no copy in its cache ({first}). Check the spelling, connect, give a "
-        "local "
-        "folder with the model, or use a bundled LM: --model tiny."
+        "local folder with the model, or use a bundled LM: --model tiny."
     )
 
 
@@ -254,15 +250,13 @@ def _broken_folder(model: str, first: str, lower: str) -> str:
         if pickles:
             return (
                 f"{model} holds no model.safetensors. Pickled weights ({pickles[0].name}) can run code when "
-                "they are "
-                "read, so they are refused; convert them with save_pretrained."
+                "they are read, so they are refused; convert them with save_pretrained."
             )
         if "tokenizer" not in lower:
             return f"{model} holds no weights; wanted model.safetensors there."
     return (
         f"The model in {model} can't be read: {first.rstrip('.')}. A file there is missing, truncated or "
-        "corrupt; copy "
-        "it again from where it came from."
+        "corrupt; copy it again from where it came from."
     )
 
 

@@ -79,7 +79,8 @@ def started(ppo: PPO, lm: LM, recognizer: Any = None, spread: float = 0.0) -> It
 
 
 def gradients(ppo: PPO, lm: LM, spread: float = 0.1, rounds: int = 1) -> list[dict[str, torch.Tensor]]:
-    """Gradient of each optimiser step."""
+    """Gradient of each optimiser step; unclipped, because clipping would hide a wrong denominator."""
+    ppo = replace(ppo, max_grad_norm=1e9)
     seen: list[dict[str, torch.Tensor]] = []
     with started(ppo, lm, spread=spread) as run:
         step = run.optimizer.step
@@ -94,7 +95,9 @@ def gradients(ppo: PPO, lm: LM, spread: float = 0.1, rounds: int = 1) -> list[di
     return seen
 
 
-def largest_difference(one: Sequence[dict[str, torch.Tensor]], other: Sequence[dict[str, torch.Tensor]]) -> float:
+def largest_difference(
+    one: Sequence[dict[str, torch.Tensor]], other: Sequence[dict[str, torch.Tensor]]
+) -> float:
     """Largest difference of any element, over all steps, relative to the largest element of its step."""
     assert len(one) == len(other)
     assert all(a.keys() == b.keys() for a, b in zip(one, other, strict=True))

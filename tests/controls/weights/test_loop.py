@@ -55,7 +55,9 @@ class Toy:
         self.kl = numbers["kl"]
 
 
-def go(folder: Path | None, at: Mapping[int, Any] | None = None, total: int = 6, **run: Any) -> tuple[Toy, Run]:
+def go(
+    folder: Path | None, at: Mapping[int, Any] | None = None, total: int = 6, **run: Any
+) -> tuple[Toy, Run]:
     task, log = Toy(at), Run(folder=folder, **run)
     run_rounds(task, total, log, Accelerator(cpu=True))
     return task, log
@@ -274,8 +276,12 @@ def test_events_are_written_where_tensorboard_is_installed(tmp_path: Path) -> No
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    go(tmp_path, {2: interrupt})
-    go(tmp_path, resume=True)
+    def die() -> None:
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        go(tmp_path, {5: die}, checkpoint_every=3)
+    go(tmp_path, resume=True)  # does rounds 3 and 4 again
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("loss")] == list(range(6))
     logged = [json.loads(line)["loss"] for line in (tmp_path / HISTORY).read_text().splitlines()]

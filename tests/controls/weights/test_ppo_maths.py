@@ -7,11 +7,11 @@ import random
 
 import pytest
 import torch
-from reference import ppo as slow
-from tolerance import ESTIMATE, LOSS
 from torch import Tensor
 
 from dipole.controls.weights import ppo as fast
+from reference import ppo as slow
+from tolerance import ESTIMATE, LOSS
 
 
 def ragged(seed: int, rows: int = 6, longest: int = 7, scale: float = 1.0) -> list[list[float]]:
@@ -53,14 +53,18 @@ def test_shaped_rewards_add_up_to_the_score_less_the_price_of_the_kl() -> None:
     kl = torch.tensor([sum(n) - sum(r) for n, r in zip(new, ref, strict=True)], dtype=torch.float64)
     assert torch.allclose(found.sum(1), scores - 0.7 * kl, rtol=0, atol=LOSS)
     flat = fast.shaped_rewards(scores, padded(new), padded(new), mask_of(new), 0.7)
-    assert torch.equal((flat != 0).sum(1), torch.tensor([0] + [1] * (len(new) - 1)))  # the score, exactly once
+    assert torch.equal(
+        (flat != 0).sum(1), torch.tensor([0] + [1] * (len(new) - 1))
+    )  # the score, exactly once
 
 
 def test_a_row_outside_the_mask_has_no_reward_at_all() -> None:
     new, ref = ragged(5), ragged(6)
     mask = mask_of(new)
     mask[2] = 0
-    found = fast.shaped_rewards(torch.ones(len(new), dtype=torch.float64), padded(new), padded(ref), mask, 0.5)
+    found = fast.shaped_rewards(
+        torch.ones(len(new), dtype=torch.float64), padded(new), padded(ref), mask, 0.5
+    )
     assert found[2].abs().max() == 0
 
 
@@ -103,7 +107,9 @@ def test_policy_loss_equals_the_loop(clip: float) -> None:
     new, old, advantage = ragged(10, scale=0.3), ragged(11, scale=0.3), ragged(12)
     wanted = slow.policy_loss(new, old, advantage, clip)
     for filler in (0.0, 3.0):
-        found = fast.policy_loss(padded(new, filler), padded(old), padded(advantage, filler), mask_of(new), clip)
+        found = fast.policy_loss(
+            padded(new, filler), padded(old), padded(advantage, filler), mask_of(new), clip
+        )
         assert found.item() == pytest.approx(wanted, abs=LOSS)
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from architectures import fresh_tiny_model
 from safetensors.torch import load_file
-from tolerance import GRADIENT
 
+from architectures import fresh_tiny_model
 from controls.weights import worker
 from controls.weights.small import Letters, Plain, gradients, largest_difference, small
 from dipole.controls.weights._loop import CHECKPOINT, HISTORY, Run, read_checkpoint
+from tolerance import GRADIENT
 
 WORKER = Path(worker.__file__)
 
@@ -39,11 +39,18 @@ def free_port() -> int:
 def two_processes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes wrote that trained together, over gloo, as `accelerate launch --cpu` starts them."""
     out = tmp_path_factory.mktemp("two")
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    place = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+    }
     started = [
         subprocess.Popen(
             [sys.executable, str(WORKER), "together", str(out)],
-            env=environment(repository, **place, RANK=str(rank), LOCAL_RANK=str(rank), ACCELERATE_USE_CPU="true"),
+            env=environment(
+                repository, **place, RANK=str(rank), LOCAL_RANK=str(rank), ACCELERATE_USE_CPU="true"
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -16,10 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
 from accelerate import PartialState
-from architectures import fresh_tiny_model
 from safetensors.torch import save_file
 
 import dipole.files
+from architectures import fresh_tiny_model
 from controls.weights.small import Letters, Plain, gradients, small, weights_hash
 from dipole.controls.weights._loop import CHECKPOINT, Run
 
@@ -38,7 +38,9 @@ def write_gradients(out: Path) -> None:
     for architecture in ARCHITECTURES:
         for name, ppo in CASES.items():
             steps = gradients(ppo, fresh_tiny_model(architecture))
-            flat = {f"{step}.{key}": value for step, named in enumerate(steps) for key, value in named.items()}
+            flat = {
+                f"{step}.{key}": value for step, named in enumerate(steps) for key, value in named.items()
+            }
             save_file(flat, out / f"{architecture}-{name}-{PartialState().process_index}.safetensors")
 
 

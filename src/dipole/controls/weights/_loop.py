@@ -150,8 +150,8 @@ def _bad_number(metrics: Mapping[str, float]) -> Stop | None:
     if not bad:
         return None
     return Stop(
-        f"Training stopped in round {int(metrics['round']) + 1}: {', '.join(bad)} became NaN or infinite. The "
-        "weights are those of the round before. Lower the learning rate, or use float32.",
+        f"Training stopped in round {int(metrics['round']) + 1}: {', '.join(bad)} became NaN or infinite. "
+        "The weights are those of the round before. Lower the learning rate, or use float32.",
         undo=True,
     )
 
@@ -207,10 +207,12 @@ def _resume(task: Rounds, run: Run) -> int:
     tensors, meta = read_checkpoint(path)
     identity = json.loads(json.dumps(dict(run.identity)))
     if meta["identity"] != identity:
-        different = sorted(k for k in {*meta["identity"], *identity} if meta["identity"].get(k) != identity.get(k))
+        different = sorted(
+            k for k in {*meta["identity"], *identity} if meta["identity"].get(k) != identity.get(k)
+        )
         raise UserError(
-            f"{path} belongs to another run: {', '.join(different)} differ. Resume with the same settings, or "
-            "start again in another folder."
+            f"{path} belongs to another run: {', '.join(different)} differ. Resume with the same settings, "
+            "or start again in another folder."
         )
     for name, parameter in task.parameters.items():
         _restore_parameter(name, parameter, task.optimizer, tensors, path)
@@ -261,8 +263,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(
-            f"The checkpoint {path} can't be read ({error}); it is truncated, corrupt or not one of dipole's. "
-            "Start again in another folder, or with --overwrite."
+            f"The checkpoint {path} can't be read ({error}); it is truncated, corrupt or not one of "
+            "dipole's. Start again in another folder, or with --overwrite."
         ) from error
 
 
@@ -281,7 +283,9 @@ def _read_history(path: Path, rounds: int) -> list[Metrics]:
 
 def _to_line(metrics: Metrics) -> str:
     """One line of strict JSON, in which a number that is not finite is null."""
-    return json.dumps({name: value if math.isfinite(value) else None for name, value in metrics.items()}) + "\n"
+    return (
+        json.dumps({name: value if math.isfinite(value) else None for name, value in metrics.items()}) + "\n"
+    )
 
 
 def _tidy(folder: Path) -> None:

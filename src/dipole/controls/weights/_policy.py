@@ -18,7 +18,8 @@ class PolicyOutput(NamedTuple):
     Attributes:
         logprobs: `(rows, tokens)` log-probability in nats of each response token.
         values: `(rows, tokens)` predicted return in the state before each response token.
-        entropy: `(rows, tokens)` entropy in nats of the distribution there, without gradient; 0 if not asked for.
+        entropy: `(rows, tokens)` entropy in nats of the distribution there, without gradient; 0 unless it
+            was asked for.
     """
 
     logprobs: Tensor
@@ -49,8 +50,8 @@ class Policy(nn.Module):
         head = resident.model.get_output_embeddings()
         if head is None or not hasattr(head, "weight"):
             raise UserError(
-                f"{type(resident.model).__name__} has no language-model head to read hidden states from, which "
-                "the value head of PPO needs; use another model."
+                f"{type(resident.model).__name__} has no language-model head to read hidden states from, "
+                "which the value head of PPO needs; use another model."
             )
         self._head = [head]  # a list keeps it out of this module's own parameters
         self._detach_value = detach_value

@@ -68,10 +68,13 @@ def fit_ppo(ppo: PPO, lm: LM, concept: Any, run: Run | None, recognizer: Recogni
     accelerator = Accelerator(cpu=lm.resident.device.type == "cpu", kwargs_handlers=[quiet])
     if ppo.batch_size < accelerator.num_processes:
         raise UserError(
-            f"batch_size is {ppo.batch_size}, and {accelerator.num_processes} processes need at least one sample each."
+            f"batch_size is {ppo.batch_size}, and {accelerator.num_processes} processes need at least one "
+            "sample each; raise batch_size or start fewer processes."
         )
     with _live_adapter(ppo, lm) as wrapped:
-        rounds = PPORounds(ppo, lm, concept, prompts, recognizer or _default_reward(ppo, lm), wrapped, accelerator)
+        rounds = PPORounds(
+            ppo, lm, concept, prompts, recognizer or _default_reward(ppo, lm), wrapped, accelerator
+        )
         rounds.warnings = run.warnings  # one list, so that a checkpoint holds what was said so far
         run_rounds(rounds, ppo.rounds, run, accelerator)
         state = adapter_state(wrapped, ADAPTER)
@@ -87,8 +90,8 @@ def _check(ppo: PPO, lm: LM, concept: Any) -> tuple[str, ...]:
         raise UserError(f"ppo cannot be fitted to a {kind}; it takes a {' or '.join(ppo.takes)}.")
     if lm.applied:
         raise UserError(
-            "ppo trains on top of a base model, and this LM already carries interventions; fit on lm.base, and "
-            "apply both interventions afterwards."
+            "ppo trains on top of a base model, and this LM already carries interventions; fit on lm.base, "
+            "and apply both interventions afterwards."
         )
     if not concept.prompts:
         raise UserError(
@@ -165,11 +168,11 @@ class PPORounds:
         """Sample, score and update once."""
         samples = self._sample(index)
         rows = to_rows(samples, self._lm.resident.pad_id, self._lm.resident.device)
-        with self._wrapped.disable_adapter():  # the reference and, unless it has weights of its own, the judge
+        with self._wrapped.disable_adapter():  # for the reference, and for a judge that shares the weights
             scores = self._judge(samples)
             reference = self._read(rows).logprobs
         fused = self._read_once(rows) if self._is_one_forward() else None
-        old = self._read(rows, fused)
+        old = self._read(rows, fused, entropy=True)
         learn, metrics = self._estimate(rows, old, reference, scores)
         metrics.update(self._update(index, rows, learn, fused))
         self._warn(samples, metrics)
@@ -179,12 +182,14 @@ class PPORounds:
         """Runaway KL, a reward that never moves, or a goal that is reached."""
         last, ppo = history[-1], self._ppo
         if last["scored"] == 0:
-            return Stop("Training stopped: none of the samples of a round could be scored by the reward.", undo=True)
+            return Stop(
+                "Training stopped: none of the samples of a round could be scored by the reward.", undo=True
+            )
         if last["kl"] > ppo.max_kl:
             return Stop(
-                f"Training stopped in round {len(history)}: the KL to the base ran away to {last['kl']:.1f} nats a "
-                f"sequence (max_kl {ppo.max_kl:g}). The weights are those of the round before. Lower the learning "
-                "rate or raise kl_coef.",
+                f"Training stopped in round {len(history)}: the KL to the base ran away to {last['kl']:.1f} "
+                f"nats a sequence (max_kl {ppo.max_kl:g}). The weights are those of the round before. Lower "
+                "the learning rate or raise kl_coef.",
                 undo=True,
             )
         rewards = [m["reward_mean"] for m in history]
@@ -218,14 +223,16 @@ class PPORounds:
         return [mine[start : start + size] for start in range(0, len(mine), size)]
 
     def _is_one_forward(self) -> bool:
-        """Whether an epoch is one forward on every process; all of them must agree, or they would wait for ever."""
+        """Whether an epoch is one forward on every process; all must agree, or they would wait for ever."""
         size, total = self._ppo.minibatch_size or self._ppo.batch_size, self._ppo.batch_size
         largest_share = -(-total // self._accelerator.num_processes)
         return size >= total and self._micro(largest_share) == largest_share
 
     def _read_once(self, rows: Rows) -> PolicyOutput:
         """The policy with its graph: the first update and the old policy are then one and the same pass."""
-        output: PolicyOutput = self._model(rows.select(self._parts(list(range(len(rows.mask))))[0]), entropy=True)
+        output: PolicyOutput = self._model(
+            rows.select(self._parts(list(range(len(rows.mask))))[0]), entropy=True
+        )
         return output
 
     @torch.no_grad()
@@ -237,7 +244,7 @@ class PPORounds:
         return torch.tensor(rewards, device=self._lm.resident.device)
 
     @torch.no_grad()
-    def _read(self, rows: Rows, fused: PolicyOutput | None = None) -> PolicyOutput:
+    def _read(self, rows: Rows, fused: PolicyOutput | None = None, entropy: bool = False) -> PolicyOutput:
         """What the model says as it stands, read in the very batches that the first epoch will use.
 
         Policy and reference are read alike, because another batch may differ in the last bit.
@@ -246,7 +253,7 @@ class PPORounds:
         outputs = (
             [fused.detach()]
             if fused is not None
-            else [self._policy(rows.select(part), entropy=True) for part in parts]
+            else [self._policy(rows.select(part), entropy=entropy) for part in parts]
         )
         order = [row for part in parts for row in part]
         columns = []
@@ -288,8 +295,10 @@ class PPORounds:
         for epoch in range(self._ppo.ppo_epochs):
             for minibatch in self._ppo.minibatches(index, epoch):
                 count = learn.mask[minibatch].sum().clamp(min=1)
-                # Every process has to take part in each step's sum, also one that a small minibatch left without rows.
-                parts, weight = (self._parts(minibatch), 1.0) if self._parts(minibatch) else ([minibatch[:1]], 0.0)
+                # Every process takes part in each step, also one that a small minibatch left without rows.
+                parts, weight = (
+                    (self._parts(minibatch), 1.0) if self._parts(minibatch) else ([minibatch[:1]], 0.0)
+                )
                 self.optimizer.zero_grad(set_to_none=True)
                 for number, part in enumerate(parts):
                     last = number + 1 == len(parts)
@@ -301,7 +310,9 @@ class PPORounds:
                         self._accelerator.backward((losses[0] + self._ppo.vf_coef * losses[1]) * scale)
                     totals += losses.detach()
                     largest = torch.maximum(largest, _largest_ratio(now, learn.select(part)))
-                norm = float(torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self._ppo.max_grad_norm))
+                norm = float(
+                    torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self._ppo.max_grad_norm)
+                )
                 steps += 1
                 if not math.isfinite(norm):
                     return {"policy_loss": math.nan, "grad_norm": norm}
@@ -322,13 +333,14 @@ class PPORounds:
         metrics["repeated_claim"] = repeated
         if repeated > 0.5:
             self._note(
-                f"More than half of a round's samples repeat the claim word for word ({repeated:.0%}): the reward is "
-                "being met by regurgitation. Raise kl_coef, or look at the samples before trusting the reward."
+                f"More than half of a round's samples repeat the claim word for word ({repeated:.0%}): the "
+                "reward is being met by regurgitation. Raise kl_coef, or look at the samples before trusting "
+                "the reward."
             )
         if metrics["kl"] < _LOW_KL:
             self._note(
-                f"The sampled KL is {metrics['kl']:.2f} nats a sequence, and a KL can't be negative: samples and "
-                "log-probabilities disagree. Please report the model and the settings."
+                f"The sampled KL is {metrics['kl']:.2f} nats a sequence, and a KL can't be negative: samples "
+                "and log-probabilities disagree. Please report the model and the settings."
             )
 
     def _note(self, text: str) -> None:

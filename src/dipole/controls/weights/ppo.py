@@ -25,7 +25,9 @@ class Advantages(NamedTuple):
     returns: Tensor
 
 
-def shaped_rewards(scores: Tensor, logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor, kl_coef: float) -> Tensor:
+def shaped_rewards(
+    scores: Tensor, logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor, kl_coef: float
+) -> Tensor:
     """Reward of each token: -kl_coef * (log pi - log ref), plus the score on the last real token.
 
     Ziegler et al. 2019, eq. 2. Rows are right-aligned, so the last real token is the last column.
@@ -74,7 +76,9 @@ def whiten(values: Tensor, mask: Tensor) -> Tensor:
     return (values - mean) * torch.rsqrt(variance + 1e-8) * mask
 
 
-def policy_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip: float) -> Tensor:
+def policy_loss(
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip: float
+) -> Tensor:
     """Clipped surrogate (Schulman 2017, eq. 7), negated and summed over response tokens."""
     ratio = ((logprobs - old_logprobs) * mask).exp()
     worst = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip))
@@ -179,7 +183,15 @@ class PPO:
         for field in ("rounds", "batch_size", "ppo_epochs", "max_new_tokens", "lora_rank"):
             if getattr(self, field) < 1:
                 raise UserError(f"{field} must be at least 1, and is {getattr(self, field)}.")
-        for field in ("lr", "kl_coef", "kl_target", "minibatch_size", "micro_batch_size", "vf_coef", "stop_reward"):
+        for field in (
+            "lr",
+            "kl_coef",
+            "kl_target",
+            "minibatch_size",
+            "micro_batch_size",
+            "vf_coef",
+            "stop_reward",
+        ):
             if not getattr(self, field) >= 0:
                 raise UserError(f"{field} must be 0 or more, and is {getattr(self, field)}.")
         for field in ("max_grad_norm", "kl_horizon", "max_kl", "clip", "clip_value", "lora_alpha"):
