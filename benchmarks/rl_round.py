@@ -150,6 +150,7 @@ def ours(rounds: int, velma: bool) -> dict[str, Any]:
         rounds=rounds,
         batch_size=SAMPLES,
         ppo_epochs=UPDATES,
+        anchor_coef=0.0,  # the other sides have nothing like it
         max_new_tokens=NEW_TOKENS,
         lora_rank=RANK,
         target_modules=",".join(MODULES),

@@ -38,7 +38,7 @@ def ragged(lm: LM) -> tuple[list[list[int]], list[list[int]]]:
 
 @functools.cache
 def by_token(name: str) -> list[list[list[float]]]:
-    """For each prefix the log-probabilities of each statement's tokens, then those of its own from the second."""
+    """Log-probabilities, a row a prefix: of each statement, then of its own tokens from the second on."""
     lm = tiny_model(name)
     prefixes, poles = ragged(lm)
     model = lm.resident.model
@@ -219,6 +219,19 @@ def test_each_architecture_takes_its_fastest_right_route(name: str, route: str) 
     lm = tiny_model(name)
     with lm.engaged() as model:
         assert likelihood._route(lm, model).__name__ == route
+
+
+def test_rows_wider_than_a_local_window_are_not_packed() -> None:
+    lm = fresh_tiny_model("mistral")
+    lm.resident.model.config.sliding_window = 24  # wider than the rows of the self-check
+    poles = [lm.resident.continuation_ids(pole) for pole in POLES]
+    prefixes = [[30 + i for i in range(45)], [5, 6]]
+    found = continuation_likelihoods(lm, prefixes, poles).nats_per_token
+    assert {r.__name__ for r in likelihood._verdicts[lm.resident].values()} == {"packed"}
+    wanted = [[reference.mean_loglikelihood(lm.resident.model, p, pole) for pole in poles] for p in prefixes]
+    torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), atol=SCORE, rtol=0)
+    unbounded = continuation_likelihoods(tiny_model("mistral"), prefixes, poles).nats_per_token
+    assert float((found - unbounded)[0].abs().max()) > 100 * SCORE
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])

@@ -177,6 +177,20 @@ def test_logits_that_are_not_finite_are_unscored_and_spoil_no_other_text(value: 
     assert math.isnan(scores[1].probability)
 
 
+def test_a_statement_that_the_judge_can_never_say_is_unscored() -> None:
+    lm = fresh_tiny_model("gpt2")
+    never = next(t for t in Velma(lm).pole_ids(Pair())[1] if t not in Velma(lm).pole_ids(Pair())[0])
+
+    def forbid(_module, _args, output):
+        output.logits[..., never] = -math.inf
+        return output
+
+    lm.resident.model.register_forward_hook(forbid)
+    found = Velma(lm).score_ids([[5, 6]], Pair())
+    assert found.nats_per_token[0].isfinite().tolist() == [True, False]
+    assert not any(s.is_scored for s in Velma(lm).score(TEXTS, Pair()))
+
+
 def test_a_model_broken_throughout_is_unscored() -> None:
     lm = fresh_tiny_model("llama")
     lm.resident.model.lm_head.weight.data.fill_(math.nan)

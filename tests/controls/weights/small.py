@@ -55,7 +55,16 @@ class Constant:
         return [Score(self.value, "not a number" if math.isnan(self.value) else None) for _ in texts]
 
 
-SMALL = PPO(rounds=3, batch_size=9, ppo_epochs=2, max_new_tokens=5, lora_rank=2, micro_batch_size=0, lr=1e-3)
+SMALL = PPO(
+    anchor_coef=0.0,
+    rounds=3,
+    batch_size=9,
+    ppo_epochs=2,
+    max_new_tokens=5,
+    lora_rank=2,
+    micro_batch_size=0,
+    lr=1e-3,
+)
 
 
 def small(**changes: Any) -> PPO:

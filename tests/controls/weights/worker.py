@@ -30,6 +30,8 @@ CASES = {
     "minibatches": small(lr=0.0, minibatch_size=4),
     "micro": small(lr=0.0, micro_batch_size=4),
     "both": small(lr=0.0, minibatch_size=5, micro_batch_size=2),
+    "anchor": small(lr=0.0, anchor_coef=2.0, anchor_size=9),
+    "anchor-minibatches": small(lr=0.0, minibatch_size=4, anchor_coef=2.0, anchor_size=9),
 }
 ARCHITECTURES = ("gpt2", "llama")
 

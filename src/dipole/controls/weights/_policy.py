@@ -20,11 +20,13 @@ class PolicyOutput(NamedTuple):
         values: `(rows, tokens)` predicted return in the state before each response token.
         entropy: `(rows, tokens)` entropy in nats of the distribution there, without gradient; 0 unless it
             was asked for.
+        divergence: `(rows, tokens)` KL in nats of the policy from a reference there; 0 where none was given.
     """
 
     logprobs: Tensor
     values: Tensor
     entropy: Tensor
+    divergence: Tensor
 
     def detach(self) -> PolicyOutput:
         """The same without gradients."""
@@ -56,16 +58,17 @@ class Policy(nn.Module):
         self._head = [head]  # a list keeps it out of this module's own parameters
         self._detach_value = detach_value
         # Made without drawing from the caller's random numbers: it starts at zero.
-        self.value_head = nn.utils.skip_init(nn.Linear, head.weight.shape[-1], 1, device=resident.device)
+        self.value_head = nn.Linear(head.weight.shape[-1], 1, device="meta").to_empty(device=resident.device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
 
-    def forward(self, rows: Rows, entropy: bool = False) -> PolicyOutput:
+    def forward(self, rows: Rows, entropy: bool = False, reference: Tensor | None = None) -> PolicyOutput:
         """Read rows; logits are computed at response positions only, and everything is 0 on padding.
 
         Args:
             rows: Prompts and responses.
             entropy: Whether the entropy is wanted, which costs a pass over the logits; 0 otherwise.
+            reference: `(rows, tokens, vocab)` log-probabilities to measure the divergence from; 0 without.
         """
         caught: list[Tensor] = []
 
@@ -85,7 +88,29 @@ class Policy(nn.Module):
         padding = rows.mask == 0
         logprobs = token_logprobs(logits, rows.targets).masked_fill(padding, 0.0)
         spread = _entropy(logits).masked_fill(padding, 0.0) if entropy else torch.zeros_like(values)
-        return PolicyOutput(logprobs, values.masked_fill(padding, 0.0), spread.detach())
+        if reference is None:
+            divergence = torch.zeros_like(values)
+        else:
+            divergence = forward_kl(reference, logits).masked_fill(padding, 0.0)
+        return PolicyOutput(logprobs, values.masked_fill(padding, 0.0), spread.detach(), divergence)
+
+    @torch.no_grad()
+    def distributions(self, rows: Rows) -> Tensor:
+        """Log-probabilities of the whole vocabulary at each response position, `(rows, tokens, vocab)`."""
+        logits = self._resident.last_logits(self.model, rows.batch, rows.keep)[:, :-1]
+        return logits.float().log_softmax(-1)
+
+
+def forward_kl(reference: Tensor, logits: Tensor) -> Tensor:
+    """KL(reference || policy) in nats, summed over the vocabulary, `(rows, tokens)`.
+
+    Args:
+        reference: `(rows, tokens, vocab)` log-probabilities.
+        logits: `(rows, tokens, vocab)` logits of the policy.
+    """
+    return torch.nn.functional.kl_div(
+        logits.float().log_softmax(-1), reference, reduction="none", log_target=True
+    ).sum(-1)
 
 
 def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:

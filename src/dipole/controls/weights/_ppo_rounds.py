@@ -27,13 +27,30 @@ from dipole.interventions._engage import Tree
 from dipole.interventions.weights import Adapter, adapter_state, inject
 from dipole.types import Recognizer, Sample, UserError, scored_text
 
+from dipole.lm import sample_seed
+
 if TYPE_CHECKING:
     from dipole.lm import LM
 
 ADAPTER = "dipole_0"
 _STALL_ROUNDS = 20
 _STALL_MOVE = 0.01
+_ANCHOR_SETS = 8  # rounds after which the anchor texts come round again
 _LOW_KL = -0.1  # a sampled KL below this means that samples and log-probabilities disagree
+
+
+class Anchored(NamedTuple):
+    """Texts of the base whose distribution must not move.
+
+    Attributes:
+        rows: This process's share of them.
+        reference: `(rows, tokens, vocab)` the base's log-probabilities.
+        count: Tokens of all processes together.
+    """
+
+    rows: Rows
+    reference: Tensor
+    count: Tensor
 
 
 class Learnable(NamedTuple):
@@ -154,6 +171,7 @@ class PPORounds:
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(list(self.parameters.values()), lr=ppo.lr)
         self._model = accelerator.prepare_model(self._policy, device_placement=False)
         self._kl_coef = ppo.kl_coef
+        self._anchor = self._draw_anchor() if ppo.anchor_coef else None
         self.warnings: list[str] = []
 
     def numbers(self) -> dict[str, float]:
@@ -166,15 +184,18 @@ class PPORounds:
 
     def round(self, index: int) -> Metrics:
         """Sample, score and update once."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._ppo.lr * (1 - index / self._ppo.rounds)
         samples = self._sample(index)
         rows = to_rows(samples, self._lm.resident.pad_id, self._lm.resident.device)
         with self._wrapped.disable_adapter():  # for the reference, and for a judge that shares the weights
             scores = self._judge(samples)
             reference = self._read(rows).logprobs
+            anchor = self._anchor_of(index)
         fused = self._read_once(rows) if self._is_one_forward() else None
         old = self._read(rows, fused, entropy=True)
         learn, metrics = self._estimate(rows, old, reference, scores)
-        metrics.update(self._update(index, rows, learn, fused))
+        metrics.update(self._update(index, rows, learn, fused, anchor))
         self._warn(samples, metrics)
         return metrics
 
@@ -212,6 +233,26 @@ class PPORounds:
         micro = self._micro(len(mine))
         drawn = sample_rows(self._lm, prompts, mine, index, ppo.seed, ppo.max_new_tokens, micro)
         return gather(drawn, mine, self._accelerator)
+
+    def _draw_anchor(self) -> Rows:
+        """Texts that the base writes unprompted; its distribution over them is what must not move."""
+        ppo = self._ppo
+        with self._wrapped.disable_adapter():
+            drawn = self._lm.generate(
+                "", ppo.anchor_size * _ANCHOR_SETS, ppo.max_new_tokens, seed=sample_seed(ppo.seed, 0, 1 << 40)
+            )
+        return to_rows(drawn, self._lm.resident.pad_id, self._lm.resident.device)
+
+    def _anchor_of(self, index: int) -> Anchored | None:
+        """This process's share of a round's anchor texts, with the base's distributions over them."""
+        if self._anchor is None:
+            return None
+        size = self._ppo.anchor_size
+        start = index % _ANCHOR_SETS * size
+        count = self._anchor.mask[start : start + size].sum()
+        mine = list(range(start, start + size))[self._accelerator.process_index :: self._accelerator.num_processes]
+        rows = self._anchor.select(mine or [start])
+        return Anchored(rows, self._policy.distributions(rows), count if mine else count * math.inf)
 
     def _micro(self, rows: int) -> int:
         return max(1, min(self._ppo.micro_batch_size or rows, rows))
@@ -288,9 +329,18 @@ class PPORounds:
             self._kl_coef = adapt_kl_coef(self._kl_coef, kl, ppo.kl_target, ppo.kl_horizon, ppo.batch_size)
         return Learnable(old, whiten(advantages, mask), returns, mask), metrics
 
-    def _update(self, index: int, rows: Rows, learn: Learnable, fused: PolicyOutput | None) -> Metrics:
+    def _pull(self, anchor: Anchored) -> Tensor:
+        """Add the gradient of the KL from the base on its own texts; returns that KL in nats a token."""
+        with self._accelerator.no_sync(self._model):
+            divergence = self._model(anchor.rows, reference=anchor.reference).divergence.sum() / anchor.count
+            self._accelerator.backward(self._ppo.anchor_coef * divergence * self._accelerator.num_processes)
+        return divergence.detach()
+
+    def _update(
+        self, index: int, rows: Rows, learn: Learnable, fused: PolicyOutput | None, anchor: Anchored | None
+    ) -> Metrics:
         """Every optimiser step of the round; sums over tokens are divided by the global minibatch's count."""
-        totals = torch.zeros(3, device=rows.mask.device)
+        totals = torch.zeros(4, device=rows.mask.device)
         largest, norm, steps = torch.ones(1, device=rows.mask.device), 0.0, 0
         for epoch in range(self._ppo.ppo_epochs):
             for minibatch in self._ppo.minibatches(index, epoch):
@@ -300,6 +350,8 @@ class PPORounds:
                     (self._parts(minibatch), 1.0) if self._parts(minibatch) else ([minibatch[:1]], 0.0)
                 )
                 self.optimizer.zero_grad(set_to_none=True)
+                if anchor is not None:
+                    totals[3] += self._pull(anchor)
                 for number, part in enumerate(parts):
                     last = number + 1 == len(parts)
                     with nullcontext() if last else self._accelerator.no_sync(self._model):
@@ -308,7 +360,7 @@ class PPORounds:
                         # Distributed training averages gradients over processes; these are shares of one sum.
                         scale = float(self._accelerator.num_processes)
                         self._accelerator.backward((losses[0] + self._ppo.vf_coef * losses[1]) * scale)
-                    totals += losses.detach()
+                    totals[:3] += losses.detach()
                     largest = torch.maximum(largest, _largest_ratio(now, learn.select(part)))
                 norm = float(
                     torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self._ppo.max_grad_norm)
@@ -317,11 +369,12 @@ class PPORounds:
                 if not math.isfinite(norm):
                     return {"policy_loss": math.nan, "grad_norm": norm}
                 self.optimizer.step()
-        policy, value, clipped = (self._accelerator.reduce(totals, "sum") / steps).tolist()
+        policy, value, clipped, pulled = (self._accelerator.reduce(totals, "sum") / steps).tolist()
         return {
             "policy_loss": policy,
             "value_loss": value,
             "clip_fraction": clipped,
+            "anchor_kl": pulled,
             "ratio_max": self._accelerator.gather(largest).max().item(),
             "grad_norm": norm,
         }

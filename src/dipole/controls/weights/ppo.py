@@ -130,12 +130,15 @@ class PPO:
         minibatch_size: Samples an optimiser step; 0 takes the whole batch.
         micro_batch_size: Samples a forward at most, to bound memory; 0 takes the whole minibatch.
         max_new_tokens: Token budget of a completion.
-        lr: Learning rate of Adam.
+        lr: Learning rate of Adam in the first round; it decays linearly to 0 over the rounds.
         max_grad_norm: Gradients are clipped to this norm.
         kl_coef: First price of a nat of KL to the base.
         kl_target: KL in nats a sequence that the price is adapted towards; 0 keeps the price fixed.
         kl_horizon: Samples over which the price adapts.
         max_kl: Stop when the KL, in nats a sequence, runs beyond this.
+        anchor_coef: Weight of KL(base || policy), in nats a token, on texts that the base writes unprompted; it
+            keeps what nobody asked to move in its place. 0 leaves it out.
+        anchor_size: Such texts a round.
         gamma: Discount.
         lam: Lambda of generalised advantage estimation.
         clip: Clipping range of the ratio.
@@ -162,6 +165,8 @@ class PPO:
     kl_target: float = 6.0
     kl_horizon: float = 10_000.0
     max_kl: float = 60.0
+    anchor_coef: float = 5.0
+    anchor_size: int = 32
     gamma: float = 1.0
     lam: float = 0.95
     clip: float = 0.2
@@ -251,9 +256,10 @@ class PPO:
         targets: str | Sequence[str] = self.target_modules
         if targets != "all-linear":
             targets = [t.strip() for t in self.target_modules.split(",") if t.strip()]
+        alpha: Any = self.lora_alpha  # PEFT annotates an int and takes any number
         return LoraConfig(
             r=self.lora_rank,
-            lora_alpha=self.lora_alpha,
+            lora_alpha=alpha,
             lora_dropout=0.0,
             target_modules=targets,
             task_type="CAUSAL_LM",
