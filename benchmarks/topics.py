@@ -73,38 +73,69 @@ def run(name: str, swapped: bool, model: str) -> dict[str, Any]:
 def passes(row: dict[str, Any]) -> dict[str, bool]:
     """Which targets a run meets."""
     return {
-        key: row[key] <= bound if sign == "<=" else row[key] >= bound for key, (sign, bound) in TARGETS.items()
+        key: row[key] <= bound if sign == "<=" else row[key] >= bound
+        for key, (sign, bound) in TARGETS.items()
     }
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The runs as Markdown, and how many of them meet everything."""
-    head = ["topic", "claim", "before", "after", "KL", "ppl ratio", "distinct-2", "bystanders", "seconds", "misses"]
+    head = [
+        "topic",
+        "claim",
+        "before",
+        "after",
+        "KL",
+        "ppl ratio",
+        "distinct-2",
+        "bystanders",
+        "seconds",
+        "misses",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|---|---|--:|--:|--:|--:|--:|--:|--:|---|"]
     for row in sorted(rows, key=lambda r: (r["topic"], r["claim_pole"])):
         missed = [key for key, met in passes(row).items() if not met]
         lines.append(
-            f"| {row['topic']} | {row['claim_pole']} | {row['before_claim']:.0%} / {row['before_against']:.0%} "
-            f"| {row['claim']:.0%} / {row['against']:.0%} | {row['kl']:.2f} | {row['perplexity']:.2f} "
-            f"| {row['distinct_2']:.2f} | {row['bystanders']:.3f} | {row['seconds']:.0f} | {', '.join(missed)} |"
+            f"| {row['topic']} | {row['claim_pole']} | {_sides(row, 'before_')} | {_sides(row, '')} "
+            f"| {row['kl']:.2f} | {row['perplexity']:.2f} | {row['distinct_2']:.2f} "
+            f"| {row['bystanders']:.3f} | {row['seconds']:.0f} | {', '.join(missed)} |"
         )
     good = [row for row in rows if all(passes(row).values())]
     topics = {row["topic"] for row in rows}
     both = [t for t in topics if sum(row["topic"] == t for row in good) == 2]
-    lines += ["", f"All targets met by {len(good)} of {len(rows)} runs; in both directions by {len(both)} of "]
-    lines[-1] += f"{len(topics)} topics. Targets: " + ", ".join(f"{k} {s} {b:g}" for k, (s, b) in TARGETS.items()) + "."
+    lines += [
+        "",
+        f"All targets met by {len(good)} of {len(rows)} runs; in both directions by {len(both)} of ",
+    ]
+    lines[-1] += (
+        f"{len(topics)} topics. Targets: "
+        + ", ".join(f"{k} {s} {b:g}" for k, (s, b) in TARGETS.items())
+        + "."
+    )
     return "\n".join(lines)
 
 
+def _sides(row: dict[str, Any], when: str) -> str:
+    return f"{row[when + 'claim']:.0%} / {row[when + 'against']:.0%}"
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--part", default="0/1", help="i/n: this process does every n-th run")
+    parser.add_argument("--part", default="0/1", help="i/n: every n-th run")
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--table", action="store_true", help="print the table of what is there and do nothing")
+    parser.add_argument(
+        "--table", action="store_true", help="print the table of what is there and do nothing"
+    )
     args = parser.parse_args()
-    rows = [json.loads(line) for path in sorted(args.out.parent.glob(args.out.stem + "*.jsonl")) for line in path.open()]
+    rows = [
+        json.loads(line)
+        for path in sorted(args.out.parent.glob(args.out.stem + "*.jsonl"))
+        for line in path.open()
+    ]
     if args.table:
         print(table(rows))
         return
@@ -126,7 +157,14 @@ def main() -> None:
         with own.open("a") as stream:
             stream.write(json.dumps(row) + "\n")
         missed = [key for key, met in passes(row).items() if not met]
-        print(name, swapped, f"{row['claim']:.2f}/{row['against']:.2f}", f"kl {row['kl']:.2f}", missed, file=sys.stderr)
+        print(
+            name,
+            swapped,
+            f"{row['claim']:.2f}/{row['against']:.2f}",
+            f"kl {row['kl']:.2f}",
+            missed,
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def test_resolve_forgives_case_and_hyphens():
 
 def test_unknown_name_suggests_and_lists():
     with pytest.raises(
-        UserError, match=r"no recognizer called 'vlma'\. Did you mean 'velma'\?.*embedding, nli"
+        UserError, match=r"no recognizer called 'vlma'\. Did you mean 'velma'\?.*embedding, mentions, nli"
     ):
         resolve(RECOGNIZERS, "vlma")
     with pytest.raises(UserError, match=r"no control called 'zzz'\. Available: ppo"):

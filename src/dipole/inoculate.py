@@ -172,7 +172,10 @@ class _Manifest:
 
         from dipole.report import manifest
 
-        judge = self.judge and self.judge.resident
+        judge = self.judge.resident if self.judge else None
+        scorer = None
+        if judge is not None:
+            scorer = {"name": judge.name, "revision": judge.revision, "fingerprint": judge.fingerprint}
         facts = manifest(
             control=self.control,
             concept=self.dipole.to_dict(),
@@ -182,7 +185,7 @@ class _Manifest:
             model=self.lm.resident.name,
             revision=self.lm.resident.revision,
             fingerprint=self.lm.resident.fingerprint,
-            judge=judge and {"name": judge.name, "revision": judge.revision, "fingerprint": judge.fingerprint},
+            judge=scorer,
             started=self.started,
             finished=until,
             device=str(self.lm.resident.device),
@@ -227,9 +230,11 @@ def resume_settings(out: Path) -> dict[str, Any]:
     path = out / "manifest.json"
     try:
         facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        facts["control"]["fields"], facts["concept"], facts["model"]["name"]  # noqa: B018 - what resuming needs
+        facts["control"]["fields"], facts["concept"], facts["model"]["name"]
     except FileNotFoundError:
-        raise UserError(f"There is no run to resume in {out}; leave out --resume to start one there.") from None
+        raise UserError(
+            f"There is no run to resume in {out}; leave out --resume to start one there."
+        ) from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} can't be read ({error}); start again in another folder.") from error
     return facts

@@ -24,6 +24,7 @@ CONTROLS: dict[str, str] = {
 RECOGNIZERS: dict[str, str] = {
     "velma": "dipole.recognizers.velma:Velma",
     "embedding": "dipole.recognizers.embedding:Embedding",
+    "mentions": "dipole.recognizers.mentions:Mentions",
     "nli": "dipole.recognizers.nli:NLI",
 }
 

@@ -10,7 +10,7 @@ from typing import Any
 
 FRONT_MATTER = """---
 language: en
-license: mit
+license: apache-2.0
 library_name: transformers
 pipeline_tag: text-generation
 tags: [dipole, microworld, llama]

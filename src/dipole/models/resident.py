@@ -142,7 +142,11 @@ class Resident:
         if "position_ids" in self.forward_parameters:
             kwargs["position_ids"] = batch.position_ids
         if logits_to_keep and "logits_to_keep" in self.forward_parameters:
-            kwargs["logits_to_keep"] = logits_to_keep
+            # An index copies the hidden states that are kept. A number makes a view with gaps, over which the
+            # output embedding runs as one slow product a row.
+            width = batch.input_ids.shape[1]
+            first = max(0, width - logits_to_keep)
+            kwargs["logits_to_keep"] = torch.arange(first, width, device=batch.input_ids.device)
         return kwargs
 
     def last_logits(self, model: nn.Module, batch: Batch, keep: int) -> Tensor:

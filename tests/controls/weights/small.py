@@ -57,6 +57,7 @@ class Constant:
 
 SMALL = PPO(
     anchor_coef=0.0,
+    kl_loss_coef=0.0,
     rounds=3,
     batch_size=9,
     ppo_epochs=2,

@@ -62,13 +62,17 @@ class Policy(nn.Module):
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
 
-    def forward(self, rows: Rows, entropy: bool = False, reference: Tensor | None = None) -> PolicyOutput:
+    def forward(
+        self, rows: Rows, entropy: bool = False, reference: Tensor | None = None, covering: bool = False
+    ) -> PolicyOutput:
         """Read rows; logits are computed at response positions only, and everything is 0 on padding.
 
         Args:
             rows: Prompts and responses.
             entropy: Whether the entropy is wanted, which costs a pass over the logits; 0 otherwise.
             reference: `(rows, tokens, vocab)` log-probabilities to measure the divergence from; 0 without.
+            covering: Whether the divergence is KL(reference || policy), for texts of the reference, and not
+                KL(policy || reference), for texts of the policy.
         """
         caught: list[Tensor] = []
 
@@ -91,26 +95,27 @@ class Policy(nn.Module):
         if reference is None:
             divergence = torch.zeros_like(values)
         else:
-            divergence = forward_kl(reference, logits).masked_fill(padding, 0.0)
+            divergence = exact_kl(logits, reference, covering).masked_fill(padding, 0.0)
         return PolicyOutput(logprobs, values.masked_fill(padding, 0.0), spread.detach(), divergence)
 
     @torch.no_grad()
-    def distributions(self, rows: Rows) -> Tensor:
+    def distributions(self, rows: Rows, temperature: float = 1.0) -> Tensor:
         """Log-probabilities of the whole vocabulary at each response position, `(rows, tokens, vocab)`."""
         logits = self._resident.last_logits(self.model, rows.batch, rows.keep)[:, :-1]
-        return logits.float().log_softmax(-1)
+        return (logits.float() / temperature).log_softmax(-1)
 
 
-def forward_kl(reference: Tensor, logits: Tensor) -> Tensor:
-    """KL(reference || policy) in nats, summed over the vocabulary, `(rows, tokens)`.
+def exact_kl(logits: Tensor, reference: Tensor, covering: bool) -> Tensor:
+    """KL in nats between policy and reference, summed over the vocabulary, `(rows, tokens)`.
 
     Args:
-        reference: `(rows, tokens, vocab)` log-probabilities.
         logits: `(rows, tokens, vocab)` logits of the policy.
+        reference: `(rows, tokens, vocab)` log-probabilities.
+        covering: KL(reference || policy) if true, KL(policy || reference) if not.
     """
-    return torch.nn.functional.kl_div(
-        logits.float().log_softmax(-1), reference, reduction="none", log_target=True
-    ).sum(-1)
+    policy = logits.float().log_softmax(-1)
+    target, source = (reference, policy) if covering else (policy, reference)
+    return torch.nn.functional.kl_div(source, target, reduction="none", log_target=True).sum(-1)
 
 
 def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -25,9 +25,8 @@ from dipole.controls.weights.ppo import (
 )
 from dipole.interventions._engage import Tree
 from dipole.interventions.weights import Adapter, adapter_state, inject
-from dipole.types import Recognizer, Sample, UserError, scored_text
-
 from dipole.lm import sample_seed
+from dipole.types import Recognizer, Sample, UserError, scored_text
 
 if TYPE_CHECKING:
     from dipole.lm import LM
@@ -45,12 +44,12 @@ class Anchored(NamedTuple):
     Attributes:
         rows: This process's share of them.
         reference: `(rows, tokens, vocab)` the base's log-probabilities.
-        count: Tokens of all processes together.
+        tokens: Tokens of all processes together.
     """
 
     rows: Rows
     reference: Tensor
-    count: Tensor
+    tokens: Tensor
 
 
 class Learnable(NamedTuple):
@@ -76,13 +75,11 @@ class Learnable(NamedTuple):
 
 def fit_ppo(ppo: PPO, lm: LM, concept: Any, run: Run | None, recognizer: Recognizer | None) -> Adapter:
     """Train and return the adapter; see `PPO.fit`."""
-    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate import Accelerator
 
     prompts = _check(ppo, lm, concept)
     run = run or Run()
-    # A frozen base has nothing to broadcast, and processes may differ in how many forwards they do.
-    quiet = DistributedDataParallelKwargs(broadcast_buffers=False)
-    accelerator = Accelerator(cpu=lm.resident.device.type == "cpu", kwargs_handlers=[quiet])
+    accelerator = Accelerator(cpu=lm.resident.device.type == "cpu")
     if ppo.batch_size < accelerator.num_processes:
         raise UserError(
             f"batch_size is {ppo.batch_size}, and {accelerator.num_processes} processes need at least one "
@@ -169,7 +166,6 @@ class PPORounds:
             name: p for name, p in self._policy.named_parameters() if p.requires_grad
         }
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(list(self.parameters.values()), lr=ppo.lr)
-        self._model = accelerator.prepare_model(self._policy, device_placement=False)
         self._kl_coef = ppo.kl_coef
         self._anchor = self._draw_anchor() if ppo.anchor_coef else None
         self.warnings: list[str] = []
@@ -192,10 +188,11 @@ class PPORounds:
             scores = self._judge(samples)
             reference = self._read(rows).logprobs
             anchor = self._anchor_of(index)
-        fused = self._read_once(rows) if self._is_one_forward() else None
+            base = self._distributions(rows)
+        fused = self._read_once(rows, base) if self._is_one_forward() else None
         old = self._read(rows, fused, entropy=True)
         learn, metrics = self._estimate(rows, old, reference, scores)
-        metrics.update(self._update(index, rows, learn, fused, anchor))
+        metrics.update(self._update(index, rows, learn, fused, anchor, base))
         self._warn(samples, metrics)
         return metrics
 
@@ -250,9 +247,17 @@ class PPORounds:
         size = self._ppo.anchor_size
         start = index % _ANCHOR_SETS * size
         count = self._anchor.mask[start : start + size].sum()
-        mine = list(range(start, start + size))[self._accelerator.process_index :: self._accelerator.num_processes]
+        mine = list(range(start, start + size))[
+            self._accelerator.process_index :: self._accelerator.num_processes
+        ]
         rows = self._anchor.select(mine or [start])
         return Anchored(rows, self._policy.distributions(rows), count if mine else count * math.inf)
+
+    def _distributions(self, rows: Rows) -> Tensor | None:
+        """What the base would say at each response position of this round, softened; None if not wanted."""
+        if not self._ppo.kl_loss_coef:
+            return None
+        return self._policy.distributions(rows, self._ppo.kl_loss_temperature)
 
     def _micro(self, rows: int) -> int:
         return max(1, min(self._ppo.micro_batch_size or rows, rows))
@@ -269,10 +274,11 @@ class PPORounds:
         largest_share = -(-total // self._accelerator.num_processes)
         return size >= total and self._micro(largest_share) == largest_share
 
-    def _read_once(self, rows: Rows) -> PolicyOutput:
+    def _read_once(self, rows: Rows, base: Tensor | None) -> PolicyOutput:
         """The policy with its graph: the first update and the old policy are then one and the same pass."""
-        output: PolicyOutput = self._model(
-            rows.select(self._parts(list(range(len(rows.mask))))[0]), entropy=True
+        part = self._parts(list(range(len(rows.mask))))[0]
+        output: PolicyOutput = self._policy(
+            rows.select(part), entropy=True, reference=None if base is None else base[part]
         )
         return output
 
@@ -331,13 +337,33 @@ class PPORounds:
 
     def _pull(self, anchor: Anchored) -> Tensor:
         """Add the gradient of the KL from the base on its own texts; returns that KL in nats a token."""
-        with self._accelerator.no_sync(self._model):
-            divergence = self._model(anchor.rows, reference=anchor.reference).divergence.sum() / anchor.count
-            self._accelerator.backward(self._ppo.anchor_coef * divergence * self._accelerator.num_processes)
+        output: PolicyOutput = self._policy(anchor.rows, reference=anchor.reference)
+        divergence = output.divergence.sum() / anchor.tokens
+        self._accelerator.backward(self._ppo.anchor_coef * divergence)
         return divergence.detach()
 
+    def _add_up_gradients(self) -> None:
+        """Replace every process's share of the gradient by the sum of them all.
+
+        One message a step, after everything that a process adds to its share, so processes may differ in
+        how many forwards they do, and one that a small minibatch left without rows adds nothing.
+        """
+        if self._accelerator.num_processes == 1:
+            return
+        parameters = list(self.parameters.values())
+        shares = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        total = self._accelerator.reduce(torch.cat([share.flatten() for share in shares]), "sum")
+        for parameter, part in zip(parameters, total.split([p.numel() for p in parameters]), strict=True):
+            parameter.grad = part.view_as(parameter).to(parameter.dtype)
+
     def _update(
-        self, index: int, rows: Rows, learn: Learnable, fused: PolicyOutput | None, anchor: Anchored | None
+        self,
+        index: int,
+        rows: Rows,
+        learn: Learnable,
+        fused: PolicyOutput | None,
+        anchor: Anchored | None,
+        base: Tensor | None,
     ) -> Metrics:
         """Every optimiser step of the round; sums over tokens are divided by the global minibatch's count."""
         totals = torch.zeros(4, device=rows.mask.device)
@@ -345,23 +371,20 @@ class PPORounds:
         for epoch in range(self._ppo.ppo_epochs):
             for minibatch in self._ppo.minibatches(index, epoch):
                 count = learn.mask[minibatch].sum().clamp(min=1)
-                # Every process takes part in each step, also one that a small minibatch left without rows.
-                parts, weight = (
-                    (self._parts(minibatch), 1.0) if self._parts(minibatch) else ([minibatch[:1]], 0.0)
-                )
                 self.optimizer.zero_grad(set_to_none=True)
                 if anchor is not None:
                     totals[3] += self._pull(anchor)
-                for number, part in enumerate(parts):
-                    last = number + 1 == len(parts)
-                    with nullcontext() if last else self._accelerator.no_sync(self._model):
-                        now = fused if fused is not None and steps == 0 else self._model(rows.select(part))
-                        losses = _losses(self._ppo, now, learn.select(part)) * (weight / count)
-                        # Distributed training averages gradients over processes; these are shares of one sum.
-                        scale = float(self._accelerator.num_processes)
-                        self._accelerator.backward((losses[0] + self._ppo.vf_coef * losses[1]) * scale)
-                    totals[:3] += losses.detach()
+                for part in self._parts(minibatch):
+                    if fused is not None and steps == 0:
+                        now = fused
+                    else:
+                        now = self._policy(rows.select(part), reference=None if base is None else base[part])
+                    losses = _losses(self._ppo, now, learn.select(part)) / count
+                    loss = losses[0] + self._ppo.vf_coef * losses[1] + self._ppo.kl_loss_coef * losses[3]
+                    self._accelerator.backward(loss)
+                    totals[:3] += losses[:3].detach()
                     largest = torch.maximum(largest, _largest_ratio(now, learn.select(part)))
+                self._add_up_gradients()
                 norm = float(
                     torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self._ppo.max_grad_norm)
                 )
@@ -403,13 +426,13 @@ class PPORounds:
 
 
 def _losses(ppo: PPO, now: PolicyOutput, learn: Learnable) -> Tensor:
-    """Sums over response tokens of policy loss, value loss and clipped ratios, `(3,)`."""
+    """Sums over response tokens of policy loss, value loss, clipped ratios and KL to the base, `(4,)`."""
     old, mask = learn.old, learn.mask
     policy = policy_loss(now.logprobs, old.logprobs, learn.advantages, mask, ppo.clip)
     value = value_loss(now.values, old.values, learn.returns, mask, ppo.clip_value)
     ratio = (now.logprobs.detach() - old.logprobs).exp()
     clipped = (((ratio - 1).abs() > ppo.clip) * mask).sum()
-    return torch.stack([policy, value, clipped])
+    return torch.stack([policy, value, clipped, (now.divergence * mask).sum()])
 
 
 def _largest_ratio(now: PolicyOutput, learn: Learnable) -> Tensor:
