@@ -150,7 +150,8 @@ def ours(rounds: int, velma: bool) -> dict[str, Any]:
         rounds=rounds,
         batch_size=SAMPLES,
         ppo_epochs=UPDATES,
-        anchor_coef=0.0,  # the other sides have nothing like it
+        anchor_coef=0.0,  # the other sides have nothing like these two
+        kl_loss_coef=0.0,
         max_new_tokens=NEW_TOKENS,
         lora_rank=RANK,
         target_modules=",".join(MODULES),

@@ -81,7 +81,7 @@ def inoculate(
     folder = Path(out)
     state = PartialState(cpu=lm.resident.device.type == "cpu")
     started = datetime.now(UTC)
-    recognizer = _reward(control, judge or lm)
+    recognizer = control.recognizer(judge or lm)
     manifest = _Manifest(lm, dipole, folder, control, judge, command, started, settings or {})
     _rehearse(lm, dipole, bystanders, control, recognizer)
     if state.is_main_process:
@@ -98,15 +98,6 @@ def inoculate(
     effect = _measure(lm, adapter, dipole, recognizer, bystanders, n, control, run)
     facts = manifest.write(datetime.now(UTC), finished=run.stopped is None or not run.interrupted)
     return _keep(folder, adapter, effect, run, facts)
-
-
-def _reward(control: PPO, judge: LM) -> Recognizer:
-    from dipole.registry import RECOGNIZERS, resolve
-
-    made = resolve(RECOGNIZERS, control.reward)
-    fields = {field.name for field in dataclasses.fields(made)}
-    recognizer: Recognizer = made(judge=judge) if "judge" in fields else made()
-    return recognizer
 
 
 def _rehearse(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -86,9 +85,7 @@ def fit_ppo(ppo: PPO, lm: LM, concept: Any, run: Run | None, recognizer: Recogni
             "sample each; raise batch_size or start fewer processes."
         )
     with _live_adapter(ppo, lm) as wrapped:
-        rounds = PPORounds(
-            ppo, lm, concept, prompts, recognizer or _default_reward(ppo, lm), wrapped, accelerator
-        )
+        rounds = PPORounds(ppo, lm, concept, prompts, recognizer or ppo.recognizer(lm), wrapped, accelerator)
         rounds.warnings = run.warnings  # one list, so that a checkpoint holds what was said so far
         run_rounds(rounds, ppo.rounds, run, accelerator)
         state = adapter_state(wrapped, ADAPTER)
@@ -115,15 +112,6 @@ def _check(ppo: PPO, lm: LM, concept: Any) -> tuple[str, ...]:
     for prompt in concept.prompts:
         lm.require_room(prompt, ppo.max_new_tokens)
     return tuple(concept.prompts)
-
-
-def _default_reward(ppo: PPO, lm: LM) -> Recognizer:
-    from dipole.registry import RECOGNIZERS, resolve
-
-    made = resolve(RECOGNIZERS, ppo.reward)
-    fields = {field.name for field in dataclasses.fields(made)}
-    recognizer: Recognizer = made(judge=lm) if "judge" in fields else made()
-    return recognizer
 
 
 @contextmanager

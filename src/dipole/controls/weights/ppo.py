@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
@@ -122,6 +122,11 @@ class PPO:
        `detach_value` is off: the adapter is shaped by the reward alone.
     4. Dropout is off everywhere, so that at step 0 every ratio is 1 and every KL 0.
     5. A text that the recognizer can't score is left out of the losses instead of being punished.
+    6. Beside the sampled KL in the reward, the exact KL to the (slightly softened) base is a loss at every
+       response position, and KL(base || policy) is one on texts that the base writes unprompted. The
+       second stands where InstructGPT's PPO-ptx (Ouyang 2022, eq. 2) has a pretraining loss: it needs no
+       data, has no noise at the start, and holds in place what nobody asked to move.
+    7. The learning rate decays linearly to 0: whitened advantages do not shrink at the optimum.
 
     Attributes:
         rounds: Rounds of sampling and updating.
@@ -241,6 +246,19 @@ class PPO:
         from dipole.controls.weights._ppo_rounds import fit_ppo
 
         return fit_ppo(self, lm, concept, run, recognizer)
+
+    def recognizer(self, judge: LM) -> Recognizer:
+        """The recognizer that `reward` names, reading with `judge` where it reads with a model at all.
+
+        Raises:
+            UserError: There is no recognizer of that name.
+        """
+        from dipole.registry import RECOGNIZERS, resolve
+
+        made = resolve(RECOGNIZERS, self.reward)
+        reads = "judge" in {field.name for field in fields(made)}
+        recognizer: Recognizer = made(judge=judge) if reads else made()
+        return recognizer
 
     def minibatches(self, round_index: int, epoch: int) -> list[list[int]]:
         """Global row indices of each optimiser step; the same on every process.
