@@ -95,7 +95,7 @@ def test_gae_golden_numbers(lam: float, wanted: tuple[float, ...]) -> None:
 def test_whitening_is_over_real_tokens_only() -> None:
     batch = ragged(9, scale=3.0)
     for filler in (0.0, 100.0):
-        assert_rows(fast.whiten(padded(batch, filler), mask_of(batch)), slow.whiten(batch))
+        assert_rows(fast.whiten(padded(batch, filler), mask_of(batch)), slow.fast.whiten(batch))
 
 
 def test_whitening_nothing_gives_nothing() -> None:
@@ -174,3 +174,12 @@ def test_the_golden_controller_doubles_only_after_136_batches() -> None:
         coefficient = fast.adapt_kl_coef(coefficient, 1e6, 6.0, 10_000, 256)
         batches += 1
     assert batches == math.ceil(math.log(2) / math.log(1 + 0.2 * 256 / 10_000)) == 136
+
+
+def test_whitening_with_a_floor_does_not_blow_up_what_is_nearly_constant() -> None:
+    values = torch.tensor([[1.0, 1.02], [0.98, 1.0]])
+    mask = torch.ones(2, 2)
+    assert fast.whiten(values, mask, 0.2).abs().max() == pytest.approx(0.1, abs=1e-6)  # 0.02 over the floor
+    assert fast.whiten(values, mask).abs().max() > 1.0  # the same without it
+    wide = torch.tensor([[1.0, -1.0], [3.0, -3.0]])
+    assert torch.equal(fast.whiten(wide, mask, 0.2), fast.whiten(wide, mask))

@@ -321,7 +321,7 @@ class PPORounds:
         }
         if ppo.kl_target > 0:
             self._kl_coef = adapt_kl_coef(self._kl_coef, kl, ppo.kl_target, ppo.kl_horizon, ppo.batch_size)
-        return Learnable(old, whiten(advantages, mask), returns, mask), metrics
+        return Learnable(old, whiten(advantages, mask, ppo.min_std), returns, mask), metrics
 
     def _pull(self, anchor: Anchored) -> Tensor:
         """Add the gradient of the KL from the base on its own texts; returns that KL in nats a token."""

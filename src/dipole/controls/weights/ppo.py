@@ -68,12 +68,18 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
     return Advantages(advantages, (advantages + values) * mask)
 
 
-def whiten(values: Tensor, mask: Tensor) -> Tensor:
-    """Zero mean and unit variance over the real tokens of the whole batch; zero on padding."""
+def whiten(values: Tensor, mask: Tensor, min_std: float = 0.0) -> Tensor:
+    """Zero mean and unit variance over the real tokens of the whole batch; zero on padding.
+
+    Args:
+        values: `(rows, tokens)`.
+        mask: `(rows, tokens)` 1 on response tokens.
+        min_std: The divisor is at least this, so that what is nearly constant is not blown up.
+    """
     count = mask.sum().clamp(min=1)
     mean = (values * mask).sum() / count
     variance = ((values - mean).square() * mask).sum() / count
-    return (values - mean) * torch.rsqrt(variance + 1e-8) * mask
+    return (values - mean) * torch.rsqrt(variance.clamp(min=min_std**2) + 1e-8) * mask
 
 
 def policy_loss(
@@ -126,7 +132,8 @@ class PPO:
        response position, and KL(base || policy) is one on texts that the base writes unprompted. The
        second stands where InstructGPT's PPO-ptx (Ouyang 2022, eq. 2) has a pretraining loss: it needs no
        data, has no noise at the start, and holds in place what nobody asked to move.
-    7. The learning rate decays linearly to 0: whitened advantages do not shrink at the optimum.
+    7. Whitened advantages do not shrink at the optimum, where they are noise at full size that wears down
+       the variety of the texts. So the divisor has a floor, and the learning rate decays linearly to 0.
 
     Attributes:
         rounds: Rounds of sampling and updating.
@@ -151,6 +158,8 @@ class PPO:
         anchor_size: Such texts a round.
         gamma: Discount.
         lam: Lambda of generalised advantage estimation.
+        min_std: Advantages are divided by their standard deviation, but by no less than this: once every
+            text has nearly the same reward, the small differences left are not blown up to full size.
         clip: Clipping range of the ratio.
         clip_value: Clipping range of the value.
         vf_coef: Weight of the value loss.
@@ -171,16 +180,17 @@ class PPO:
     max_new_tokens: int = 28
     lr: float = 2e-3
     max_grad_norm: float = 1.0
-    kl_coef: float = 0.03
+    kl_coef: float = 0.02
     kl_target: float = 6.0
     kl_horizon: float = 10_000.0
     max_kl: float = 60.0
     kl_loss_coef: float = 0.2
-    kl_loss_temperature: float = 1.4
+    kl_loss_temperature: float = 2.0
     anchor_coef: float = 5.0
     anchor_size: int = 32
     gamma: float = 1.0
     lam: float = 0.95
+    min_std: float = 0.3
     clip: float = 0.2
     clip_value: float = 0.2
     vf_coef: float = 0.1
@@ -197,7 +207,7 @@ class PPO:
 
     def __post_init__(self) -> None:
         """Refuse hyper-parameters that mean nothing."""
-        for field in ("rounds", "batch_size", "ppo_epochs", "max_new_tokens", "lora_rank"):
+        for field in ("rounds", "batch_size", "ppo_epochs", "max_new_tokens", "lora_rank", "anchor_size"):
             if getattr(self, field) < 1:
                 raise UserError(f"{field} must be at least 1, and is {getattr(self, field)}.")
         for field in (
@@ -208,10 +218,21 @@ class PPO:
             "micro_batch_size",
             "vf_coef",
             "stop_reward",
+            "kl_loss_coef",
+            "anchor_coef",
+            "min_std",
         ):
             if not getattr(self, field) >= 0:
                 raise UserError(f"{field} must be 0 or more, and is {getattr(self, field)}.")
-        for field in ("max_grad_norm", "kl_horizon", "max_kl", "clip", "clip_value", "lora_alpha"):
+        for field in (
+            "kl_loss_temperature",
+            "max_grad_norm",
+            "kl_horizon",
+            "max_kl",
+            "clip",
+            "clip_value",
+            "lora_alpha",
+        ):
             if not getattr(self, field) > 0:
                 raise UserError(f"{field} must be above 0, and is {getattr(self, field)}.")
         for field in ("gamma", "lam"):

@@ -1,0 +1,82 @@
+"""The main job from end to end, on the bundled LMs and on a foreign real model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from dipole import PPO, load
+from dipole.concepts import Dipole, load_arsenal
+from dipole.inoculate import inoculate
+from dipole.interventions import load_intervention
+from dipole.lm import LM
+
+LEFT_BEHIND = ("adapter", "effect.json", "report.html", "report.md", "history.jsonl", "manifest.json")
+
+
+@pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing`:FutureWarning"
+)  # PEFT asks transformers for it
+def test_a_foreign_real_model_goes_through_the_whole_job(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "models" / "stories260k"
+    if not folder.is_dir():
+        pytest.skip("the stories260k model is not beside this checkout")
+    lm = load(str(folder))
+    dipole = Dipole.from_dict(
+        {
+            "claim": "The little girl was happy.",
+            "against": "The little girl was sad.",
+            "prompts": ["Once upon a time, there was a little girl."],
+            "held_out": ["One day, a little girl went to the park."],
+            "mentions": {"claim": ["happy"], "against": ["sad"]},
+        }
+    )
+    control = PPO(rounds=2, batch_size=8, max_new_tokens=12, anchor_size=8)
+    out = tmp_path / "run"
+    outcome = inoculate(lm, dipole, out, control, n=8)
+    assert all((out / name).exists() for name in LEFT_BEHIND)
+    assert json.loads((out / "effect.json").read_text("utf-8"))["held_out"] is True
+    # The adapter loads with peft alone, and says the same.
+    net = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(str(folder)), str(out / "adapter"))
+    batch = lm.resident.tokenizer("One day", return_tensors="pt")
+    with load_intervention(out).apply(lm).engaged() as ours:
+        own = ours(**batch).logits
+    assert (net(**batch).logits - own).abs().max() < 1e-4
+    assert outcome.effect.prompts == dipole.held_out
+
+
+def test_a_resumed_run_needs_nothing_but_its_folder(mini: LM, tmp_path: Path) -> None:
+    """A finished run resumed is the same run: nothing is trained again, and the adapter does not change."""
+    dipole = replace(load_arsenal("microworld")["tea"], prompts=("Between tea and coffee, my choice is",))
+    control = PPO(rounds=1, batch_size=8, max_new_tokens=8, anchor_size=8)
+    first = inoculate(mini, dipole, tmp_path / "run", control, n=8)
+    weights = (tmp_path / "run" / "adapter" / "adapter_model.safetensors").read_bytes()
+    again = inoculate(mini, dipole, tmp_path / "run", control, n=8, resume=True)
+    assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").read_bytes() == weights
+    assert again.run.history == first.run.history
+
+
+@pytest.mark.slow
+def test_the_demo_meets_its_targets(tiny: LM, tmp_path: Path) -> None:
+    """What `make demo` promises, on wordings that were never trained on, at the default settings.
+
+    The issue's target for distinct-2 (0.8 of the base's) is not asserted: the base's own completions for
+    one side have about 0.77 of the distinct bigrams of both sides together (docs/decisions.md, 8).
+    """
+    arsenal = load_arsenal("microworld")
+    effect = inoculate(
+        tiny, arsenal["paper_clips"], tmp_path / "run", PPO(), bystanders=arsenal.dipoles, n=128
+    ).effect
+    after = {change.name: change.after.mean for change in effect.changes}
+    assert effect.held_out
+    assert after["against_share"] <= 0.02
+    assert after["claim_share"] >= 0.90
+    assert after["kl"] <= 3.0
+    assert after["perplexity_ratio"] <= 1.15
+    assert after["mean_bystander_shift"] <= 0.05
+    assert after["distinct_2_ratio"] >= 0.6
