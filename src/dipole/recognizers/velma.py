@@ -75,7 +75,7 @@ class Velma:
     temperature: float = 0.2
     prior_correction: bool = False
     joiner: str = " "
-    batch_size: int = 32
+    batch_size: int = 16
 
     name: ClassVar[str] = "velma"
 
