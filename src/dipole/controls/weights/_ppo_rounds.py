@@ -324,7 +324,7 @@ class PPORounds:
         return Learnable(old, whiten(advantages, mask, ppo.min_std), returns, mask), metrics
 
     def _pull(self, anchor: Anchored) -> Tensor:
-        """Add the gradient of the KL from the base on its own texts; returns that KL in nats a token."""
+        """Add the gradient of KL(policy || base) on the base's texts; returns that KL in nats a token."""
         output: PolicyOutput = self._policy(anchor.rows, reference=anchor.reference)
         divergence = output.divergence.sum() / anchor.tokens
         self._accelerator.backward(self._ppo.anchor_coef * divergence)

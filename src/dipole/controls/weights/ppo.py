@@ -129,7 +129,7 @@ class PPO:
     4. Dropout is off everywhere, so that at step 0 every ratio is 1 and every KL 0.
     5. A text that the recognizer can't score is left out of the losses instead of being punished.
     6. Beside the sampled KL in the reward, the exact KL to the (slightly softened) base is a loss at every
-       response position, and KL(base || policy) is one on texts that the base writes unprompted. The
+       response position, and KL(policy || base) is one on texts that the base writes unprompted. The
        second stands where InstructGPT's PPO-ptx (Ouyang 2022, eq. 2) has a pretraining loss: it needs no
        data, has no noise at the start, and holds in place what nobody asked to move.
     7. Whitened advantages do not shrink at the optimum, where they are noise at full size that wears down
@@ -153,7 +153,7 @@ class PPO:
             about keeps its distribution. 0 leaves it out, and saves the memory of the base's distributions.
         kl_loss_temperature: That KL is to the base at this temperature. Above 1 it is an entropy bonus too
             (Schulman 2017, eq. 9), which makes up for the wordings that are lost with the other side.
-        anchor_coef: Weight of KL(base || policy), in nats a token, on texts that the base writes unprompted;
+        anchor_coef: Weight of KL(policy || base), in nats a token, on texts that the base writes unprompted;
             it keeps what nobody asked to move in its place. 0 leaves it out.
         anchor_size: Such texts a round.
         gamma: Discount.
