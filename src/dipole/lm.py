@@ -5,17 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dipole.interventions.weights import Adapter, engaged_adapters
+from dipole.files import write_json_atomic
+from dipole.interventions._guide import Decoder, Row, Session
+from dipole.interventions.activations import engaged_vectors
+from dipole.interventions.prompt import prompt_ids
+from dipole.interventions.weights import engaged_adapters
 from dipole.models.batching import chunks, pad_batch
 from dipole.models.blocks import decoder_blocks
 from dipole.models.resident import Resident
-from dipole.sampling import Decoding, RecordingSampler
-from dipole.types import Intervention, Sample, UserError
+from dipole.sampling import Decoding, draw_rows, forced_logits
+from dipole.types import Intervention, Sample, Surface, UserError
+
+LM_FILE = "lm.json"
+_IN_MODEL = ("weights", "activations")
 
 
 @dataclass(frozen=True)
@@ -55,10 +63,80 @@ class LM:
         so a base LM that scores inside the block of a steered one is the base. An adapter that is being
         trained (put there by `inject`) is no such block, and a plain LM then is the model as it stands.
         One resident model serves one thread at a time.
+
+        Raises:
+            UserError: The LM has interventions that are not in the model: on prompts, tokens, logits or the
+                choice of continuations. `generate` and `response_logits` know those.
         """
-        adapters = [(a.intervention, a.strength) for a in self.applied if isinstance(a.intervention, Adapter)]
-        with engaged_adapters(self.resident.model, adapters) as model, torch.no_grad():
+        outside = [a.intervention.surface for a in self.applied if a.intervention.surface not in _IN_MODEL]
+        if outside:
+            raise UserError(
+                f"This LM is steered on its {outside[0]}, so it can write but not be read as one model; "
+                "use an LM with interventions on weights and activations only, such as the base."
+            )
+        with self._engaged() as model:
             yield model
+
+    @contextmanager
+    def _engaged(self) -> Iterator[Any]:
+        """The model with what belongs inside it, whatever else the LM has."""
+        with (
+            engaged_adapters(self.resident.model, self._of("weights")) as model,
+            engaged_vectors(model, self._of("activations")),
+            torch.no_grad(),
+        ):
+            yield model
+
+    def save(self, folder: Path | str) -> None:
+        """Write every intervention with its strength, and the name of the model, into one folder.
+
+        `load` of that folder gives the same LM again. The model's own weights are not copied.
+
+        Args:
+            folder: Made where it is missing; an LM that was saved there before is refused.
+
+        Raises:
+            UserError: The folder holds something, or can't be written.
+        """
+        path = Path(folder)
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{folder} exists and is not an empty folder; choose another one for the LM.")
+        parts = []
+        for index, applied in enumerate(self.applied):
+            name = f"{index}-{applied.intervention.kind}"
+            applied.intervention.save(path / name)
+            parts.append({"folder": name, "strength": applied.strength})
+        resident = self.resident
+        record = {
+            "model": resident.name,
+            "revision": resident.revision,
+            "fingerprint": resident.fingerprint,
+            "interventions": parts,
+        }
+        write_json_atomic(path / LM_FILE, record)
+
+    def _of(self, surface: Surface) -> list[tuple[Any, float]]:
+        """Interventions of one surface that do something, with their strengths."""
+        return [
+            (a.intervention, a.strength)
+            for a in self.applied
+            if a.intervention.surface == surface and (a.strength != 0.0)
+        ]
+
+    @property
+    def choosers(self) -> list[Any]:
+        """Interventions that keep one of several continuations."""
+        return [made for made, _ in self._of("decode")]
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """Token ids that the model reads for a prompt, with what prompt interventions put around it."""
+        return prompt_ids(self.resident, self._of("prompt"), prompt)
+
+    def _decoder(self, model: Any, prompts: Sequence[str], ids: Sequence[Sequence[int]]) -> Decoder:
+        rows = [Row(text, tuple(row)) for text, row in zip(prompts, ids, strict=True)]
+        session = Session(self.resident, model, rows, self.prompt_ids)
+        steering = [*self._of("tokens"), *self._of("logits")]
+        return Decoder(session, [made.guide(session, strength) for made, strength in steering])
 
     def generate(
         self,
@@ -101,44 +179,70 @@ class LM:
         batch_size: int = 64,
     ) -> list[Sample]:
         """One continuation of each prompt from the seed beside it; `generate` with the seeds spelled out."""
-        encoded = [self.resident.encode(text) for text in prompts]
+        pickers = self._of("decode")
+        if pickers:
+            picker, strength = pickers[-1]
+            others = tuple(a for a in self.applied if a.intervention is not picker)
+            drawn: list[Sample] = picker.pick(
+                replace(self, applied=others), prompts, seeds, max_new_tokens, decoding, batch_size, strength
+            )
+            return drawn
+        encoded = [self.prompt_ids(text) for text in prompts]
         for text, ids in zip(prompts, encoded, strict=True):
             self._require_room(text, len(ids), max_new_tokens)
         samples: list[Sample] = []
-        with self.engaged() as model:
+        eos = self.resident.eos_ids
+        with self._engaged() as model:
             for part in chunks(len(encoded), batch_size):
-                drawn = self._sample(model, encoded[part], seeds[part], max_new_tokens, decoding)
-                for text, ids, row_seed, (tokens, logprobs) in zip(
-                    prompts[part], encoded[part], seeds[part], drawn, strict=True
-                ):
-                    samples.append(self._to_sample(text, ids, tokens, logprobs, row_seed))
+                decoder = self._decoder(model, prompts[part], encoded[part])
+                rows = draw_rows(decoder, decoding, seeds[part], max_new_tokens, eos)
+                for text, ids, seed, row in zip(prompts[part], encoded[part], seeds[part], rows, strict=True):
+                    samples.append(self._to_sample(text, ids, row.tokens, row.logprobs, seed))
         return samples
 
-    def _sample(
-        self,
-        model: Any,
-        ids: Sequence[Sequence[int]],
-        seeds: Sequence[int],
-        max_new_tokens: int,
-        decoding: Decoding,
-    ) -> list[tuple[list[int], list[float]]]:
-        batch = pad_batch(ids, self.resident.pad_id, "left", self.resident.device)
-        eos = sorted(self.resident.eos_ids)
-        sampler = RecordingSampler(decoding, seeds, max_new_tokens, batch.input_ids.shape[1])
-        with _plain_generation(model, max_new_tokens, eos, self.resident.pad_id) as config:
-            output = model.generate(
-                input_ids=batch.input_ids,
-                attention_mask=batch.attention_mask,
-                generation_config=config,
-                logits_processor=[sampler],
-            )
-        tokens = output[:, batch.input_ids.shape[1] :].tolist()
-        logprobs = sampler.logprobs().tolist()
-        drawn = []
-        for row_tokens, row_logprobs in zip(tokens, logprobs, strict=True):
-            length = next((t + 1 for t, token in enumerate(row_tokens) if token in eos), len(row_tokens))
-            drawn.append((row_tokens[:length], row_logprobs[:length]))
-        return drawn
+    def response_logits(
+        self, prompts: Sequence[str], responses: Sequence[Sequence[int]], batch_size: int = 64
+    ) -> list[Tensor]:
+        """Logits of this LM that predict each token of given responses, teacher forced.
+
+        With every intervention but the choice among continuations, which has no next-token distribution.
+        One pass a batch where the interventions are in the model or the prompt; as many as the longest
+        response has tokens where they change logits step by step.
+
+        Args:
+            prompts: The user's prompts.
+            responses: Token ids that follow; a row may be empty.
+            batch_size: Rows a forward.
+
+        Returns:
+            `(len(response), vocab)` a row, on the model's device; -inf at tokens that are forbidden.
+
+        Raises:
+            UserError: A row is longer than the context.
+        """
+        encoded = [self.prompt_ids(text) for text in prompts]
+        for ids, response in zip(encoded, responses, strict=True):
+            self._require_fit(len(ids) + len(response))
+        result: list[Tensor] = []
+        with self._engaged() as model:
+            for part in chunks(len(encoded), batch_size):
+                if self._of("tokens") or self._of("logits"):
+                    decoder = self._decoder(model, prompts[part], encoded[part])
+                    result.extend(forced_logits(decoder, responses[part]))
+                else:
+                    result.extend(self._read_logits(model, encoded[part], responses[part]))
+        return result
+
+    def _read_logits(
+        self, model: Any, prefixes: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]
+    ) -> Iterator[Tensor]:
+        rows = list(zip(prefixes, responses, strict=True))
+        batch = pad_batch([[*p, *r] for p, r in rows], self.resident.pad_id, "left", self.resident.device)
+        keep = max(len(r) for _, r in rows) + 1
+        # The prediction of token t stands at column t - 1.
+        logits = self.resident.last_logits(model, batch, keep)[:, :-1]
+        for row, (_, response) in zip(logits, rows, strict=True):
+            yield row[len(row) - len(response) :]
 
     def _to_sample(
         self, prompt: str, prompt_ids: Sequence[int], tokens: list[int], logprobs: list[float], seed: int
@@ -219,7 +323,7 @@ class LM:
         for ids in encoded:
             self._require_fit(len(ids))
         result: list[Tensor] = []
-        with self.engaged() as model:
+        with self._engaged() as model:
             for part in chunks(len(texts), batch_size):
                 batch = pad_batch(encoded[part], self.resident.pad_id, "right", self.resident.device)
                 caught: dict[int, Tensor] = {}
@@ -235,7 +339,7 @@ class LM:
         Raises:
             UserError: It does not.
         """
-        self._require_room(prompt, len(self.resident.encode(prompt)), max_new_tokens)
+        self._require_room(prompt, len(self.prompt_ids(prompt)), max_new_tokens)
 
     def _require_fit(self, used: int) -> None:
         limit = self.resident.context_length
@@ -280,31 +384,6 @@ def _caught_outputs(blocks: Sequence[Any], caught: dict[int, Tensor]) -> Iterato
     finally:
         for handle in handles:
             handle.remove()
-
-
-@contextmanager
-def _plain_generation(model: Any, max_new_tokens: int, eos: list[int], pad: int) -> Iterator[Any]:
-    """A generation config with nothing in it but what we ask for.
-
-    `generate` fills what a config leaves open from the model's own (a repetition penalty, suppressed
-    tokens, a minimum length), which would sample from another distribution than the model's. So the
-    model's own is set aside for the length of the call.
-    """
-    import transformers
-
-    GenerationConfig: Any = transformers.GenerationConfig  # its constructor has no types
-    own = model.generation_config
-    model.generation_config = GenerationConfig()
-    try:
-        yield GenerationConfig(
-            do_sample=False,
-            max_new_tokens=max_new_tokens,
-            eos_token_id=eos or None,
-            pad_token_id=pad,
-            use_cache=True,
-        )
-    finally:
-        model.generation_config = own
 
 
 def _require_positive(**counts: int) -> None:

@@ -18,7 +18,9 @@ from typing import Any, get_type_hints
 from dipole.types import UserError
 
 CONTROLS: dict[str, str] = {
+    "prompt": "dipole.controls.prompt:Prompt",
     "ppo": "dipole.controls.weights.ppo:PPO",
+    "best_of": "dipole.controls.best_of:BestOf",
 }
 
 RECOGNIZERS: dict[str, str] = {
@@ -45,6 +47,21 @@ def resolve(table: Mapping[str, str], name: str) -> type[Any]:
     module, _, attribute = target.partition(":")
     found: type[Any] = getattr(import_module(module), attribute)
     return found
+
+
+def make_recognizer(name: str, judge: Any) -> Any:
+    """The recognizer of that name.
+
+    Args:
+        name: As in `RECOGNIZERS`.
+        judge: The LM it reads with, where it reads with one at all.
+
+    Raises:
+        UserError: There is no recognizer of that name.
+    """
+    made = resolve(RECOGNIZERS, name)
+    reads = "judge" in {field.name for field in dataclasses.fields(made)}
+    return made(judge=judge) if reads else made()
 
 
 def unknown(noun: str, name: str, available: Iterable[str]) -> UserError:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from dipole.interventions._guide import Decoder
 from dipole.types import UserError
 
 _COLDEST = 1e-6
+_CROWDED = 0.75
 
 
 @dataclass(frozen=True)
@@ -56,38 +59,88 @@ class Decoding:
         return logits.log_softmax(-1)
 
 
-class RecordingSampler:
-    """A logits processor that draws the token itself, so that greedy `generate` returns exact samples.
+class Drawn(NamedTuple):
+    """What was drawn for one row.
 
-    Inverse-CDF sampling from one uniform number a row and step, drawn beforehand from that row's own
-    seed: a sample does not depend on its batch, and LMs that share seeds share random numbers.
+    Attributes:
+        tokens: Token ids, the end-of-text token included where one was drawn.
+        logprobs: Log-probability in nats of each under the distribution that it was drawn from.
     """
 
-    def __init__(
-        self, decoding: Decoding, seeds: Sequence[int], max_new_tokens: int, prompt_width: int
-    ) -> None:
-        """Prepare the uniforms: one row a seed, one column a token."""
-        self._decoding = decoding
-        self._prompt_width = prompt_width
-        self._uniforms = torch.stack(
-            [
-                torch.rand(max_new_tokens, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-                for seed in seeds
-            ]
-        )
-        self._logprobs: list[Tensor] = []
+    tokens: list[int]
+    logprobs: list[float]
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Scores that are 0 at the drawn token and -inf elsewhere, `(batch, vocab)`."""
-        step = input_ids.shape[1] - self._prompt_width
-        logprobs = self._decoding.warp(scores)
-        token = draw(logprobs, self._uniforms[:, step])
-        self._logprobs.append(logprobs.gather(-1, token[:, None]).squeeze(-1))
-        return torch.full_like(scores, -torch.inf).scatter(-1, token[:, None], 0.0)
 
-    def logprobs(self) -> Tensor:
-        """Log-probability of each drawn token, `(batch, steps)`, on the CPU."""
-        return torch.stack(self._logprobs, dim=1).cpu()
+def draw_rows(
+    decoder: Decoder, decoding: Decoding, seeds: Sequence[int], max_new_tokens: int, eos: Set[int]
+) -> list[Drawn]:
+    """Continue the rows of a decoder until each has drawn an end-of-text token or spent its budget.
+
+    Inverse-CDF sampling from one uniform number a row and step, drawn beforehand from that row's own
+    seed: a sample does not depend on its batch, and LMs that share seeds share random numbers. Rows that
+    have ended leave the batch once a quarter of it has.
+
+    Args:
+        decoder: The batch.
+        decoding: Temperature and truncation.
+        seeds: One a row.
+        max_new_tokens: Budget of each row.
+        eos: Token ids that end a text.
+    """
+    uniforms = uniform_rows(seeds, max_new_tokens)
+    drawn = [Drawn([], []) for _ in seeds]
+    alive = list(range(len(seeds)))  # which row each row of the batch is
+    ended: set[int] = set()
+    logits = decoder.start()
+    for step in range(max_new_tokens):
+        logprobs = decoding.warp(logits)
+        tokens = draw(logprobs, uniforms[alive, step])
+        picked = logprobs.gather(-1, tokens[:, None]).squeeze(-1)
+        for row, token, logprob in zip(alive, tokens.tolist(), picked.tolist(), strict=True):
+            if row not in ended:
+                drawn[row].tokens.append(token)
+                drawn[row].logprobs.append(logprob)
+                if token in eos:
+                    ended.add(row)
+        if len(ended) == len(seeds) or step + 1 == max_new_tokens:
+            break
+        kept = [k for k, row in enumerate(alive) if row not in ended]
+        if len(kept) <= _CROWDED * len(alive):
+            index = torch.tensor(kept, device=tokens.device)
+            decoder.keep(index)
+            tokens, alive = tokens[index], [alive[k] for k in kept]
+        logits = decoder.advance(tokens)
+    return drawn
+
+
+def forced_logits(decoder: Decoder, responses: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Guided logits that predict each token of given responses, `(len(response), vocab)` a row.
+
+    The same steps as sampling takes, with the tokens given, so guides see what they would have seen.
+    """
+    longest = max((len(r) for r in responses), default=0)
+    parts: list[list[Tensor]] = [[] for _ in responses]
+    logits = decoder.start()
+    for step in range(longest):
+        for row, response in enumerate(responses):
+            if step < len(response):
+                parts[row].append(logits[row])
+        if step + 1 < longest:
+            # A response that is over goes on with its last token, which nobody looks at.
+            fed = [r[min(step, len(r) - 1)] if r else 0 for r in responses]
+            logits = decoder.advance(torch.tensor(fed, device=logits.device))
+    empty = logits.new_zeros(0, logits.shape[-1])
+    return [torch.stack(rows) if rows else empty for rows in parts]
+
+
+def uniform_rows(seeds: Sequence[int], columns: int) -> Tensor:
+    """Uniform numbers `(rows, columns)` in [0, 1), float64, each row from its own seed."""
+    return torch.stack(
+        [
+            torch.rand(columns, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            for seed in seeds
+        ]
+    )
 
 
 def draw(logprobs: Tensor, uniforms: Tensor) -> Tensor:

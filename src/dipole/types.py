@@ -211,6 +211,7 @@ class Intervention(Protocol):
     """The fitted artefact of a control, on one surface of an LM."""
 
     surface: ClassVar[Surface]
+    kind: ClassVar[str]
     graded: ClassVar[bool]
 
     def apply(self, lm: LM, strength: float = 1.0) -> LM:

@@ -16,6 +16,8 @@ from peft import LoraConfig
 from architectures import tiny_model
 from dipole.concepts import Dipole
 from dipole.interventions._engage import Tree
+from dipole.interventions.decode import BestOf
+from dipole.interventions.prompt import Prefix
 from dipole.interventions.weights import Adapter, adapter_state, inject
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
@@ -29,7 +31,9 @@ DIPOLE = Dipole(
 
 # Constructor arguments that make a control finish in about a second on a tiny model.
 CONTROLS: dict[str, dict[str, Any]] = {
+    "prompt": {"shots": "0,1", "candidates": 2, "n": 2, "max_new_tokens": 4},
     "ppo": {"rounds": 1, "batch_size": 8, "max_new_tokens": 4},
+    "best_of": {"n": 2},
 }
 
 
@@ -59,9 +63,21 @@ def _adapter_for(name: str) -> Adapter:
     return random_adapter(tiny_model(name))
 
 
-# Surface to an intervention for the tiny model of that name.
-SURFACES: dict[str, Callable[[str], Intervention]] = {
-    "weights": _adapter_for,
+def _prefix_for(name: str) -> Prefix:
+    del name
+    return Prefix("Paper clips are the best.", (("The cats", " like the dogs."),), "Staples are the best.")
+
+
+def _best_of_for(name: str) -> BestOf:
+    del name
+    return BestOf("velma", DIPOLE.to_dict(), 3)
+
+
+# Kind to an intervention for the tiny model of that name.
+INTERVENTIONS: dict[str, Callable[[str], Intervention]] = {
+    "adapter": _adapter_for,
+    "prefix": _prefix_for,
+    "best_of": _best_of_for,
 }
 
 

@@ -12,7 +12,7 @@ import torch
 from architectures import ARCHITECTURES, fresh_tiny_model, tiny_model
 from contracts.recipes import CONTROLS, DIPOLE
 from contracts.state import state
-from contracts.test_interventions import logits
+from contracts.test_interventions import base_logits, logits
 from dipole import registry
 from dipole.interventions import load_intervention
 from dipole.types import Intervention, UserError
@@ -47,7 +47,7 @@ def test_fit_leaves_the_model_as_it_was_and_gives_an_intervention(
     assert torch.equal(logits(lm), base)
     assert torch.equal(torch.random.get_rng_state(), random_state)
     assert isinstance(made, Intervention)
-    assert torch.equal(logits(made.apply(lm, 0.0)), base)
+    assert torch.equal(base_logits(made.apply(lm, 0.0), made), base_logits(lm, made))
     made.save(tmp_path)
     assert torch.equal(logits(load_intervention(tmp_path).apply(lm)), logits(made.apply(lm)))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dipole.evaluation import divergence as module
-from dipole.evaluation.divergence import divergence, response_logits
+from dipole.evaluation.divergence import divergence
 from dipole.lm import LM
 from dipole.models.resident import Resident
 from dipole.types import UserError
@@ -22,7 +22,7 @@ def test_divergence_equals_one_call_a_token(name: str) -> None:
     before, after, _ = fakes.changed(name, 0.2)
     samples = after.generate(PROMPTS, max_new_tokens=5, seed=4)
     assert len({len(s.prompt_ids) for s in samples}) > 1
-    got = divergence(before, after, samples, [s.prompt_ids for s in samples])
+    got = divergence(before, after, samples)
     for row, s in enumerate(samples):
         with after.engaged() as model:
             after_logprob = slow.response_logprob(model, s.prompt_ids, s.token_ids)
@@ -42,10 +42,9 @@ def test_divergence_equals_one_call_a_token(name: str) -> None:
 def test_small_groups_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     before, after, _ = fakes.changed()
     samples = after.generate(PROMPTS, n=2, max_new_tokens=5)
-    prompts = [s.prompt_ids for s in samples]
-    whole = divergence(before, after, samples, prompts)
+    whole = divergence(before, after, samples)
     monkeypatch.setattr(module, "ELEMENTS", 1)
-    parts = divergence(before, after, samples, prompts, batch_size=1)
+    parts = divergence(before, after, samples, batch_size=1)
     np.testing.assert_allclose(whole.kl, parts.kl, atol=BATCHED_LOGITS)
     np.testing.assert_allclose(whole.logprob_before, parts.logprob_before, atol=BATCHED_LOGITS)
 
@@ -54,7 +53,7 @@ def test_an_lm_does_not_diverge_from_itself() -> None:
     before, _, adapter = fakes.changed()
     for same in (before, adapter.apply(before, 0.0)):
         samples = same.generate(PROMPTS, max_new_tokens=5)
-        got = divergence(before, same, samples, [s.prompt_ids for s in samples])
+        got = divergence(before, same, samples)
         assert (got.kl == 0).all()
         assert (got.logprob_after == got.logprob_before).all()
 
@@ -62,7 +61,7 @@ def test_an_lm_does_not_diverge_from_itself() -> None:
 def test_the_sampled_estimate_agrees_on_average() -> None:
     before, after, _ = fakes.changed(size=0.1)
     samples = after.generate(PROMPTS, n=120, max_new_tokens=3)
-    got = divergence(before, after, samples, [s.prompt_ids for s in samples])
+    got = divergence(before, after, samples)
     sampled = got.logprob_after - got.logprob_before
     error = sampled.std() / np.sqrt(len(sampled))
     assert abs(sampled.mean() - got.kl.mean()) < 4 * error
@@ -71,7 +70,7 @@ def test_the_sampled_estimate_agrees_on_average() -> None:
 
 def test_logits_are_one_row_a_token() -> None:
     before, _, _ = fakes.changed()
-    rows = response_logits(before, [[5], [5, 6, 7]], [[8, 9], []], 2)
+    rows = before.response_logits(["a", "a b"], [[8, 9], []], 2)
     assert [r.shape[0] for r in rows] == [2, 0]
 
 

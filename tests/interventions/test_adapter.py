@@ -121,6 +121,7 @@ def test_a_saved_folder_says_what_it_is(folder: Path) -> None:
     meta = json.loads((folder / "dipole.json").read_text())
     assert meta == {
         "surface": "weights",
+        "kind": "adapter",
         "base": "llama",
         "base_fingerprint": tiny_model("llama").resident.fingerprint,
     }

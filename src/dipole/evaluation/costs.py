@@ -33,20 +33,33 @@ def likelihood_changes(
     batch_size: int,
 ) -> list[Change]:
     """KL to the LM before, and perplexity under it of what both wrote."""
-    moved = divergence(before, after, samples_after, [s.prompt_ids for s in samples_before], batch_size)
+    moved = divergence(before, after, samples_after, batch_size)
     prompts, responses = [s.prompt_ids for s in samples_before], [s.token_ids for s in samples_before]
     own_nats = np.array(
         [-float(row.double().sum()) for row in before.logprobs(prompts, responses, batch_size)]
     )
     old_lengths, new_lengths = _lengths(samples_before), _lengths(samples_after)
+    bound = sum(made.kl_bound for made in after.choosers)
     return [
-        *kl_changes(moved, new_lengths, plan),
+        *kl_changes(moved, new_lengths, plan, bound),
         *perplexity_changes(own_nats, old_lengths, -moved.logprob_before, new_lengths, plan),
     ]
 
 
-def kl_changes(moved: Divergence, lengths: Array, plan: Resampling) -> list[Change]:
-    """KL a sequence and a token, exact over the vocabulary, and the plain sampled estimate."""
+def kl_changes(moved: Divergence, lengths: Array, plan: Resampling, bound: float = 0.0) -> list[Change]:
+    """KL a sequence and a token, exact over the vocabulary, and the plain sampled estimate.
+
+    Args:
+        moved: Likelihoods of the completions.
+        lengths: Their tokens.
+        plan: The bootstrap.
+        bound: KL in nats a sequence that choosing among continuations adds at most; where it is not 0, the
+            sum is the one number given, as it is a bound and no estimate.
+    """
+    if bound:
+        total = Interval(bound + float(moved.kl.mean()), math.nan, math.nan)
+        label = "KL to the LM before, a sequence (an upper bound: continuations were chosen)"
+        return [Change("kl", label, "nats/sequence", None, total, None, False, len(lengths))]
     sampled = moved.logprob_after - moved.logprob_before
 
     def change(name: str, label: str, unit: str, value: Interval) -> Change:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dipole.evaluation.side_effects import sequence_kl, token_logprobs
 from dipole.lm import LM
-from dipole.models.batching import chunks, pad_batch
+from dipole.models.batching import chunks
 from dipole.types import Sample, UserError
 
 ELEMENTS = 2**26
@@ -33,37 +33,10 @@ class Divergence(NamedTuple):
     logprob_before: NDArray[np.float64]
 
 
-def response_logits(
-    lm: LM, prefixes: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], batch_size: int
-) -> list[Tensor]:
-    """Logits that predict each response token, `(len(response), vocab)` a row, on the model's device.
-
-    The end-of-text token is predicted like any other; prompts and padding never appear.
-
-    Args:
-        lm: Its interventions are engaged once for all rows.
-        prefixes: Token ids, at least one a row.
-        responses: Token ids that follow.
-        batch_size: Rows a forward.
-    """
-    result: list[Tensor] = []
-    resident = lm.resident
-    with lm.engaged() as model:
-        for part in chunks(len(prefixes), batch_size):
-            rows = list(zip(prefixes[part], responses[part], strict=True))
-            batch = pad_batch([[*p, *r] for p, r in rows], resident.pad_id, "left", resident.device)
-            keep = max(len(r) for _, r in rows) + 1
-            # The prediction of token t stands at column t - 1.
-            logits = resident.last_logits(model, batch, keep)[:, :-1]
-            result.extend(logits[i, logits.shape[1] - len(r) :] for i, (_, r) in enumerate(rows))
-    return result
-
-
 def divergence(
     before: LM,
     after: LM,
     samples: Sequence[Sample],
-    prefixes_before: Sequence[Sequence[int]],
     batch_size: int = 64,
 ) -> Divergence:
     """KL(after || before) on samples of `after`, and their log-probabilities under both.
@@ -75,8 +48,6 @@ def divergence(
         before: The LM that is compared with.
         after: The LM that drew the samples.
         samples: Its completions.
-        prefixes_before: What `before` was fed for the same prompts; another text where the prompt itself was
-            steered.
         batch_size: Rows a forward.
 
     Raises:
@@ -88,8 +59,9 @@ def divergence(
     longest = max((len(s.token_ids) for s in samples), default=0) + 1
     for group in chunks(len(samples), max(1, ELEMENTS // (vocabulary * longest))):
         responses = [s.token_ids for s in samples[group]]
-        logits = response_logits(after, [s.prompt_ids for s in samples[group]], responses, batch_size)
-        base_logits = response_logits(before, prefixes_before[group], responses, batch_size)
+        prompts = [s.prompt for s in samples[group]]
+        logits = after.response_logits(prompts, responses, batch_size)
+        base_logits = before.response_logits(prompts, responses, batch_size)
         for own, base, response in zip(logits, base_logits, responses, strict=True):
             parts.append(_row(own, base, response))
     columns = np.asarray(parts, dtype=np.float64).reshape(-1, 3)

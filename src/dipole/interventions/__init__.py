@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dipole.interventions._folder import META_FILE, read_meta
 from dipole.types import Intervention, UserError
 
 if TYPE_CHECKING:
     from dipole.interventions.weights import Adapter
 
-__all__ = ["SURFACES", "Adapter", "load_intervention", "parse_intervention"]
+__all__ = ["KINDS", "Adapter", "load_intervention", "parse_intervention"]
 
-# Surface, as `dipole.json` names it, to the class that reads such a folder.
-SURFACES: dict[str, str] = {
-    "weights": "dipole.interventions.weights:Adapter",
+# Kind, as `dipole.json` names it, to the class that reads such a folder.
+KINDS: dict[str, str] = {
+    "adapter": "dipole.interventions.weights:Adapter",
+    "prefix": "dipole.interventions.prompt:Prefix",
+    "best_of": "dipole.interventions.decode:BestOf",
 }
-META_FILE = "dipole.json"
 
 
 def load_intervention(folder: str | Path) -> Intervention:
@@ -39,13 +40,13 @@ def load_intervention(folder: str | Path) -> Intervention:
             f"{folder} {what}; wanted the folder of an intervention, such as the --out folder of a run."
         )
     path = given / "adapter" if not _holds_intervention(given) and (given / "adapter").is_dir() else given
-    surface = _surface(path)
-    if surface not in SURFACES:
+    kind = _kind(path)
+    if kind not in KINDS:
         raise UserError(
-            f"The intervention in {path} works on the surface {surface!r}, which this version of dipole does "
-            f"not know (it knows: {', '.join(SURFACES)}); update dipole."
+            f"The intervention in {path} is of the kind {kind!r}, which this version of dipole does not know "
+            f"(it knows: {', '.join(KINDS)}); update dipole."
         )
-    module, name = SURFACES[surface].split(":")
+    module, name = KINDS[kind].split(":")
     loaded: Intervention = getattr(import_module(module), name).load(path)
     return loaded
 
@@ -84,21 +85,16 @@ def _holds_intervention(folder: Path) -> bool:
     return (folder / META_FILE).is_file() or (folder / "adapter_config.json").is_file()
 
 
-def _surface(folder: Path) -> Any:
+def _kind(folder: Path) -> Any:
     if (folder / META_FILE).is_file():
-        try:
-            meta = json.loads((folder / META_FILE).read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"{folder / META_FILE} can't be read ({error}): it is truncated or corrupt; copy the "
-                "intervention again from where it was made."
-            ) from error
-        return meta.get("surface") if isinstance(meta, dict) else None
+        meta = read_meta(folder)
+        # Adapters of the first version have a surface alone.
+        return meta.get("kind", "adapter" if meta.get("surface") == "weights" else meta.get("surface"))
     if any(
         (folder / name).is_file()
         for name in ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
     ):
-        return "weights"
+        return "adapter"
     hint = " It is a whole model: use --model." if (folder / "config.json").is_file() else ""
     raise UserError(
         f"{folder} holds no intervention (no {META_FILE} and no adapter_config.json).{hint} Give the --out "

@@ -60,6 +60,7 @@ class Adapter:
     card: str = field(default="")
 
     surface: ClassVar[Surface] = "weights"
+    kind: ClassVar[str] = "adapter"
     graded: ClassVar[bool] = True
 
     def apply(self, lm: LM, strength: float = 1.0) -> LM:
@@ -94,7 +95,12 @@ class Adapter:
 
         tensors = {name: tensor.detach().contiguous().cpu() for name, tensor in sorted(self.state.items())}
         write_bytes_atomic(folder / WEIGHTS_FILE, save(tensors, metadata={"format": "pt"}))
-        meta = {"surface": self.surface, "base": self.base_name, "base_fingerprint": self.base_fingerprint}
+        meta = {
+            "surface": self.surface,
+            "kind": self.kind,
+            "base": self.base_name,
+            "base_fingerprint": self.base_fingerprint,
+        }
         write_json_atomic(folder / META_FILE, meta)
         write_text_atomic(folder / "README.md", self.card or _plain_card(self))
         write_text_atomic(folder / CONFIG_FILE, _config_json(self.config))

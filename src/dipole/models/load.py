@@ -32,7 +32,8 @@ def load(
 
     Args:
         model: `tiny` (the default) or `mini`, which are bundled; a local folder in the Hugging Face
-            format; or an id on the hub, downloaded by the ordinary `from_pretrained`.
+            format; an id on the hub, downloaded by the ordinary `from_pretrained`; or a folder that
+            `LM.save` wrote, whose interventions are then applied.
         dtype: `auto` keeps what the checkpoint stores on an accelerator and takes float32 on a CPU, or
             float32, bfloat16, float16.
         device: `auto` takes the accelerator that there is, a device name such as `cuda:1` or `cpu` takes
@@ -43,15 +44,44 @@ def load(
     Raises:
         UserError: The model can't be found or reached, is not a causal LM, or is broken.
     """
-    from dipole.lm import LM
+    from dipole.lm import LM, LM_FILE
 
     if dtype not in _DTYPES:
         raise UserError(f"dtype {dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
+    if (Path(model).expanduser() / LM_FILE).is_file():
+        return _load_saved(Path(model).expanduser(), dtype, device, trust_remote_code)
     source = _source(model)
     target = _device(device)
     with _quiet():
         _refuse_non_causal(source, model, revision, trust_remote_code)
         return LM(_load_resident(source, model, dtype, target, revision, trust_remote_code))
+
+
+def _load_saved(folder: Path, dtype: str, device: str, trust_remote_code: bool) -> LM:
+    """The LM that `LM.save` wrote: its model, and its interventions in their order."""
+    import json
+
+    from dipole.interventions import load_intervention
+    from dipole.lm import LM_FILE
+
+    try:
+        record = json.loads((folder / LM_FILE).read_text("utf-8"))
+        name, revision = str(record["model"]), record["revision"]
+        parts = [(str(part["folder"]), float(part["strength"])) for part in record["interventions"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder / LM_FILE} can't be read ({error}): it is truncated or corrupt; copy the folder again "
+            "from where it was made."
+        ) from error
+    lm = load(name, dtype, device, revision, trust_remote_code)
+    if lm.resident.fingerprint != record.get("fingerprint"):
+        raise UserError(
+            f"{folder} was made for {name} with the fingerprint {record.get('fingerprint')}, but the model of "
+            f"that name now has {lm.resident.fingerprint}; get the model that it was made for."
+        )
+    for part, strength in parts:
+        lm = load_intervention(folder / part).apply(lm, strength)
+    return lm
 
 
 def _source(model: str) -> str:

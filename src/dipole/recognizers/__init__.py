@@ -1,5 +1,7 @@
 """Recognizers score texts for a concept, as log-odds in nats."""
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -1,0 +1,22 @@
+"""What a control accepts as its concept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dipole.concepts import Dipole
+from dipole.types import Control, UserError
+
+
+def require_dipole(control: Control, concept: Any) -> Dipole:
+    """The concept, if it is a dipole.
+
+    Raises:
+        UserError: It is something else.
+    """
+    if isinstance(concept, Dipole):
+        return concept
+    kind = getattr(concept, "kind", type(concept).__name__)
+    raise UserError(
+        f"{control.name} cannot be fitted to a {kind}: it takes a dipole, a statement and its opposite."
+    )

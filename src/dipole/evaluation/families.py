@@ -1,0 +1,107 @@
+"""Comparing controls across families: from one dipole, on one dial, at matched distance from the base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from dipole.concepts import Arsenal, Dipole
+from dipole.evaluation.families_records import KL_VALUES, STRENGTHS, Comparison, Curve, Matched, Point, Verdict
+from dipole.lm import LM
+from dipole.types import Control, Intervention
+
+__all__ = ["Comparison", "Curve", "Entry", "Matched", "Point", "Verdict", "compare_controls", "sweep"]
+
+Entry = Control | Intervention | tuple[str, Control | Intervention]
+"""A control to fit, a fitted intervention, or either with a label of its own."""
+OnStep = Callable[[int, int, str], None]
+"""Called before each step with the steps done, all steps, and what comes next in a few words."""
+
+
+def compare_controls(
+    lm: LM,
+    dipole: Dipole,
+    controls: Sequence[Entry],
+    *,
+    strengths: Sequence[float] = STRENGTHS,
+    n: int = 128,
+    seed: int = 0,
+    repeats: int = 1,
+    max_new_tokens: int = 28,
+    bystanders: Arsenal | Sequence[Dipole] = (),
+    bystander_n: int = 32,
+    kl_values: Sequence[float] = KL_VALUES,
+    null: bool = True,
+    tolerance: float = 0.5,
+    batch_size: int = 64,
+    on_step: OnStep | None = None,
+) -> Comparison:
+    """Fit controls to one dipole and measure all of them alike.
+
+    Every control is fitted on the dipole's `prompts` alone and measured on its `held_out` ones, against the
+    same completions of the base, with common random numbers. The prompt control is the baseline and is
+    added where it is missing.
+
+    Args:
+        lm: The base; it stays as it was.
+        dipole: What is wanted.
+        controls: Controls to fit, or fitted interventions; any of them with a label.
+        strengths: For controls with a graded strength; 0 and 1 are always among them. The others are
+            measured at 1, and at -1 where they have it.
+        n: Completions a point and repeat, spread over the prompts.
+        seed: Seed of the completions and of the bootstrap.
+        repeats: How often to sample with other seeds; a control that has a `seed` is fitted anew each time.
+        max_new_tokens: Token budget of a completion.
+        bystanders: Dipoles that nobody asked to move, continued on their own prompts at strength 1.
+        bystander_n: Completions a bystander.
+        kl_values: Distances from the base, nats a sequence, at which the effects are compared.
+        null: Add a random direction of the same norm for each control that adds a vector, and random words
+            for one that boosts words.
+        tolerance: Fall of the VELMA log-odds, in nats, from which an input counts as moved the wrong way.
+        batch_size: Rows a forward.
+        on_step: Progress.
+
+    Raises:
+        UserError: There is nothing to compare, no control could be fitted, or a number is out of range.
+    """
+    raise NotImplementedError
+
+
+def sweep(
+    lm: LM,
+    dipole: Dipole,
+    control: Entry,
+    strengths: Sequence[float] = STRENGTHS,
+    *,
+    n: int = 128,
+    seed: int = 0,
+    repeats: int = 1,
+    max_new_tokens: int = 28,
+    bystanders: Arsenal | Sequence[Dipole] = (),
+    bystander_n: int = 32,
+    null: bool = False,
+    tolerance: float = 0.5,
+    batch_size: int = 64,
+    on_step: OnStep | None = None,
+) -> Comparison:
+    """One control's dose-response curve, by the machinery of `compare_controls`, without the baseline.
+
+    Args:
+        lm: The base; it stays as it was.
+        dipole: What is wanted.
+        control: A control to fit, or a fitted intervention; with a label where wanted.
+        strengths: As for `compare_controls`.
+        n: Completions a point and repeat, spread over the prompts.
+        seed: Seed of the completions and of the bootstrap.
+        repeats: How often to sample with other seeds.
+        max_new_tokens: Token budget of a completion.
+        bystanders: Dipoles that nobody asked to move.
+        bystander_n: Completions a bystander.
+        null: Add a random direction of the same norm.
+        tolerance: Fall of the VELMA log-odds, in nats, from which an input counts as moved the wrong way.
+        batch_size: Rows a forward.
+        on_step: Progress.
+
+    Raises:
+        UserError: The control can't be fitted, or a number is out of range.
+    """
+    raise NotImplementedError

@@ -1,0 +1,129 @@
+"""The prompt surface: text that the model reads before the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dipole.interventions._folder import checked_apply, need, read_meta, write_folder
+from dipole.models.resident import Resident
+from dipole.types import Surface, UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A directive, and texts that show what is meant, in front of the user's text.
+
+    It is on (strength 1) or off (0); at -1 the opposite directive and examples stand there, where it has
+    any. On a tokenizer with a chat template, and `chat` on, the directive is the system's turn, each example
+    a turn of the user and one of the assistant, and the user's text the last turn.
+
+    Attributes:
+        directive: What the model is told; may be empty.
+        examples: Pairs of a prompt and its continuation.
+        opposite_directive: The same for strength -1.
+        opposite_examples: The same for strength -1.
+        chat: Use the tokenizer's chat template, where it has one.
+        facts: How it was made, as plain data: chosen examples, scores.
+        card: Model card in Markdown.
+    """
+
+    directive: str
+    examples: tuple[tuple[str, str], ...] = ()
+    opposite_directive: str = ""
+    opposite_examples: tuple[tuple[str, str], ...] = ()
+    chat: bool = True
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    card: str = ""
+
+    surface: ClassVar[Surface] = "prompt"
+    kind: ClassVar[str] = "prefix"
+    graded: ClassVar[bool] = False
+
+    def apply(self, lm: LM, strength: float = 1.0) -> LM:
+        """The LM with the prefix in front of every prompt.
+
+        Raises:
+            UserError: The strength is not 0 or 1, or is -1 where there is no opposite.
+        """
+        if strength == -1.0 and (self.opposite_directive or self.opposite_examples):
+            return lm.with_intervention(self, strength)
+        return checked_apply(self, lm, strength, "any model", None)
+
+    def turns(self, strength: float) -> tuple[str, tuple[tuple[str, str], ...]]:
+        """Directive and examples at a strength."""
+        if strength < 0:
+            return self.opposite_directive, self.opposite_examples
+        return self.directive, self.examples
+
+    def save(self, folder: Path) -> None:
+        """Write `dipole.json` and a card."""
+        data = asdict(self)
+        card = data.pop("card")
+        write_folder(folder, {"surface": self.surface, "kind": self.kind, **data}, card=card)
+
+    @classmethod
+    def load(cls, folder: Path) -> Prefix:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: It can't be read.
+        """
+        meta = read_meta(folder)
+        (directive,) = need(meta, folder, "directive")
+        try:
+            pairs = [
+                tuple((str(p), str(c)) for p, c in meta.get(k, ())) for k in ("examples", "opposite_examples")
+            ]
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"The examples in {folder} are not pairs of texts; fit the control again."
+            ) from error
+        opposite = str(meta.get("opposite_directive", ""))
+        return cls(
+            str(directive), pairs[0], opposite, pairs[1], bool(meta.get("chat", True)), meta.get("facts", {})
+        )
+
+
+def prompt_ids(resident: Resident, prefixes: Sequence[tuple[Prefix, float]], prompt: str) -> list[int]:
+    """Token ids of a prompt with prefixes around it; the one that was applied last stands first.
+
+    Args:
+        resident: Tokenizer and chat template.
+        prefixes: Prefixes with their strengths.
+        prompt: The user's text.
+    """
+    if not prefixes:
+        return resident.encode(prompt)
+    stacked = [prefix.turns(strength) for prefix, strength in reversed(prefixes)]
+    if resident.tokenizer.chat_template and any(prefix.chat for prefix, _ in prefixes):
+        return _chat_ids(resident, stacked, prompt)
+    parts = [part for directive, examples in stacked for part in (directive, *(p + c for p, c in examples))]
+    return resident.encode(" ".join([*(part.strip() for part in parts if part.strip()), prompt]).rstrip(" "))
+
+
+def _chat_ids(
+    resident: Resident, stacked: Sequence[tuple[str, tuple[tuple[str, str], ...]]], prompt: str
+) -> list[int]:
+    directives = [directive for directive, _ in stacked if directive]
+    shown = [turn for _, examples in stacked for p, c in examples for turn in _turn(p.strip(), c.strip())]
+    system = [{"role": "system", "content": "\n".join(directives)}] if directives else []
+    messages = [*system, *shown, {"role": "user", "content": prompt}]
+    try:
+        text = resident.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    except Exception as error:  # jinja2's own, raised by templates that know no system's turn
+        if type(error).__module__.split(".")[0] != "jinja2":
+            raise
+        first = "\n".join([*directives, shown[0]["content"] if shown else prompt])
+        messages = [{"role": "user", "content": first}, *(shown[1:]), *(messages[-1:] if shown else [])]
+        text = resident.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    return list(resident.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _turn(prompt: str, continuation: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": continuation}]

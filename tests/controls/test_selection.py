@@ -1,0 +1,69 @@
+"""The rule by which a strength is chosen, and what it is measured on."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from dipole.concepts import Dipole, load_dipole
+from dipole.controls._selection import Trial, pick, select, split_prompts
+from dipole.interventions.prompt import Prefix
+from dipole.lm import LM
+from dipole.recognizers.velma import Velma
+from dipole.types import UserError, scored_text
+from reference import generation as slow
+from tolerance import SCORE
+
+
+def trial(push: float, score: float, ratio: float) -> Trial:
+    return Trial({}, push, score, ratio)
+
+
+@pytest.mark.parametrize(
+    ("trials", "want"),
+    [
+        ([(1, 0.5, 1.0), (2, 0.9, 1.1), (4, 0.99, 1.5)], 1),  # the best one is not fluent
+        ([(1, 0.9, 1.0), (2, 0.915, 1.0), (4, 0.91, 1.0)], 0),  # nearly as good with less push
+        ([(4, 0.9, 1.0), (1, 0.9, 1.0)], 1),
+        ([(1, 0.9, 3.0), (2, 0.99, 2.0)], 1),  # none is fluent: the least broken one
+        ([(1, math.nan, 1.0), (2, 0.4, 1.1)], 1),
+        ([(1, 0.5, 1.2), (2, 0.9, 1.2000001)], 0),
+    ],
+)
+def test_the_rule(trials: list[tuple[float, float, float]], want: int) -> None:
+    assert pick([trial(*t) for t in trials], 1.2) == want
+
+
+def test_prompts_are_split_in_pairs_and_without_overlap() -> None:
+    dipole = load_dipole("paper_clips")
+    fit, choose = split_prompts(dipole)
+    assert not set(fit) & set(choose)
+    assert sorted(fit + choose) == sorted(dipole.prompts)
+    assert choose == tuple(p for i, p in enumerate(dipole.prompts) if i % 4 in (2, 3))
+    few = Dipole("A is good.", "A is bad.", prompts=("x", "y", "z"))
+    assert split_prompts(few) == (few.prompts, few.prompts)
+    with pytest.raises(UserError, match="has no prompts"):
+        split_prompts(Dipole("A is good.", "A is bad."))
+
+
+def test_measurements_equal_those_made_by_hand(mini: LM) -> None:
+    dipole = load_dipole("cats")
+    prompts = dipole.prompts[:2]
+    told = Prefix(dipole.claim)
+    found = select(mini, dipole, [({"a": 1}, 1.0, told.apply)], prompts, n=4, max_new_tokens=8, seed=2)
+
+    def by_hand(lm: LM) -> tuple[float, float]:
+        samples = lm.generate(prompts, 2, 8, seed=2)
+        scores = Velma(mini).score([scored_text(s) for s in samples], dipole)
+        nats = tokens = 0.0
+        for s in samples:
+            nats -= sum(slow.logprobs(mini.resident.model, mini.resident.encode(s.prompt), s.token_ids))
+            tokens += len(s.token_ids)
+        return sum(s.probability for s in scores) / 4, nats / tokens
+
+    (base_score, base_loss), (score, loss) = by_hand(mini), by_hand(told.apply(mini))
+    assert found.base_score == pytest.approx(base_score, abs=SCORE)
+    assert found.best.score == pytest.approx(score, abs=SCORE)
+    assert found.best.perplexity_ratio == pytest.approx(math.exp(loss - base_loss), rel=10 * SCORE)
+    assert found.prompts == prompts

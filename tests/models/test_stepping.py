@@ -1,0 +1,58 @@
+"""Growing rows over a cache against whole forwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from architectures import names, tiny_model
+from dipole.models.stepping import Stepper
+from reference import generation as slow
+from tolerance import BATCHED_LOGITS
+
+ROWS = [list(range(5, 16)), [9], list(range(5, 16)), [20, 21, 22]]
+TOKENS = [[31, 32, 33, 34], [40, 41, 42, 43], [50, 51, 52, 53], [60, 61, 62, 63], [70, 71, 72, 73]]
+
+
+def _agree(model: object, got: Tensor, ids: Sequence[Sequence[int]]) -> None:
+    want = torch.stack([slow.next_logits(model, row) for row in ids])
+    torch.testing.assert_close(got, want, atol=2 * BATCHED_LOGITS, rtol=BATCHED_LOGITS)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cached", [True, False])
+@pytest.mark.parametrize("name", names())
+def test_steps_equal_whole_forwards(name: str, cached: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    resident = tiny_model(name).resident
+    if not cached:
+        known = resident.forward_parameters - {"past_key_values"}
+        monkeypatch.setitem(vars(resident), "forward_parameters", known)
+    stepper = Stepper(resident, resident.model, ROWS)
+    ids = [list(row) for row in ROWS]
+    _agree(resident.model, stepper.start(), ids)
+    for step, tokens in enumerate(TOKENS):
+        if step == 2:  # the second leaves, the others change places, one doubles
+            order = [3, 0, 0, 2]
+            stepper.keep(torch.tensor(order))
+            ids = [list(ids[k]) for k in order]
+        ids = [[*row, token] for row, token in zip(ids, tokens, strict=True)]
+        _agree(resident.model, stepper.advance(torch.tensor(tokens)), ids)
+    assert (stepper.cache is not None) == cached
+
+
+@torch.no_grad()
+def test_equal_rows_are_read_once() -> None:
+    resident = tiny_model("llama").resident
+    read: list[int] = []
+    handle = resident.model.get_input_embeddings().register_forward_hook(
+        lambda _m, args, _o: read.append(args[0].shape[0])
+    )
+    stepper = Stepper(resident, resident.model, [[5, 6], [7], [5, 6], [5, 6]])
+    logits = stepper.start()
+    stepper.advance(torch.tensor([1, 2, 3, 4]))
+    handle.remove()
+    assert read == [2, 4]
+    assert torch.equal(logits[0], logits[2])
