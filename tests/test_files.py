@@ -159,3 +159,18 @@ def test_output_that_is_a_file_or_below_one(tmp_path: Path) -> None:
     for folder in (tmp_path / "file", tmp_path / "file" / "run"):
         with pytest.raises(UserError, match="is a file"):
             prepare_output(folder)
+
+
+def test_replacing_removes_what_the_manifest_lists_inside_the_folder_alone(tmp_path: Path) -> None:
+    outside = tmp_path / "thesis.tex"
+    outside.write_text("mine")
+    run = tmp_path / "run"
+    run.mkdir()
+    names = ["dipole.json", "parts", "../thesis.tex", str(outside), "..", ".", "", 3, "gone"]
+    (run / "dipole.json").write_text("{}")
+    (run / "notes.md").write_text("mine")
+    write_text_atomic(run / "parts" / "a", "x")
+    write_json_atomic(run / "manifest.json", {"made_by": "dipole", "files": names})
+    prepare_output(run, overwrite=True)
+    assert sorted(p.name for p in run.iterdir()) == [MARKER, "notes.md"]
+    assert outside.read_text() == "mine"

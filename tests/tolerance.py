@@ -20,3 +20,6 @@ LOSS = 1e-6
 
 ESTIMATE = 1e-2
 """An average over many random draws against its expected value."""
+
+PERTURBED = 1e-3
+"""Log-probabilities after several normalised gradient steps, which enlarge rounding errors."""

@@ -8,8 +8,10 @@ import json
 import math
 import numbers
 import os
+import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from dipole.types import UserError
 
 MARKER = ".dipole-run"
 MANIFEST = "manifest.json"
+# What makes a folder one that can be loaded; put in place after everything else.
+_LAST = ("adapter_config.json", "dipole.json", "lm.json", MANIFEST)
 OWN_NAMES = (
     "adapter",
     "report.html",
@@ -125,7 +129,8 @@ def prepare_output(folder: Path, overwrite: bool = False, resume: bool = False) 
 
     A new or empty folder gets a marker file, `.dipole-run`. A folder with anything in it is refused,
     unless it holds a run of ours (the marker, or our `manifest.json`) and the user asked to continue or
-    to replace it. Replacing removes the names in `OWN_NAMES` and nothing else.
+    to replace it. Replacing removes the names in `OWN_NAMES`, the files that our manifest lists, and nothing
+    else.
 
     Args:
         folder: The output folder.
@@ -134,6 +139,23 @@ def prepare_output(folder: Path, overwrite: bool = False, resume: bool = False) 
 
     Raises:
         UserError: The folder is in use or can't be written; nothing was changed.
+    """
+    check_output(folder, overwrite, resume)
+    _mark(folder)
+    if overwrite:
+        _remove_own(folder)
+
+
+def check_output(folder: Path, overwrite: bool = False, resume: bool | None = None) -> None:
+    """Refuse what `prepare_output` would refuse; nothing is changed.
+
+    Args:
+        folder: The output folder.
+        overwrite: Replace the run that is there.
+        resume: Continue the run that is there; None where there is no such thing.
+
+    Raises:
+        UserError: The folder is in use or can't be read.
     """
     if overwrite and resume:
         raise UserError("Got both --overwrite and --resume; choose one: replace the run, or continue it.")
@@ -148,29 +170,72 @@ def prepare_output(folder: Path, overwrite: bool = False, resume: bool = False) 
     if resume and not (content and is_run(folder)):
         raise UserError(f"There is no run to resume in {folder}; leave out --resume to start one there.")
     if content and not resume:
-        _check_replaceable(folder, overwrite, content)
-    _mark(folder)
-    if overwrite:
-        _remove_own(folder)
+        _check_replaceable(folder, overwrite, content, resumable=resume is not None)
+
+
+@contextmanager
+def staged(folder: Path, overwrite: bool = False) -> Iterator[Path]:
+    """A new folder to write into, which is put in place of `folder` at the end of the `with` block.
+
+    So `folder` never holds half of something, what it held before stays until then, and a folder that can't
+    be written is found out before any work is done. When the block raises, nothing has happened.
+
+    Args:
+        folder: The output folder; refused as by `prepare_output`.
+        overwrite: Replace the run that is there.
+
+    Raises:
+        UserError: The folder is in use or can't be written.
+    """
+    check_output(folder, overwrite)
+    place = folder.resolve()
+    made = place.with_name(f".{place.name[:100]}.{secrets.token_hex(4)}.tmp")
+    try:
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.mkdir()
+    except OSError as error:
+        raise explain(folder, error) from error
+    try:
+        yield made
+        try:
+            _put_in_place(made, place, overwrite)
+        except OSError as error:
+            raise explain(folder, error) from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _put_in_place(made: Path, place: Path, overwrite: bool) -> None:
+    if not place.exists():
+        _mark(made)
+        os.rename(made, place)
+        return
+    prepare_output(place, overwrite=overwrite)
+    for path in sorted(made.iterdir(), key=lambda path: (path.name in _LAST, path.name)):
+        os.replace(path, place / path.name)
 
 
 def is_run(folder: Path) -> bool:
     """Whether the folder holds a run of ours: the marker file, or a manifest that we wrote."""
-    if (folder / MARKER).is_file():
-        return True
+    return (folder / MARKER).is_file() or bool(_own_manifest(folder))
+
+
+def _own_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest, if it is there and ours."""
     try:
         content = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(content, dict) and content.get("made_by") == "dipole"
+        return {}
+    return content if isinstance(content, dict) and content.get("made_by") == "dipole" else {}
 
 
-def _check_replaceable(folder: Path, overwrite: bool, content: Sequence[str]) -> None:
+def _check_replaceable(folder: Path, overwrite: bool, content: Sequence[str], resumable: bool) -> None:
     ours = is_run(folder)
     if not overwrite and ours:
+        continued = " --resume to continue it," if resumable else ""
         raise UserError(
-            f"{folder} already holds a run; add --overwrite to replace it, --resume to continue it, or "
-            "choose another folder with --out."
+            f"{folder} already holds a run; add --overwrite to replace it,{continued} or choose another "
+            "folder with --out."
         )
     if not ours:
         raise UserError(
@@ -189,7 +254,11 @@ def _mark(folder: Path) -> None:
 
 
 def _remove_own(folder: Path) -> None:
-    for name in OWN_NAMES:
+    listed = _own_manifest(folder).get("files")
+    named = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    # A manifest can be edited: it may name what lies in the folder, and nothing outside of it.
+    inside = [name for name in named if Path(name).name == name and name not in ("", "..")]
+    for name in (*OWN_NAMES, *inside):
         path = folder / name
         try:
             if path.is_dir() and not path.is_symlink():

@@ -53,7 +53,7 @@ def inoculate(
     command: Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
     on_round: Callable[[int, int, Metrics], None] | None = None,
-) -> Outcome:
+) -> Outcome | None:
     """Train an adapter on the dipole's prompts and measure it on prompts that it never saw.
 
     The folder then holds `adapter/`, `effect.json`, `report.html`, `report.md`, `history.jsonl`,
@@ -72,6 +72,9 @@ def inoculate(
         command: Command line for the manifest; that of this process by default.
         settings: Further facts for the manifest, such as the flags of the command line.
         on_round: Called after each round with its index, the total and its metrics.
+
+    Returns:
+        What was made; None on every process but the main one of several, as they only help to train.
 
     Raises:
         UserError: Bad input, an unusable folder, or a checkpoint of another run.
@@ -93,7 +96,7 @@ def inoculate(
     run = Run(folder=folder, resume=resume, identity=manifest.identity(), on_round=on_round)
     adapter = control.fit(lm, dipole, run, recognizer)
     if not state.is_main_process:
-        raise SystemExit(0)  # the other processes were needed for training alone
+        return None
     adapter.save(folder / "adapter")  # before anything else can fail
     effect = _measure(lm, adapter, dipole, recognizer, bystanders, n, control, run)
     facts = manifest.write(datetime.now(UTC), finished=run.stopped is None or not run.interrupted)

@@ -21,6 +21,19 @@ CONTROLS: dict[str, str] = {
     "prompt": "dipole.controls.prompt:Prompt",
     "ppo": "dipole.controls.weights.ppo:PPO",
     "best_of": "dipole.controls.best_of:BestOf",
+    "vector": "dipole.controls.vector:Vector",
+    "ablate": "dipole.controls.ablate:Ablate",
+    "boost": "dipole.controls.boost:Boost",
+    "semantic": "dipole.controls.semantic:Semantic",
+    "contrast": "dipole.controls.contrast:Contrast",
+    "cfg": "dipole.controls.cfg:CFG",
+    "dexperts": "dipole.controls.dexperts:DExperts",
+    "pplm": "dipole.controls.pplm:PPLM",
+    "pool": "dipole.controls.tokens.pool:Pool",
+    "titles": "dipole.controls.tokens.titles:Titles",
+    "quotes": "dipole.controls.tokens.quotes:Quotes",
+    "patchwork": "dipole.controls.tokens.patchwork:Patchwork",
+    "grammar": "dipole.controls.tokens.grammar:Grammar",
 }
 
 RECOGNIZERS: dict[str, str] = {
@@ -28,6 +41,7 @@ RECOGNIZERS: dict[str, str] = {
     "embedding": "dipole.recognizers.embedding:Embedding",
     "mentions": "dipole.recognizers.mentions:Mentions",
     "nli": "dipole.recognizers.nli:NLI",
+    "probe": "dipole.recognizers.probe:Probe",
 }
 
 

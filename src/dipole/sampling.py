@@ -153,7 +153,7 @@ def draw(logprobs: Tensor, uniforms: Tensor) -> Tensor:
     Raises:
         UserError: A row has no distribution to draw from (NaN).
     """
-    cumulative = _float64(logprobs).exp().cumsum(-1)
+    cumulative = _portable(logprobs).exp().cumsum(-1, dtype=torch.float64)
     total = cumulative[:, -1:]
     if not bool(total.isfinite().all()):
         raise UserError(
@@ -167,6 +167,6 @@ def draw(logprobs: Tensor, uniforms: Tensor) -> Tensor:
     return torch.searchsorted(cumulative, target, right=True).squeeze(-1).to(logprobs.device)
 
 
-def _float64(logprobs: Tensor) -> Tensor:
-    """In double precision, on the CPU where the device has none (Apple's)."""
-    return (logprobs.cpu() if logprobs.device.type == "mps" else logprobs).double()
+def _portable(logprobs: Tensor) -> Tensor:
+    """On the CPU where the device has no double precision (Apple's)."""
+    return logprobs.cpu() if logprobs.device.type == "mps" else logprobs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,11 +13,18 @@ from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM
 
 from cli.conftest import AGAINST, CLAIM, FAST, POLES, PROMPT, Cli, Result
+from dipole.interventions._pool.labels import Labels
+from dipole.interventions.prompt import Prefix
+from dipole.interventions.tokens import Pool
 
 ROOM = "paper clips and staples " * 40
 FIT = ("inoculate", "--model", "{model}", "--out", "{out}")
 SCORE = ("score", "--model", "{model}", "--claim", CLAIM, "--against", AGAINST)
 GENERATE = ("generate", "--model", "{model}")
+EMUS = ("--claim", "Emus rule.", "--against", "Emus suck.")
+POLE = ("--claim", CLAIM, "--against", AGAINST)
+STEER = ("fit", "--model", "{model}", "--out", "{out}")
+COMPARE = ("compare", "--model", "{model}", "--out", "{out}", *POLE)
 
 # Arguments, and words that the sentence must have.
 TABLE: dict[str, tuple[tuple[str, ...], str]] = {
@@ -65,6 +73,54 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "intervention is a file": ((*GENERATE, "x", "--intervention", "{file}"), "is a file"),
     "pickle": ((*GENERATE, "x", "--intervention", "{pickle}"), "pickle"),
     "unknown ready dipole": (("dipoles", "catz"), "Did you mean 'cats'"),
+    "intervention is a control": ((*GENERATE, "x", "--intervention", "pool"), "fit it first"),
+    "control at a strength": ((*GENERATE, "x", "--intervention", "best-of:2"), "fit it first"),
+    "intervention is a model": ((*GENERATE, "x", "--intervention", "{model}"), "use --model"),
+    "strength of a prompt": ((*GENERATE, "x", "--intervention", "{prefix}:2"), "no graded strength"),
+    "strength of a pool": ((*GENERATE, "x", "--intervention", "{pool}:-1"), "no graded strength"),
+    "strength that is not one": ((*GENERATE, "x", "--intervention", "{prefix}:nan"), "finite"),
+    "kind of the future": ((*GENERATE, "x", "--intervention", "{future}"), "update dipole"),
+    "nothing to fit": (("fit",), "CONTROL"),
+    "unknown control": ((*STEER, "vectr", *POLE), "Did you mean 'vector'"),
+    "unknown control with flags": ((*STEER, "ppl", "--shots", "2", *POLE), "Did you mean 'pplm'"),
+    "flag of another control": ((*STEER, "best_of", "--rounds", "2", *POLE), "--rounds"),
+    "control without out": (("fit", "best_of", *POLE), "--out"),
+    "control with an empty out": (("fit", "best_of", *POLE, "--out", " "), "empty string"),
+    "fit into a file": (("fit", "best_of", *POLE, "--out", "{file}"), "is a file"),
+    "fit without a dipole": ((*STEER, "best_of"), "There is no dipole"),
+    "fit with half a dipole": ((*STEER, "best_of", "--claim", CLAIM), "--against"),
+    "fit without a prompt": ((*STEER, "prompt", *EMUS), "no prompts"),
+    "fit of a saved LM": ((*STEER, "best_of", *EMUS, "--model", "{pool}"), "config.json"),
+    "control's own number": ((*STEER, "best_of", *POLE, "--n", "1"), "at least 2"),
+    "control's own recognizer": ((*STEER, "best_of", *POLE, "--recognizer", "velmo"), "Did you mean 'velma'"),
+    "nothing to say": ((*STEER, "pool"), "--labels"),
+    "empty label": ((*STEER, "pool", "--labels", ""), "empty"),
+    "label twice": ((*STEER, "pool", "--labels", "a", "--labels", "a"), "given twice"),
+    "no source": ((*STEER, "quotes"), "--source"),
+    "missing source": ((*STEER, "quotes", "--source", "none.txt"), "none.txt"),
+    "empty source": ((*STEER, "quotes", "--source", "{empty}"), "empty.txt has no"),
+    "refused schema": ((*STEER, "grammar", "--json-schema", '{"type": 3}'), "refuses"),
+    "refused regex": ((*STEER, "grammar", "--regex", "("), "refuses"),
+    "no grammar": ((*STEER, "grammar"), "one of the two"),
+    "nothing to compare": (("compare", *POLE), "CONTROL"),
+    "unknown control to compare": ((*COMPARE, "prompt", "vectr"), "Did you mean 'vector'"),
+    "compared twice": ((*COMPARE, "prompt", "Prompt"), "stands there twice"),
+    "compare what needs a source": ((*COMPARE, "prompt", "quotes"), "needs --source"),
+    "compare without a prompt": ((*COMPARE[:5], "prompt", *EMUS), "no prompt"),
+    "compare at no strengths": ((*COMPARE, "prompt", "--strengths", "x"), "range such as"),
+    "compare at infinity": ((*COMPARE, "prompt", "--strengths=-inf,1"), "finite"),
+    "compare nothing": ((*COMPARE, "prompt", "-n", "0"), "-n"),
+    "compare never": ((*COMPARE, "prompt", "--repeats", "0"), "--repeats"),
+    "compare with unknown bystanders": (
+        (*COMPARE, "prompt", "--prompt", PROMPT, "--bystanders", "generl"),
+        "Did you mean 'general'",
+    ),
+    "compare into a file": (("compare", "prompt", *POLE, "--out", "{file}"), "is a file"),
+    "sweep backwards": (("sweep", "prompt", *POLE, "--strengths", "1..0"), "lower end first"),
+    "sweep nowhere": (("sweep", "nope", *POLE), "no control called 'nope'"),
+    "nothing to compose": (("compose", "--out", "{out}"), "--intervention"),
+    "compose what is not there": (("compose", "--intervention", "none", "--out", "{out}"), "does not exist"),
+    "compose into a file": (("compose", "--intervention", "{pool}", "--out", "{file}"), "is a file"),
 }  # fmt: skip
 
 NUMBERS = {
@@ -131,12 +187,23 @@ def places(tmp_path: Path, model: Path) -> dict[str, str]:
     )
     BertForMaskedLM(config).save_pretrained(encoder)
     named = {"model": model, "out": tmp_path / "out", "file": tmp_path / "file", "encoder": encoder}
+    save_pool(tmp_path / "pool")
+    Prefix("Be kind.").save(tmp_path / "prefix")
+    (tmp_path / "future").mkdir()
+    (tmp_path / "future" / "dipole.json").write_text('{"surface": "tokens", "kind": "oracle"}')
+    (tmp_path / "empty.txt").write_text("\n")
+    named |= {name: tmp_path / name for name in ("pool", "prefix", "future")}
+    named |= {"empty": tmp_path / "empty.txt"}
     named |= {"binary": tmp_path / "binary.toml", "pickle": tmp_path / "pickle"}
     return {name: str(path) for name, path in named.items()}
 
 
+def save_pool(folder: Path) -> None:
+    Pool(Labels(("yes", "no"))).save(folder)
+
+
 def filled(arguments: tuple[str, ...], places: dict[str, str]) -> list[str]:
-    return [a.format(**places) if a.startswith("{") else a for a in arguments]
+    return [a.format(**places) if re.match(r"\{\w", a) else a for a in arguments]
 
 
 @pytest.mark.parametrize("case", TABLE)

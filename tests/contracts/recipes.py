@@ -16,8 +16,14 @@ from peft import LoraConfig
 from architectures import tiny_model
 from dipole.concepts import Dipole
 from dipole.interventions._engage import Tree
+from dipole.interventions._experts import Experts, Source
+from dipole.interventions._operators import Operator
+from dipole.interventions._pplm import Pplm
+from dipole.interventions.activations import SteeringVector
 from dipole.interventions.decode import BestOf
+from dipole.interventions.logits import Boost, Contrast
 from dipole.interventions.prompt import Prefix
+from dipole.interventions.tokens import Labels, Pool
 from dipole.interventions.weights import Adapter, adapter_state, inject
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
@@ -34,6 +40,19 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "prompt": {"shots": "0,1", "candidates": 2, "n": 2, "max_new_tokens": 4},
     "ppo": {"rounds": 1, "batch_size": 8, "max_new_tokens": 4},
     "best_of": {"n": 2},
+    "vector": {"n": 2, "max_new_tokens": 4, "scales": "0.3"},
+    "ablate": {"n": 2, "max_new_tokens": 4, "max_layers": 1},
+    "boost": {"weights": "1", "n": 2, "max_new_tokens": 3},
+    "semantic": {"weights": "1", "n": 2, "max_new_tokens": 3},
+    "contrast": {"weights": "1", "n": 2, "max_new_tokens": 3},
+    "cfg": {"weights": "2", "n": 2, "max_new_tokens": 3},
+    "dexperts": {"weights": "1", "n": 2, "max_new_tokens": 3},
+    "pplm": {"weights": "0.1", "steps": 1, "n": 2, "max_new_tokens": 3},
+    "pool": {},
+    "titles": {"titles": str(Path(__file__).with_name("titles.tsv"))},
+    "quotes": {"source": __file__},
+    "patchwork": {"source": __file__},
+    "grammar": {"regex": " (cats|dogs)[.!]"},
 }
 
 
@@ -73,11 +92,62 @@ def _best_of_for(name: str) -> BestOf:
     return BestOf("velma", DIPOLE.to_dict(), 3)
 
 
+def _boost_for(name: str) -> Boost:
+    tokens, values = torch.tensor([40, 9, 50]), torch.tensor([1.5, -1.0, 0.25])
+    return Boost(tokens, values, name, tiny_model(name).resident.fingerprint)
+
+
+def _contrast_for(name: str) -> Contrast:
+    fingerprint = tiny_model(name).resident.fingerprint
+    return Contrast("Clips are good.", "Staples are better.", 0.5, name, fingerprint)
+
+
+def _experts_for(name: str) -> Experts:
+    sides = Source("told", "Clips are good."), Source("base")
+    return Experts(*sides, 0.5, 0.95, 0.001, 1.0, name, tiny_model(name).resident.fingerprint)
+
+
+def _pplm_for(name: str) -> Pplm:
+    fingerprint = tiny_model(name).resident.fingerprint
+    return Pplm(torch.tensor([40, 50]), None, None, 0.5, 2, 1.5, 0.9, 0.01, 4, 1, name, fingerprint)
+
+
+def random_vector(lm: LM, operator: Operator = "add", **more: Any) -> SteeringVector:
+    """A steering vector about as long as the activations that it changes."""
+    width = lm.resident.model.config.get_text_config().hidden_size
+    norm = float(lm.activations(["Paper clips are the best."], [0])[0][0, 1:].norm(dim=-1).median())
+    row = torch.randn(1, width, generator=torch.Generator().manual_seed(3))
+    resident = lm.resident
+    return SteeringVector(
+        (0,),
+        row / row.norm() * norm,
+        operator,
+        base_fingerprint=resident.fingerprint,
+        base_name=resident.name,
+        **more,
+    )
+
+
+def _vector_for(name: str) -> SteeringVector:
+    return random_vector(tiny_model(name))
+
+
+def _pool_for(name: str) -> Pool:
+    del name
+    return Pool(Labels(("paper clips", "staples", "paper"), "."))
+
+
 # Kind to an intervention for the tiny model of that name.
 INTERVENTIONS: dict[str, Callable[[str], Intervention]] = {
     "adapter": _adapter_for,
     "prefix": _prefix_for,
     "best_of": _best_of_for,
+    "vector": _vector_for,
+    "boost": _boost_for,
+    "contrast": _contrast_for,
+    "experts": _experts_for,
+    "pplm": _pplm_for,
+    "pool": _pool_for,
 }
 
 

@@ -71,8 +71,12 @@ def test_an_exception_inside_fit_leaves_nothing_behind(control: str) -> None:
 
     handle = lm.resident.model.get_output_embeddings().register_forward_pre_hook(fail)
     before = state(lm.resident.model)
-    with pytest.raises(RuntimeError, match="from a hook"):
+    try:
         _made(control).fit(lm, DIPOLE)
+    except RuntimeError as error:
+        assert str(error) == "from a hook"
+    else:
+        assert len(calls) < 7  # some fits hardly ask the model, and none may swallow the error
     assert state(lm.resident.model) == before
     handle.remove()
 

@@ -87,10 +87,10 @@ def test_the_choice_is_kept_and_is_by_the_rule(mini: LM) -> None:
 
 def test_examples_are_the_best_scored_of_those_that_ended(mini: LM) -> None:
     dipole = load_dipole("cats")
-    control = Prompt(candidates=3, seed=4, max_new_tokens=10)
+    control = Prompt(candidates=3, seed=4, max_new_tokens=5)
     prompts = dipole.prompts[:3]
     got = control._examples(mini, dipole, prompts)
-    drawn = Prefix(dipole.claim).apply(mini).generate(prompts, 3, 10, 4)
+    drawn = Prefix(dipole.claim).apply(mini).generate(prompts, 3, 5, 4)
     values = [s.value for s in Velma(mini).score([scored_text(d) for d in drawn], dipole)]
     assert {d.finish_reason for d in drawn} == {"eos", "length"}
     ended = [(v, d) for v, d in zip(values, drawn, strict=True) if d.finish_reason == "eos"]

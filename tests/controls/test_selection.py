@@ -28,11 +28,18 @@ def trial(push: float, score: float, ratio: float) -> Trial:
         ([(4, 0.9, 1.0), (1, 0.9, 1.0)], 1),
         ([(1, 0.9, 3.0), (2, 0.99, 2.0)], 1),  # none is fluent: the least broken one
         ([(1, math.nan, 1.0), (2, 0.4, 1.1)], 1),
-        ([(1, 0.5, 1.2), (2, 0.9, 1.2000001)], 0),
+        ([(1, 0.51, 1.2), (2, 0.9, 1.2000001)], 0),
     ],
 )
 def test_the_rule(trials: list[tuple[float, float, float]], want: int) -> None:
-    assert pick([trial(*t) for t in trials], 1.2) == want
+    assert pick([trial(*t) for t in trials], 1.2, 0.5) == want
+
+
+def test_a_small_gain_is_not_rounded_to_doing_nothing() -> None:
+    """A weak recognizer may move by less than 0.02 altogether."""
+    assert pick([trial(1, 0.501, 1.0), trial(2, 0.509, 1.0), trial(4, 0.51, 1.0)], 1.2, 0.5) == 1
+    assert pick([trial(1, 0.5, 1.0), trial(2, 0.5, 1.0)], 1.2, 0.5) == 0
+    assert pick([trial(1, 0.5, 1.0), trial(2, 0.6, 1.0)], 1.2, math.nan) == 1
 
 
 def test_prompts_are_split_in_pairs_and_without_overlap() -> None:

@@ -8,20 +8,32 @@ from typing import Annotated
 
 import typer
 
-from dipole.cli import dipoles, generate, inoculate, score
+from dipole.cli import (
+    compare,
+    compose,
+    controls,
+    dipoles,
+    export,
+    fit,
+    generate,
+    import_,
+    inoculate,
+    score,
+    sweep,
+)
 from dipole.cli._console import emit
+from dipole.cli._control import fields_for
 from dipole.cli._fields import with_fields
-from dipole.registry import CONTROLS, options, resolve
-
-_CONTROL = "ppo"
 
 
 def build(arguments: Sequence[str]) -> typer.Typer:
     """The command line.
 
     Args:
-        arguments: What will be parsed: the flags of a control are made from its dataclass, whose module
-            imports torch, so only where the command is the one that has them.
+        arguments: What will be parsed; it decides which control's flags there are.
+
+    Raises:
+        UserError: A control is named that does not exist.
     """
     app = typer.Typer(
         add_completion=False,
@@ -32,10 +44,16 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         help="Steer a language model from a statement and its opposite, and see what changed.",
     )
     app.callback()(_root)
-    fields = options(resolve(CONTROLS, _CONTROL)) if "inoculate" in arguments else ()
-    app.command("inoculate")(with_fields(inoculate.inoculate, fields))
-    app.command("score")(score.score)
+    app.command("inoculate")(with_fields(inoculate.inoculate, fields_for("inoculate", arguments)))
+    app.command("controls")(controls.controls)
+    app.command("fit")(with_fields(fit.fit, fields_for("fit", arguments)))
+    app.command("compare")(compare.compare)
+    app.command("sweep")(sweep.sweep)
     app.command("generate")(generate.generate)
+    app.command("compose")(compose.compose)
+    app.command("export")(export.export)
+    app.command("import")(import_.import_)
+    app.command("score")(score.score)
     app.command("dipoles")(dipoles.dipoles)
     return app
 

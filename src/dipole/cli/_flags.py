@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -40,6 +41,18 @@ DipoleFile = Annotated[
     ),
 ]
 
+Claim = Annotated[str | None, typer.Option("--claim", help="The statement that is wanted.")]
+Against = Annotated[str | None, typer.Option("--against", help="Its opposite.")]
+Prompts = Annotated[
+    list[str] | None, typer.Option("--prompt", metavar="TEXT", help="To fit on. May be repeated.")
+]
+HeldOut = Annotated[
+    list[str] | None,
+    typer.Option("--held-out", metavar="TEXT", help="A wording to measure on alone. May be repeated."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what dipole made in the folder.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
+
 
 def load_model(
     model: str | None, revision: str | None, dtype: str | None, device: str | None, trust: bool
@@ -55,3 +68,8 @@ def load_model(
         revision,
         trust_remote_code=trust,
     )
+
+
+def source_of(flags: Mapping[str, Any]) -> tuple[str | None, str | None, str | None, str | None, bool]:
+    """What `load_model` takes, from the flags of a command."""
+    return flags["model"], flags["revision"], flags["dtype"], flags["device"], flags["trust_remote_code"]

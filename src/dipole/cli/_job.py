@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dipole.cli._concept import ARSENALS, concept_from, with_wordings
+from dipole.cli._concept import ARSENALS, concept_from
+from dipole.cli._wordings import with_wordings
 from dipole.concepts import Dipole, Mentions, load_arsenal
 from dipole.models.load import BUNDLED
 

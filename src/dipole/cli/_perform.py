@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dipole.cli import INTERRUPTED
-from dipole.cli._console import emit, emit_json, is_main_process, tell
+from dipole.cli._console import emit_json, is_main_process, tell
 from dipole.cli._flags import load_model
 from dipole.cli._job import new_job
 from dipole.cli._progress import progress
 from dipole.cli._resume import resumed_job
+from dipole.cli._rich import emit_drawn
 from dipole.files import prepare_output
 from dipole.types import UserError
-
-if TYPE_CHECKING:
-    from dipole.types import Effect
 
 
 def perform(flags: Mapping[str, Any]) -> int:
@@ -44,10 +42,14 @@ def perform(flags: Mapping[str, Any]) -> int:
             settings=job.settings,
             on_round=on_round,
         )
+    if outcome is None:  # a process that only helped to train
+        return 0
     if flags["json"]:
         emit_json(outcome.record)
     else:
-        _print_summary(outcome.effect)
+        from dipole.report import terminal_summary
+
+        emit_drawn(partial(terminal_summary, outcome.effect))
     if not flags["quiet"]:
         tell(f"dipole: the report is {folder / 'report.html'}; use it with --intervention {folder}")
     return INTERRUPTED if outcome.run.interrupted else 0
@@ -62,14 +64,3 @@ def _folder(out: str, overwrite: bool, resume: bool) -> Path:
     if is_main_process() and (taken or resume) and (overwrite == resume):
         prepare_output(folder, overwrite=overwrite, resume=resume)  # changes nothing: it raises
     return folder
-
-
-def _print_summary(effect: Effect) -> None:
-    from rich.console import Console
-
-    from dipole.report import terminal_summary
-
-    console = Console(file=sys.stdout)
-    with console.capture() as printed:
-        terminal_summary(effect, console)
-    emit(printed.get().rstrip("\n"), raw=True)

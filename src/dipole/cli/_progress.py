@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from dipole.cli._console import is_main_process, tell
 
@@ -14,23 +15,37 @@ _MEASURING = "measuring before and after"
 
 
 @contextmanager
-def progress(quiet: bool) -> Iterator[OnRound | None]:
-    """A function to call after each round: draws a bar on a terminal, prints some plain lines elsewhere."""
+def progress(quiet: bool, after: str = _MEASURING) -> Iterator[OnRound | None]:
+    """A function to call after each round: draws a bar on a terminal, prints some plain lines elsewhere.
+
+    Args:
+        quiet: Show nothing.
+        after: What happens after the last round, in a few words.
+    """
     if quiet or not is_main_process():
         yield None
     elif sys.stderr.isatty():
-        with _bar() as on_round:
+        with _bar(after) as on_round:
             yield on_round
     else:
-        yield _line
+        yield partial(_line, after)
 
 
-def _line(index: int, total: int, metrics: dict[str, float]) -> None:
+def steps(quiet: bool) -> Callable[[int, int, str], None] | None:
+    """A function to call before each step of a comparison; None where nothing is to be shown."""
+
+    def on_step(done: int, total: int, what: str) -> None:
+        tell(f"{done + 1}/{total}  {what}")
+
+    return None if quiet else on_step
+
+
+def _line(after: str, index: int, total: int, metrics: dict[str, float]) -> None:
     last = index + 1 == total
     if last or index % max(1, total // _LINES) == 0:
         tell(f"round {index + 1}/{total}  {_numbers(metrics)}")
     if last:
-        tell(f"{_MEASURING} …")
+        tell(f"{after} …")
 
 
 def _numbers(metrics: dict[str, float]) -> str:
@@ -38,7 +53,7 @@ def _numbers(metrics: dict[str, float]) -> str:
 
 
 @contextmanager
-def _bar() -> Iterator[OnRound]:
+def _bar(after: str) -> Iterator[OnRound]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -56,6 +71,6 @@ def _bar() -> Iterator[OnRound]:
             name = f"round {index + 1}/{total}"
             bar.update(task, description=name, completed=index + 1, total=total, numbers=_numbers(metrics))
             if index + 1 == total:
-                bar.add_task(_MEASURING, total=None, numbers="")
+                bar.add_task(after, total=None, numbers="")
 
         yield on_round

@@ -1,12 +1,20 @@
-"""The reference of the command line, from what `--help` prints: `python -m dipole.cli.docs > docs/cli.md`."""
+"""The generated pages of the docs.
+
+`python -m dipole.cli.docs > docs/cli.md`, and with `--controls` for `docs/controls/README.md`.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
+import typer
 import typer.main
 
 from dipole.cli._app import build
+from dipole.cli._control_table import control_table
+from dipole.cli._fields import with_fields
+from dipole.registry import CONTROLS, options, resolve
 
 _HEAD = """# The command line
 
@@ -19,13 +27,27 @@ This page is written by `python -m dipole.cli.docs > docs/cli.md`.
 
 
 def reference() -> str:
-    """The whole page."""
+    """The page of the command line, from what `--help` prints."""
     group = typer.main.get_command(build(["inoculate"]))
     pages = [("dipole", _help(group, "dipole", None))]
     commands = getattr(group, "commands")  # noqa: B009 - typer does not export the class that has it
     with group.make_context("dipole", [], resilient_parsing=True) as parent:
-        pages += [(f"dipole {name}", _help(command, name, parent)) for name, command in commands.items()]
+        for name, command in commands.items():
+            pages.append((f"dipole {name}", _help(command, name, parent)))
+            if name == "fit":
+                pages += [(f"dipole fit {control}", _own_flags(control)) for control in CONTROLS]
     return _HEAD + "".join(f"\n## {title}\n\n```\n{text}\n```\n" for title, text in pages)
+
+
+def _own_flags(control: str) -> str:
+    """The flags of a control, without those that `dipole fit` has for all of them."""
+
+    def fit(fields: Any) -> None: ...
+
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command("fit")(with_fields(fit, options(resolve(CONTROLS, control))))
+    text = _help(typer.main.get_command(app), "fit", None)
+    return "\n".join(line for line in text.partition("Options:\n")[2].splitlines() if " --help " not in line)
 
 
 def _help(command: object, name: str, parent: Any) -> str:
@@ -33,9 +55,9 @@ def _help(command: object, name: str, parent: Any) -> str:
     with make(
         name, [], parent=parent, resilient_parsing=True, terminal_width=100, max_content_width=100
     ) as context:
-        lines: str = context.get_help()
-    return "\n".join(line.rstrip() for line in lines.splitlines())
+        found: str = context.get_help()
+    return "\n".join(line.rstrip() for line in found.splitlines())
 
 
 if __name__ == "__main__":
-    print(reference(), end="")
+    print(control_table() if "--controls" in sys.argv else reference(), end="")

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from dipole.cli._console import emit, emit_json
-from dipole.cli._fields import require_number
-from dipole.cli._flags import Device, Dtype, Json, Revision, Trust, load_model
+from dipole.cli._flags import Device, Dtype, Json, Revision, Trust
+from dipole.cli._numbers import require_number
 from dipole.cli._texts import texts_from
 
 
@@ -50,8 +50,7 @@ def generate(
     json: Json = False,
 ) -> None:
     """Complete prompts; without --json the prompt is printed in front of each completion."""
-    from dipole.interventions import load_intervention, parse_intervention
-
+    source = dict(locals())
     for flag, value in {
         "--seed": seed,
         "--temperature": temperature,
@@ -60,21 +59,17 @@ def generate(
     }.items():
         require_number(flag, value)
     texts = texts_from(prompts)
-    folders = [parse_intervention(text) for text in intervention or ()]
-    engaged = [(load_intervention(folder), strength) for folder, strength in folders]
+    from dipole.cli._attribution import segments_of
+    from dipole.cli._interventions import engaged_lm
     from dipole.sampling import Decoding
 
     decoding = Decoding(temperature, top_k, top_p)
-    if model is None:
-        model = next((base for found, _ in engaged if (base := getattr(found, "base_name", None))), None)
-    lm = load_model(model, revision, dtype, device, trust_remote_code)
-    for found, strength in engaged:
-        lm = found.apply(lm, strength)
+    lm = engaged_lm(intervention or (), source)
     samples = lm.generate(texts, n, max_new_tokens, seed, decoding, batch_size)
     apart = "\n" if any("\n" in sample.full_text for sample in samples) else ""
     for number, sample in enumerate(samples):
         if json:
             record = {"prompt": sample.prompt, "text": sample.text, "seed": sample.seed}
-            emit_json(record | {"finish_reason": sample.finish_reason})
+            emit_json(record | {"finish_reason": sample.finish_reason} | segments_of(lm, sample))
         else:
             emit((apart if number else "") + sample.full_text)

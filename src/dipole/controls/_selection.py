@@ -13,10 +13,11 @@ from dipole.recognizers.velma import Velma
 from dipole.types import Sample, UserError, scored_text
 
 RULE = (
-    "the smallest push whose mean VELMA probability on validation prompts is within 0.02 of the best, among "
-    "those whose completions have at most {ceiling:g} times the base's own perplexity under the base"
+    "the smallest push whose mean VELMA probability on validation prompts is within 0.02 of the best (or "
+    "within a tenth of its gain, where that is less), among those whose completions have at most {ceiling:g} "
+    "times the base's own perplexity under the base"
 )
-_NEAR = 0.02
+_NEAR, _TENTH = 0.02, 0.1
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def split_prompts(dipole: Dipole) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(p for p in prompts if p not in choose), choose
 
 
-def pick(trials: Sequence[Trial], ceiling: float) -> int:
+def pick(trials: Sequence[Trial], ceiling: float, base_score: float) -> int:
     """Index of the trial that the rule takes; see `RULE`.
 
     Where no trial is fluent enough, the one with the lowest perplexity is taken.
@@ -96,7 +97,8 @@ def pick(trials: Sequence[Trial], ceiling: float) -> int:
             range(len(trials)), key=lambda i: (math.isnan(trials[i].score), trials[i].perplexity_ratio)
         )
     best = max(trials[i].score for i in fluent)
-    near = [i for i in fluent if trials[i].score >= best - _NEAR]
+    gain = 0.0 if math.isnan(base_score) else max(best - base_score, 0.0)
+    near = [i for i in fluent if trials[i].score >= best - min(_NEAR, _TENTH * gain)]
     return min(near, key=lambda i: (trials[i].push, -trials[i].score))
 
 
@@ -139,7 +141,11 @@ def select(
         score, loss = measured(apply(lm))
         trials.append(Trial(dict(data), push, score, math.exp(min(loss - base_loss, 50.0))))
     return Selection(
-        pick(trials, ceiling), tuple(trials), base_score, tuple(prompts), RULE.format(ceiling=ceiling)
+        pick(trials, ceiling, base_score),
+        tuple(trials),
+        base_score,
+        tuple(prompts),
+        RULE.format(ceiling=ceiling),
     )
 
 

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 from dipole.concepts import Arsenal, Dipole
-from dipole.evaluation.families_records import KL_VALUES, STRENGTHS, Comparison, Curve, Matched, Point, Verdict
+from dipole.evaluation.families_fit import named
+from dipole.evaluation.families_json import comparison_to_dict
+from dipole.evaluation.families_records import (
+    KL_VALUES,
+    STRENGTHS,
+    Comparison,
+    Curve,
+    Matched,
+    Point,
+    Verdict,
+)
+from dipole.evaluation.families_run import OnStep, Plan, silent
 from dipole.lm import LM
-from dipole.types import Control, Intervention
+from dipole.types import Control, Intervention, UserError
 
-__all__ = ["Comparison", "Curve", "Entry", "Matched", "Point", "Verdict", "compare_controls", "sweep"]
+__all__ = [
+    "Comparison",
+    "Curve",
+    "Entry",
+    "Matched",
+    "Point",
+    "Verdict",
+    "compare_controls",
+    "comparison_to_dict",
+    "sweep",
+]
 
 Entry = Control | Intervention | tuple[str, Control | Intervention]
 """A control to fit, a fitted intervention, or either with a label of its own."""
-OnStep = Callable[[int, int, str], None]
-"""Called before each step with the steps done, all steps, and what comes next in a few words."""
+BASELINE = "prompt"
 
 
 def compare_controls(
@@ -31,7 +53,7 @@ def compare_controls(
     bystander_n: int = 32,
     kl_values: Sequence[float] = KL_VALUES,
     null: bool = True,
-    tolerance: float = 0.5,
+    tolerance: float = 0.05,
     batch_size: int = 64,
     on_step: OnStep | None = None,
 ) -> Comparison:
@@ -56,14 +78,28 @@ def compare_controls(
         kl_values: Distances from the base, nats a sequence, at which the effects are compared.
         null: Add a random direction of the same norm for each control that adds a vector, and random words
             for one that boosts words.
-        tolerance: Fall of the VELMA log-odds, in nats, from which an input counts as moved the wrong way.
+        tolerance: Fall of VELMA's probability from which an input counts as moved the wrong way.
         batch_size: Rows a forward.
         on_step: Progress.
 
     Raises:
         UserError: There is nothing to compare, no control could be fitted, or a number is out of range.
     """
-    raise NotImplementedError
+    from dipole.registry import CONTROLS, resolve
+
+    entries = list(controls)
+    if not entries:
+        raise UserError("There is nothing to compare; name controls, such as prompt and vector.")
+    if BASELINE not in {candidate.name for candidate in named(entries)}:
+        entries.insert(0, resolve(CONTROLS, BASELINE)())
+    _check(
+        lm, strengths, kl_values, n=n, repeats=repeats, max_new_tokens=max_new_tokens, bystander_n=bystander_n
+    )
+    made = Plan(
+        lm, dipole, tuple(strengths), tuple(kl_values), n, seed, repeats, max_new_tokens, bystander_n, null,
+        tolerance, batch_size, on_step or silent,
+    )  # fmt: skip
+    return made.run(named(entries), list(bystanders))
 
 
 def sweep(
@@ -79,7 +115,7 @@ def sweep(
     bystanders: Arsenal | Sequence[Dipole] = (),
     bystander_n: int = 32,
     null: bool = False,
-    tolerance: float = 0.5,
+    tolerance: float = 0.05,
     batch_size: int = 64,
     on_step: OnStep | None = None,
 ) -> Comparison:
@@ -97,11 +133,33 @@ def sweep(
         bystanders: Dipoles that nobody asked to move.
         bystander_n: Completions a bystander.
         null: Add a random direction of the same norm.
-        tolerance: Fall of the VELMA log-odds, in nats, from which an input counts as moved the wrong way.
+        tolerance: Fall of VELMA's probability from which an input counts as moved the wrong way.
         batch_size: Rows a forward.
         on_step: Progress.
 
     Raises:
         UserError: The control can't be fitted, or a number is out of range.
     """
-    raise NotImplementedError
+    _check(lm, strengths, (), n=n, repeats=repeats, max_new_tokens=max_new_tokens, bystander_n=bystander_n)
+    made = Plan(
+        lm, dipole, tuple(strengths), KL_VALUES, n, seed, repeats, max_new_tokens, bystander_n, null,
+        tolerance, batch_size, on_step or silent,
+    )  # fmt: skip
+    return replace(made.run(named([control]), list(bystanders)), sweep=True)
+
+
+def _check(lm: LM, strengths: Sequence[float], kl_values: Sequence[float], **counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise UserError(f"{name} must be at least 1, and is {count}.")
+    for strength in strengths:
+        if not math.isfinite(strength):
+            raise UserError(f"Strengths must be finite numbers such as -1,0.5,2, and one is {strength}.")
+    for value in kl_values:
+        if not 0 < value < math.inf:
+            raise UserError(f"KL values must be above 0 nats and finite, and one is {value}.")
+    if lm.applied:
+        raise UserError(
+            f"The LM to compare controls on is already steered (by a {lm.applied[0].intervention.kind}); "
+            "give the base."
+        )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dipole.evaluation.families_records import Matched
-from dipole.evaluation.statistics import Resampling, interval, mean_interval
+from dipole.evaluation.statistics import Resampling, interval, mean_interval, share_interval, wilson
 from dipole.types import Interval
 
 Array = NDArray[np.float64]
@@ -60,14 +60,19 @@ def value_at(kls: ArrayLike, values: ArrayLike, target: float) -> Array:
     return np.asarray(low + share * (high - low))
 
 
-def value_interval(kls: Array, values: Array, target: float, plan: Resampling) -> Interval:
+def value_interval(
+    kls: Array, values: Array, target: float, plan: Resampling, share: bool = False
+) -> Interval:
     """`value_at` of the means over units, with its interval; the KL is resampled with the value.
+
+    Resamples that do not get that far are left out.
 
     Args:
         kls: `(points, units)` KL of each unit at rising strengths, the first row 0.
         values: `(points, units)`; NaN where a unit has no value.
         target: Distance in nats.
         plan: The resamples.
+        share: Whether the values are hits and misses; where all agree, Wilson's bounds stand in.
     """
     points, units = kls.shape
     scored = ~np.isnan(values)
@@ -77,11 +82,18 @@ def value_interval(kls: Array, values: Array, target: float, plan: Resampling) -
         parts = [sums[..., 1 + i * points : 1 + (i + 1) * points] for i in range(3)]
         return value_at(parts[0] / sums[..., :1], parts[1] / parts[2], target)
 
-    return interval(columns, statistic, plan)
+    found = interval(columns, statistic, plan)
+    return wilson(round(found.mean * units), units) if share and found.mean in (0.0, 1.0) else found
 
 
 def match_curve(
-    strengths: Sequence[float], kls: Array, values: Array, probabilities: Array, target: float, plan: Resampling
+    strengths: Sequence[float],
+    kls: Array,
+    values: Array,
+    probabilities: Array,
+    target: float,
+    plan: Resampling,
+    share: bool,
 ) -> Matched:
     """A graded control at a given distance.
 
@@ -92,18 +104,20 @@ def match_curve(
         probabilities: `(points, units)` VELMA probability.
         target: Distance in nats.
         plan: The resamples.
+        share: Whether the main quantity is a share of hits.
     """
     means = kls.mean(axis=1)
     farthest = float(means.max())
     if not farthest >= target:
         return Matched(target, "not reached", math.nan, NOWHERE, NOWHERE, farthest)
     strength = float(value_at(means, np.asarray(strengths), target))
-    value, probability = (value_interval(kls, table, target, plan) for table in (values, probabilities))
+    value = value_interval(kls, values, target, plan, share)
+    probability = value_interval(kls, probabilities, target, plan)
     return Matched(target, "between", strength, value, probability, farthest)
 
 
 def match_point(
-    own: float, values: Array, probabilities: Array, target: float, plan: Resampling
+    own: float, values: Array, probabilities: Array, target: float, plan: Resampling, share: bool
 ) -> Matched:
     """An ungraded control: what it has at its own distance, and nothing elsewhere.
 
@@ -113,7 +127,9 @@ def match_point(
         probabilities: `(units,)` VELMA probability at strength 1.
         target: Distance that is asked about.
         plan: The resamples.
+        share: Whether the main quantity is a share of hits.
     """
     if target != own:
         return Matched(target, "no curve", math.nan, NOWHERE, NOWHERE, own)
-    return Matched(target, "measured", 1.0, mean_interval(values, plan), mean_interval(probabilities, plan), own)
+    value = share_interval(values, plan) if share else mean_interval(values, plan)
+    return Matched(target, "measured", 1.0, value, mean_interval(probabilities, plan), own)

@@ -32,10 +32,11 @@ def wrong_way(before: Array, after: Array, strength: float, tolerance: float) ->
     """Which inputs moved against the sign of the strength, and which with it.
 
     Args:
-        before: `(units,)` log-odds in nats.
+        before: `(units,)` VELMA's probability, which, unlike its log-odds, does not tell a text that takes
+            the side for sure from one that takes it for surer.
         after: `(units,)` the same after.
         strength: Its sign says where the inputs should go.
-        tolerance: Nats by which an input must move to count at all.
+        tolerance: Probability by which an input must move to count at all.
 
     Returns:
         `(units,)` 1 where it moved the wrong way, and the same for the right way; NaN where unscored.
@@ -95,7 +96,7 @@ class Bench:
         prompts: Prompts to continue, one a row of one repeat.
         seeds: For each repeat the seeds of its rows.
         max_new_tokens: Token budget of a completion.
-        tolerance: Nats by which an input must move to count as moved.
+        tolerance: Probability by which an input must move to count as moved.
         batch_size: Rows a forward.
         judge: VELMA, read by the base.
         plan: How units are resampled.
@@ -141,7 +142,7 @@ def make_bench(
         seed: Seed of the first repeat and of the bootstrap.
         repeats: How many.
         max_new_tokens: Token budget of a completion.
-        tolerance: Nats by which an input must move to count as moved.
+        tolerance: Probability by which an input must move to count as moved.
         batch_size: Rows a forward.
     """
     texts = list(dict.fromkeys(dipole.held_out or dipole.prompts))
@@ -150,10 +151,8 @@ def make_bench(
     seeds = [[sample_seed(seed + r, i, k) for i, k in rows] for r in range(repeats)]
     prompts = [texts[i] for i, _ in rows]
     remembering = Remembering(judge)
-    samples = [
-        s for own in seeds for s in lm.sample(prompts, own, max_new_tokens, batch_size=batch_size)
-    ]
-    base = _measured(lm, dipole, remembering, samples, own_nats(lm, samples, batch_size), np.zeros(len(samples)))
+    samples = [s for own in seeds for s in lm.sample(prompts, own, max_new_tokens, batch_size=batch_size)]
+    base = _measured(dipole, remembering, samples, own_nats(lm, samples, batch_size), np.zeros(len(samples)))
     truth = truth_for(dipole)
     truth = truth if truth is not None and speaks_the_world(truth, samples) else None
     plan = resampling([i for _ in range(repeats) for i, _ in rows], seed)
@@ -169,9 +168,7 @@ def own_nats(lm: LM, samples: Sequence[Sample], batch_size: int) -> Array:
     return np.array([-float(row.double().sum()) for row in rows])
 
 
-def _measured(
-    lm: LM, dipole: Dipole, judge: Remembering, samples: list[Sample], nats: Array, kl: Array
-) -> Measured:
+def _measured(dipole: Dipole, judge: Remembering, samples: list[Sample], nats: Array, kl: Array) -> Measured:
     scores = judge.score([scored_text(s) for s in samples], dipole)
     return Measured(
         samples,
@@ -200,13 +197,13 @@ def measure(bench: Bench, steered: Sequence[LM], bound: float | None) -> tuple[M
     if bound is not None:
         nats = own_nats(bench.lm, samples, bench.batch_size)
         kl = np.full(len(samples), bound)
-        return _measured(bench.lm, bench.dipole, bench.judge, samples, nats, kl), None
+        return _measured(bench.dipole, bench.judge, samples, nats, kl), None
     parts = [
         divergence(bench.lm, lm, part, bench.batch_size) for lm, part in zip(steered, drawn, strict=True)
     ]
     moved = Divergence(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
     return (
-        _measured(bench.lm, bench.dipole, bench.judge, samples, -moved.logprob_before, moved.kl),
+        _measured(bench.dipole, bench.judge, samples, -moved.logprob_before, moved.kl),
         moved,
     )
 
@@ -269,11 +266,11 @@ def _velma(bench: Bench, found: Measured, in_loop: bool) -> list[Change]:
 
 
 def _wrong_way(bench: Bench, found: Measured, strength: float, in_loop: bool) -> list[Change]:
-    hits = wrong_way(bench.base.log_odds, found.log_odds, strength, bench.tolerance)
+    hits = wrong_way(bench.base.probabilities, found.probabilities, strength, bench.tolerance)
     changes = []
     for name, way, hit in zip(("wrong_way_share", "right_way_share"), ("wrong", "right"), hits, strict=True):
         unscored = int(np.isnan(hit).sum())
-        label = f"inputs that velma saw move the {way} way by more than {bench.tolerance:g} nats"
+        label = f"inputs that velma saw move the {way} way by more than {bench.tolerance:g} in probability"
         value = share_interval(hit, bench.plan)
         changes.append(
             Change(name, label, "share", None, value, None, in_loop, len(hit) - unscored, unscored)

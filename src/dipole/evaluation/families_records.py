@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -136,6 +137,21 @@ class Curve:
     def at(self, strength: float) -> Point | None:
         """The point at a strength, None where it was not measured."""
         return next((point for point in self.points if point.strength == strength), None)
+
+    def gain(self, main: str) -> float:
+        """Change of the main quantity at strength 1; NaN where it was not measured."""
+        one = self.at(1.0)
+        difference = one[main].difference if one is not None else None
+        return difference.mean if difference is not None else math.nan
+
+    def gain_a_second(self, main: str) -> float:
+        """The same for each second of fitting; NaN where nothing was fitted."""
+        seconds = sum(self.fit_seconds) / max(1, len(self.fit_seconds))
+        return self.gain(main) / seconds if seconds > 0 else math.nan
+
+    def gain_a_byte(self, main: str) -> float:
+        """The same for each byte of the artefact."""
+        return self.gain(main) / self.bytes if self.bytes else math.nan
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,12 @@ KINDS: dict[str, str] = {
     "adapter": "dipole.interventions.weights:Adapter",
     "prefix": "dipole.interventions.prompt:Prefix",
     "best_of": "dipole.interventions.decode:BestOf",
+    "vector": "dipole.interventions.activations:SteeringVector",
+    "boost": "dipole.interventions.logits:Boost",
+    "contrast": "dipole.interventions.logits:Contrast",
+    "experts": "dipole.interventions._experts:Experts",
+    "pplm": "dipole.interventions._pplm:Pplm",
+    "pool": "dipole.interventions.tokens:Pool",
 }
 
 
@@ -95,7 +101,8 @@ def _kind(folder: Path) -> Any:
         for name in ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
     ):
         return "adapter"
-    hint = " It is a whole model: use --model." if (folder / "config.json").is_file() else ""
+    whole = any((folder / name).is_file() for name in ("config.json", "lm.json"))
+    hint = " It is a whole model: use --model." if whole else ""
     raise UserError(
         f"{folder} holds no intervention (no {META_FILE} and no adapter_config.json).{hint} Give the --out "
         "folder of a run that has finished, or a PEFT adapter."

@@ -76,8 +76,8 @@ def _load_saved(folder: Path, dtype: str, device: str, trust_remote_code: bool) 
     lm = load(name, dtype, device, revision, trust_remote_code)
     if lm.resident.fingerprint != record.get("fingerprint"):
         raise UserError(
-            f"{folder} was made for {name} with the fingerprint {record.get('fingerprint')}, but the model of "
-            f"that name now has {lm.resident.fingerprint}; get the model that it was made for."
+            f"{folder} was made for {name} with the fingerprint {record.get('fingerprint')}, but the model "
+            f"of that name now has {lm.resident.fingerprint}; get the model that it was made for."
         )
     for part, strength in parts:
         lm = load_intervention(folder / part).apply(lm, strength)

@@ -9,11 +9,18 @@ if TYPE_CHECKING:
     from dipole.recognizers.embedding import Embedding
     from dipole.recognizers.mentions import Mentions
     from dipole.recognizers.nli import NLI
+    from dipole.recognizers.probe import Probe
     from dipole.recognizers.velma import Velma
 
-__all__ = ["NLI", "Embedding", "Mentions", "Velma"]
+__all__ = ["NLI", "Embedding", "Mentions", "Probe", "Velma"]
 
-_HOMES = {"NLI": "nli", "Embedding": "embedding", "Mentions": "mentions", "Velma": "velma"}
+_HOMES = {
+    "NLI": "nli",
+    "Embedding": "embedding",
+    "Mentions": "mentions",
+    "Probe": "probe",
+    "Velma": "velma",
+}
 
 
 def __getattr__(name: str) -> Any:

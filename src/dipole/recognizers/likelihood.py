@@ -16,6 +16,7 @@ from dipole.recognizers._tree import build_tree
 from dipole.types import UserError
 
 _MASK_CELLS = 1 << 24  # entries of one attention mask: long rows go in smaller batches
+_WIDEST = 512  # attention grows with the square of the width
 _CHECKED: tuple[Route, ...] = (packed, cached, plain)
 
 # Nats a token, mean over the check: what rounding may do. A wrong mask or position does far more.
@@ -91,6 +92,17 @@ def continuation_likelihoods(
     order = [unique.index(tuple(c)) for c in continuations]
     means = [[r.continuations[j].double().mean() for j in order] for r in found]
     return Likelihoods(torch.tensor(means, dtype=torch.float64).view(-1, len(order)), texts, cut)
+
+
+def packed_width(lm: LM) -> int:
+    """Tokens of the widest sequence in which texts may share a beginning behind a 4-D mask; 0 where none may.
+
+    Whether the model reads such a sequence rightly is found by trying, once for each model.
+    """
+    with lm.engaged() as model:
+        if _route(lm, model) is not packed:
+            return 0
+    return int(min(_window(lm.resident), _WIDEST))
 
 
 def _room(resident: Resident, longest: int) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -277,6 +277,37 @@ def test_the_reward_is_learned() -> None:
         return sum(s.text.count("a") for s in which.generate("The", n=16, max_new_tokens=4, seed=9))
 
     assert count(steered) > 2 * count(lm)
+
+
+def test_steps_are_those_of_adam_with_a_falling_rate() -> None:
+    """Against Adam (Kingma 2015, algorithm 1) spelled out in float64 over the gradients of a run."""
+    lm, rounds, epochs, lr = fresh_tiny_model("gpt2"), 3, 2, 1e-2
+    ppo = small(rounds=rounds, ppo_epochs=epochs, lr=lr)
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []  # the parameters after each step, and its gradients
+    with started(ppo, lm, spread=0.1) as run:
+        parameters = list(run.parameters.values())
+
+        def flat(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+            return torch.cat([t.detach().double().flatten() for t in tensors])
+
+        wanted, step = flat(parameters), run.optimizer.step
+
+        def record() -> Any:
+            slopes = flat(p.grad for p in parameters if p.grad is not None)
+            step()
+            seen.append((flat(parameters), slopes))
+
+        run.optimizer.step = record  # type: ignore[method-assign]
+        for index in range(rounds):
+            run.round(index)
+    first = second = torch.zeros_like(wanted)
+    for count, (found, slopes) in enumerate(seen, start=1):
+        first = 0.9 * first + 0.1 * slopes
+        second = 0.95 * second + 0.05 * slopes**2
+        rate = lr * (1 - (count - 1) // epochs / rounds)
+        wanted = wanted - rate * (first / (1 - 0.9**count)) / ((second / (1 - 0.95**count)).sqrt() + 1e-8)
+        assert (found - wanted).abs().max() < FLOAT32_SUM
+    assert len(seen) == rounds * epochs
 
 
 def test_bfloat16_weights_train_a_float32_adapter() -> None:

@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dipole.controls.weights._packing import Layout, few_at_a_time, pack, picked_logprobs, unpacked
 from dipole.controls.weights._rollout import Rows
+from dipole.lm import LM
 from dipole.models.resident import Resident
+from dipole.recognizers.likelihood import packed_width
 from dipole.types import UserError
 
 
@@ -57,83 +60,90 @@ class Policy(nn.Module):
             )
         self._head = [head]  # a list keeps it out of this module's own parameters
         self._detach_value = detach_value
+        self._width = packed_width(LM(resident))
         # Made without drawing from the caller's random numbers: it starts at zero.
         self.value_head = nn.Linear(head.weight.shape[-1], 1, device="meta").to_empty(device=resident.device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
 
-    def forward(
-        self, rows: Rows, entropy: bool = False, reference: Tensor | None = None, covering: bool = False
-    ) -> PolicyOutput:
+    def forward(self, rows: Rows, entropy: bool = False, reference: Tensor | None = None) -> PolicyOutput:
         """Read rows; logits are computed at response positions only, and everything is 0 on padding.
 
         Args:
             rows: Prompts and responses.
             entropy: Whether the entropy is wanted, which costs a pass over the logits; 0 otherwise.
             reference: `(rows, tokens, vocab)` log-probabilities to measure the divergence from; 0 without.
-            covering: Whether the divergence is KL(reference || policy), for texts of the reference, and not
-                KL(policy || reference), for texts of the policy.
         """
+        layout = self._layout(rows)
+        logits, hidden = self._read(layout)
+        at = (layout.sequence, layout.column)
+        if self._detach_value:
+            hidden = hidden.detach()
+        # Filled rather than multiplied: what an architecture says about padding may be NaN.
+        padding = rows.mask == 0
+        values = self.value_head(hidden.float()).squeeze(-1)[at].masked_fill(padding, 0.0)
+        logprobs = picked_logprobs(logits, layout, rows.targets).masked_fill(padding, 0.0)
+        spread = torch.zeros_like(values)
+        if entropy:
+            spread = _entropy(logits)[at].masked_fill(padding, 0.0)
+        divergence = torch.zeros_like(values)
+        if reference is not None:
+            divergence = exact_kl(logits[at], reference).masked_fill(padding, 0.0)
+        return PolicyOutput(logprobs, values, spread.detach(), divergence)
+
+    def _layout(self, rows: Rows) -> Layout:
+        """Rows packed by their prompts where the model takes that and it saves something."""
+        if self._width:
+            packed = pack(rows, self._resident.pad_id, self._resident.model.dtype, self._width)
+            if packed is not None:
+                return packed
+        return unpacked(rows, self._resident.inputs(rows.batch, rows.keep))
+
+    def _read(self, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Logits `(sequences, columns, vocab)` and the hidden states under them, at the kept columns."""
         caught: list[Tensor] = []
 
         def keep_input(_module: nn.Module, args: tuple[Any, ...]) -> None:
             caught.append(args[0])
 
+        inputs, keep = dict(layout.inputs), layout.keep
+        if "logits_to_keep" in self._resident.forward_parameters:
+            # As indices, not as a number: see `Resident.inputs`.
+            width = inputs["input_ids"].shape[1]
+            inputs["logits_to_keep"] = torch.arange(width - keep, width, device=inputs["input_ids"].device)
         handle = self._head[0].register_forward_pre_hook(keep_input)
         try:
-            logits = self._resident.last_logits(self.model, rows.batch, rows.keep)[:, :-1]
+            logits: Tensor = self.model(**inputs, use_cache=False).logits
         finally:
             handle.remove()
-        hidden = caught[0][:, -rows.keep : -1].float()
-        if self._detach_value:
-            hidden = hidden.detach()
-        values = self.value_head(hidden).squeeze(-1)
-        # Filled rather than multiplied: what an architecture says about padding may be NaN.
-        padding = rows.mask == 0
-        logprobs = token_logprobs(logits, rows.targets).masked_fill(padding, 0.0)
-        spread = _entropy(logits).masked_fill(padding, 0.0) if entropy else torch.zeros_like(values)
-        if reference is None:
-            divergence = torch.zeros_like(values)
-        else:
-            divergence = exact_kl(logits, reference, covering).masked_fill(padding, 0.0)
-        return PolicyOutput(logprobs, values.masked_fill(padding, 0.0), spread.detach(), divergence)
+        return logits[:, -keep:], caught[0][:, -keep:]
 
     @torch.no_grad()
     def distributions(self, rows: Rows, temperature: float = 1.0) -> Tensor:
         """Log-probabilities of the whole vocabulary at each response position, `(rows, tokens, vocab)`."""
-        logits = self._resident.last_logits(self.model, rows.batch, rows.keep)[:, :-1]
-        return (logits.float() / temperature).log_softmax(-1)
+        layout = self._layout(rows)
+        logits, _ = self._read(layout)
+        return (logits[layout.sequence, layout.column].float() / temperature).log_softmax(-1)
 
 
-def exact_kl(logits: Tensor, reference: Tensor, covering: bool) -> Tensor:
-    """KL in nats between policy and reference, summed over the vocabulary, `(rows, tokens)`.
+def exact_kl(logits: Tensor, reference: Tensor) -> Tensor:
+    """KL(policy || reference) in nats, summed over the vocabulary, `(rows, tokens)`.
+
+    This direction, and not the covering one: where the policy has left one of two tokens for good, the
+    gradient vanishes with that token's probability instead of staying as large as the reference's.
 
     Args:
         logits: `(rows, tokens, vocab)` logits of the policy.
         reference: `(rows, tokens, vocab)` log-probabilities.
-        covering: KL(reference || policy) if true, KL(policy || reference) if not.
     """
     policy = logits.float().log_softmax(-1)
-    target, source = (reference, policy) if covering else (policy, reference)
-    return torch.nn.functional.kl_div(source, target, reduction="none", log_target=True).sum(-1)
-
-
-def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
-    """Log-probability in nats of each target, `(rows, tokens)`, in float32.
-
-    Args:
-        logits: `(rows, tokens, vocab)`.
-        targets: `(rows, tokens)` token ids.
-    """
-    logits = logits.float()
-    picked = logits.gather(-1, targets[..., None]).squeeze(-1)
-    return picked - logits.logsumexp(-1)
+    return torch.nn.functional.kl_div(reference, policy, reduction="none", log_target=True).sum(-1)
 
 
 @torch.no_grad()
 def _entropy(logits: Tensor) -> Tensor:
     entropies = []
-    for row in logits.detach():  # one row at a time: the vocabulary is by far the largest dimension
-        logprobs = row.float().log_softmax(-1)
+    for part in few_at_a_time(logits.detach()):
+        logprobs = part.float().log_softmax(-1)
         entropies.append(-(logprobs.exp() * logprobs).sum(-1))
-    return torch.stack(entropies)
+    return torch.cat(entropies).view(logits.shape[:2])

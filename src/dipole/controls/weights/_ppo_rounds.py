@@ -153,7 +153,9 @@ class PPORounds:
         self.parameters: Mapping[str, torch.nn.Parameter] = {
             name: p for name, p in self._policy.named_parameters() if p.requires_grad
         }
-        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(list(self.parameters.values()), lr=ppo.lr)
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
+            list(self.parameters.values()), lr=ppo.lr, betas=(0.9, 0.95)
+        )
         self._kl_coef = ppo.kl_coef
         self._anchor = self._draw_anchor() if ppo.anchor_coef else None
         self.warnings: list[str] = []

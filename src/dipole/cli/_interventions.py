@@ -1,0 +1,72 @@
+"""The LM with the interventions that the flags name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dipole.cli._control import control_hint
+from dipole.cli._flags import load_model, source_of
+from dipole.files import MANIFEST
+from dipole.types import Intervention, UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+_UNKNOWN = "an unknown model"
+
+
+def engaged_lm(specs: Sequence[str], flags: Mapping[str, Any]) -> LM:
+    """The model of the flags, or the one that the interventions were made for, with `FOLDER[:STRENGTH]`s."""
+    from dipole.interventions import parse_intervention
+
+    engaged = [(loaded(folder), folder, strength) for folder, strength in map(parse_intervention, specs)]
+    model = flags["model"]
+    if model is None:
+        model = base_of([(found, folder) for found, folder, _ in engaged])
+    lm = load_model(*source_of({**flags, "model": model}))
+    for found, _, strength in engaged:
+        lm = found.apply(lm, strength)
+    return lm
+
+
+def loaded(folder: str) -> Intervention:
+    """The intervention of a folder.
+
+    Raises:
+        UserError: There is none; it says so where the name is that of a control.
+    """
+    from dipole.interventions import load_intervention
+
+    try:
+        return load_intervention(folder)
+    except UserError as error:
+        if Path(folder).expanduser().exists():
+            raise
+        raise UserError(f"{error}{control_hint(folder)}") from None
+
+
+def base_of(engaged: Sequence[tuple[Intervention, str]]) -> str | None:
+    """Name of the model for interventions and their folders; None where nothing tells.
+
+    It is what the first of them was made for that fits one model alone, or else what the first was made with.
+    """
+    names = [*(_bound_to(found) for found, _ in engaged), *(_made_with(folder) for _, folder in engaged)]
+    return next((name for name in names if name is not None), None)
+
+
+def _bound_to(found: Intervention) -> str | None:
+    name = getattr(found, "base_name", None)  # prompts, masks and the like fit any model
+    # A vector from elsewhere names a family of models, not one.
+    sure = found.surface == "weights" or getattr(found, "base_fingerprint", None) is not None
+    return str(name) if name is not None and sure and name != _UNKNOWN else None
+
+
+def _made_with(folder: str) -> str | None:
+    try:
+        facts = json.loads((Path(folder).expanduser() / MANIFEST).read_text("utf-8"))
+        return str(facts["model"]["name"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

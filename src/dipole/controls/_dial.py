@@ -1,0 +1,76 @@
+"""What the graded controls of logits share: a weight chosen on prompts of its own, which strength 1 is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dipole.concepts import Dipole
+from dipole.controls._selection import select, split_prompts
+from dipole.types import Intervention, UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+Made = TypeVar("Made", bound=Intervention)
+
+
+def numbers_of(text: str, flag: str) -> list[float]:
+    """Numbers above 0 from a comma separated list, ascending, each once.
+
+    Args:
+        text: Such as `0.5,1,2`.
+        flag: What the user wrote it for.
+
+    Raises:
+        UserError: They are not numbers above 0.
+    """
+    try:
+        found = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        found = [math.nan]
+    if not all(0 < value < math.inf for value in found):
+        raise UserError(f"{flag} must be numbers above 0 such as 0.5,1,2, and is {text!r}.")
+    return found
+
+
+def require_positive(control: Any, *names: str) -> None:
+    """Refuse counts below 1.
+
+    Raises:
+        UserError: One is.
+    """
+    for name in names:
+        if getattr(control, name) < 1:
+            raise UserError(f"{name} must be at least 1, and is {getattr(control, name)}.")
+
+
+def fitted_weight(
+    lm: LM,
+    dipole: Dipole,
+    weights: str,
+    make: Callable[[float, Mapping[str, Any]], Made],
+    n: int,
+    max_new_tokens: int,
+    seed: int,
+) -> Made:
+    """The intervention with the weight that does best on the prompts for choosing.
+
+    Args:
+        lm: What it is fitted to.
+        dipole: What is wanted.
+        weights: The grid, comma separated.
+        make: Makes the intervention from a weight and its facts.
+        n: Completions a weight.
+        max_new_tokens: Token budget of each.
+        seed: Their seed.
+
+    Raises:
+        UserError: The dipole has no prompts, or they do not fit in the context.
+    """
+    _, choosing = split_prompts(dipole)
+    grid = numbers_of(weights, "weights")
+    tried = [({"weight": weight}, weight, make(weight, {}).apply) for weight in grid]
+    chosen = select(lm, dipole, tried, choosing, n, max_new_tokens, seed=seed)
+    return make(grid[chosen.chosen], {"selection": chosen.to_dict()})

@@ -1,0 +1,111 @@
+"""A linear probe on mean final hidden states that tells texts written under the claim from the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dipole.concepts import Dipole
+from dipole.interventions.logits import in_front
+from dipole.models.batching import chunks, pad_batch
+from dipole.types import UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+
+class Probe(NamedTuple):
+    """P(claim) = sigmoid(weight . h + bias).
+
+    Attributes:
+        weight: `(width,)` float32.
+        bias: `()` float32.
+        accuracy: Share of the texts it was fitted on that it tells right.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    accuracy: float
+
+
+def logistic(
+    features: Tensor, labels: Tensor, penalty: float = 1.0, steps: int = 50
+) -> tuple[Tensor, Tensor]:
+    """Logistic regression with a ridge on standardised features, by Newton's method in float64.
+
+    Args:
+        features: `(n, width)`.
+        labels: `(n,)` 1 or 0.
+        penalty: Of the squared weights, against a summed loss.
+        steps: Newton steps at most.
+
+    Returns:
+        Weights `(width,)` and bias `()` for features as they came.
+    """
+    x, y = features.double(), labels.double()
+    mean, spread = x.mean(0), x.std(0, correction=0).clamp(min=1e-6)
+    x = torch.cat([(x - mean) / spread, x.new_ones(len(x), 1)], dim=1)
+    ridge = torch.full((x.shape[1],), penalty, dtype=x.dtype)
+    ridge[-1] = 1e-6
+    found = x.new_zeros(x.shape[1])
+    for _ in range(steps):
+        p = (x @ found).sigmoid()
+        slope = x.T @ (p - y) + ridge * found
+        curve = (x.T * (p * (1 - p))) @ x + torch.diag(ridge)
+        move = torch.linalg.solve(curve, slope)
+        found = found - move / max(1.0, float(move.abs().max()))  # a full step may overshoot far away
+        if float(move.abs().max()) < 1e-9:
+            break
+    weight = found[:-1] / spread
+    return weight, found[-1] - weight @ mean
+
+
+def fitted_probe(
+    lm: LM, dipole: Dipole, prompts: Sequence[str], texts: int, max_new_tokens: int, seed: int
+) -> Probe:
+    """Fit on what the model writes when told the claim and when told its opposite, read without that.
+
+    Every beginning of a continuation is one example, because that is what the probe sees while text grows.
+
+    Args:
+        lm: The LM, whose interventions inside the model are engaged.
+        dipole: The two statements.
+        prompts: Prompts to continue.
+        texts: Continuations a prompt and statement.
+        max_new_tokens: Token budget of each.
+        seed: Their seed.
+
+    Raises:
+        UserError: Nothing was written.
+    """
+    features, labels = [], []
+    for label, pole in ((1.0, dipole.claim), (0.0, dipole.against)):
+        told = lm.generate([in_front(pole, p) for p in prompts], texts, max_new_tokens, seed)
+        rows = [(lm.prompt_ids(prompts[i // texts]), list(s.token_ids)) for i, s in enumerate(told)]
+        for pooled in running_means(lm, rows):
+            features.append(pooled)
+            labels.append(torch.full((len(pooled),), label))
+    x, y = torch.cat(features), torch.cat(labels)
+    if not len(x):
+        raise UserError("The model wrote nothing to fit a probe on; ask for more --max-new-tokens.")
+    weight, bias = logistic(x, y)
+    right = ((x.double() @ weight + bias > 0) == (y > 0)).double().mean()
+    return Probe(weight.float(), bias.float(), float(right))
+
+
+def running_means(
+    lm: LM, rows: Sequence[tuple[list[int], list[int]]], batch_size: int = 16
+) -> Iterator[Tensor]:
+    """Mean final hidden state of a prompt and each beginning of its continuation, `(beginnings, width)`."""
+    resident = lm.resident
+    for part in chunks(len(rows), batch_size):
+        batch = pad_batch([[*p, *c] for p, c in rows[part]], resident.pad_id, "right", resident.device)
+        with lm.engaged() as model:
+            hidden = model.base_model(**resident.inputs(batch), use_cache=False).last_hidden_state
+        for states, (prompt, continuation) in zip(hidden.float().cpu(), rows[part], strict=True):
+            length = len(prompt) + len(continuation)
+            means = states[:length].cumsum(0) / torch.arange(1, length + 1)[:, None]
+            yield means[len(prompt) :]

@@ -1,0 +1,143 @@
+"""Words for each side of a dipole as tokens: given by the user, or read off the model itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dipole.concepts import Dipole
+from dipole.interventions.logits import in_front
+from dipole.models.batching import chunks
+from dipole.models.resident import Resident
+from dipole.types import UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+_PROMPTS = 16
+_FAINT = 0.05
+
+
+class Bags(NamedTuple):
+    """Token ids for each side.
+
+    Attributes:
+        claim: Tokens that speak for the claim.
+        against: Tokens that speak against it; may be empty.
+    """
+
+    claim: tuple[int, ...]
+    against: tuple[int, ...]
+
+    def facts(self, resident: Resident) -> dict[str, Any]:
+        """The tokens as text, for `dipole.json`."""
+        return {
+            side: [resident.decode([], [token]) or str(token) for token in tokens]
+            for side, tokens in (("words", self.claim), ("against_words", self.against))
+        }
+
+
+def bags_of(
+    lm: LM, dipole: Dipole, words: str, against_words: str, count: int, prompts: Sequence[str], whole: bool
+) -> Bags:
+    """Tokens of the words that the user gave, or those that tell the poles apart.
+
+    Args:
+        lm: What the words are for.
+        dipole: What is wanted.
+        words: For the claim: a file with a word a line, or words separated by commas; empty to derive both.
+        against_words: The same for the other side.
+        count: How many tokens a side to derive at most.
+        prompts: Prompts to derive them on.
+        whole: Only words that are one token count (PPLM); otherwise a word stands for its first token.
+
+    Raises:
+        UserError: No word is usable, or one token stands on both sides.
+    """
+    if not words and not against_words:
+        return telling_tokens(lm, dipole, prompts, count)
+    claim, against = (
+        _tokens(lm.resident, words_of(text, flag), flag, whole)
+        for text, flag in ((words, "words"), (against_words, "against_words"))
+    )
+    both = [token for token in claim if token in against]
+    if both:
+        raise UserError(
+            f"The token {lm.resident.decode([], both[:1])!r} begins a word on both sides, so it can't tell "
+            "them apart; give words that begin differently."
+        )
+    if not claim and not against:
+        raise UserError("words holds no word; give a list such as 'clips,paper', or a file of them.")
+    return Bags(claim, against)
+
+
+def words_of(text: str, flag: str) -> list[str]:
+    """Words from a file with one a line, or from a comma separated list.
+
+    Raises:
+        UserError: The file can't be read.
+    """
+    path = Path(text).expanduser()
+    if not text or not (path.is_file() or "/" in text or path.suffix == ".txt"):
+        parts = text.split(",")
+    else:
+        try:
+            parts = path.read_text("utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"{flag} names the file {text}, which can't be read ({error}); give a UTF-8 text file with "
+                "one word a line, or words separated by commas."
+            ) from error
+    return list(dict.fromkeys(word for part in parts if (word := part.strip())))
+
+
+def _tokens(resident: Resident, words: Sequence[str], flag: str, whole: bool) -> tuple[int, ...]:
+    """The first token of each word with the space that it has in a text."""
+    tokens: dict[int, None] = {}
+    for word in words:
+        ids = resident.continuation_ids(" " + word)
+        if ids and (len(ids) == 1 or not whole) and resident.decode([], ids[:1]).strip():
+            tokens[ids[0]] = None
+    if words and not tokens:
+        reason = (
+            "is a single token of this model" if whole else "begins with a token of its own in this model"
+        )
+        raise UserError(f"None of the {flag} {reason}: {', '.join(words[:5])}; give other words.")
+    return tuple(tokens)
+
+
+def telling_tokens(lm: LM, dipole: Dipole, prompts: Sequence[str], count: int) -> Bags:
+    """Tokens that most tell the model told the claim from the model told its opposite, at the choice.
+
+    Both read each prompt with their statement in front; p and q are their next-token distributions, averaged
+    over the prompts. A token's worth is (p - q) log(p / q), its share of Jeffreys' divergence: the plain
+    log-ratio would pick tokens that neither would ever say. Tokens with less than a twentieth of the best
+    one's worth are left out, and at least one is kept a side.
+    """
+    claim, against = (told_share(lm, pole, prompts) for pole in (dipole.claim, dipole.against))
+    ratio = (claim + 1e-9).log() - (against + 1e-9).log()
+    worth = (claim - against) * ratio
+    floor = _FAINT * float(worth.max())
+
+    def side(sign: int) -> tuple[int, ...]:
+        best = (worth * (ratio * sign > 0)).topk(min(count, len(worth)))
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return tuple(token for k, (token, value) in enumerate(pairs) if k == 0 or value >= floor)
+
+    return Bags(side(1), side(-1))
+
+
+def told_share(lm: LM, pole: str, prompts: Sequence[str]) -> Tensor:
+    """Next-token distribution after the prompts with a statement in front, averaged: `(vocab,)` float64."""
+    return torch.stack([part.sum(0) for part in _told(lm, pole, prompts)]).sum(0) / len(prompts)
+
+
+def _told(lm: LM, pole: str, prompts: Sequence[str]) -> Iterator[Tensor]:
+    for part in chunks(len(prompts), _PROMPTS):
+        told = [in_front(pole, prompt) for prompt in prompts[part]]
+        logits = lm.response_logits(told, [[0]] * len(told), _PROMPTS)
+        yield torch.cat(logits).float().softmax(-1).cpu().double()

@@ -1,0 +1,110 @@
+"""DExperts: follow an expert model, avoid an anti-expert; with the base as expert, contrastive decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dipole.concepts import Dipole
+from dipole.controls._concept import require_dipole
+from dipole.controls._dial import fitted_weight, numbers_of, require_positive
+from dipole.controls.contrast import check_template, told_with
+from dipole.interventions._experts import Experts, Source, lm_of
+from dipole.interventions._guide import Session
+from dipole.types import Surface, UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+
+@dataclass(frozen=True)
+class DExperts:
+    """Add to the logits what an expert says over an anti-expert, among the tokens that the base finds likely.
+
+    Either side is another model with the same tokenizer (folder or hub id), or the folder of an intervention
+    on this model's weights or activations. A side that is left out is the base; with both left out they are
+    the model told the claim and the model told its opposite. With an anti-expert alone and `cut` on, it is
+    contrastive decoding (Li 2022), the anti-expert being the amateur.
+
+    Attributes:
+        expert: Model or intervention that is followed.
+        anti: Model or intervention that is avoided.
+        top_p: Keep the smallest set of tokens with this probability under the base; 1 keeps all.
+        cut: Keep tokens with at least this share of the base's likeliest; 0 keeps all, 0.1 as published for
+            contrastive decoding.
+        temperature: Divides the amateur's logits in contrastive decoding.
+        template: What stands in front of a prompt where a side is told a statement, `{pole}`.
+        weights: Weights of the difference to try, with commas.
+        n: Continuations to measure each by.
+        max_new_tokens: Token budget of a continuation.
+        seed: Seed of the continuations.
+    """
+
+    expert: str = ""
+    anti: str = ""
+    top_p: float = 0.9
+    cut: float = 0.0
+    temperature: float = 1.0
+    template: str = "{pole}"
+    weights: str = "1,2,4"
+    n: int = 32
+    max_new_tokens: int = 28
+    seed: int = 0
+
+    name: ClassVar[str] = "dexperts"
+    takes: ClassVar[tuple[str, ...]] = ("dipole",)
+    surface: ClassVar[Surface] = "logits"
+    paper: ClassVar[str] = "Liu 2021, arXiv:2105.03023; Li 2022, arXiv:2210.15097"
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        require_positive(self, "n", "max_new_tokens")
+        numbers_of(self.weights, "weights")
+        check_template(self.template)
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"top_p must be above 0 and at most 1, and is {self.top_p}.")
+        if not 0 <= self.cut < 1:
+            raise UserError(f"cut must be at least 0 and below 1, and is {self.cut}.")
+        if not 0 < self.temperature < float("inf"):
+            raise UserError(f"temperature must be above 0 and finite, and is {self.temperature}.")
+
+    def fit(self, lm: LM, concept: Any) -> Experts:
+        """The experts with the weight that does best on the prompts for choosing.
+
+        Raises:
+            UserError: The concept is no dipole or has no prompts, or a side can't be loaded.
+        """
+        dipole = require_dipole(self, concept)
+        expert, anti = self._sides(lm, dipole)
+
+        def make(weight: float, facts: Mapping[str, Any]) -> Experts:
+            base = (lm.resident.name, lm.resident.fingerprint)
+            return Experts(expert, anti, weight, self.top_p, self.cut, self.temperature, *base, facts)
+
+        return fitted_weight(lm, dipole, self.weights, make, self.n, self.max_new_tokens, self.seed)
+
+    def _sides(self, lm: LM, dipole: Dipole) -> tuple[Source, Source]:
+        if not self.expert and not self.anti:
+            told = (told_with(self.template, pole) for pole in (dipole.claim, dipole.against))
+            expert, anti = (Source("told", text) for text in told)
+            return expert, anti
+        return _named(lm, self.expert), _named(lm, self.anti)
+
+
+def _named(lm: LM, name: str) -> Source:
+    """The side that a folder or hub id stands for, seen to load."""
+    if not name:
+        return Source("base")
+    folder = Path(name).expanduser()
+    is_intervention = any(
+        (folder / part / file).is_file()
+        for part in (".", "adapter")
+        for file in ("dipole.json", "adapter_config.json")
+    )
+    source = Source("intervention" if is_intervention else "model", name)
+    found = lm_of(source, Session(lm.resident, lm.resident.model, [], lm.prompt_ids))
+    with found.engaged():  # refuses one that is steered outside the model
+        pass
+    return source if is_intervention else Source("model", name, found.resident.fingerprint)

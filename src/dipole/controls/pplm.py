@@ -1,0 +1,119 @@
+"""PPLM: plug and play language models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+
+from dipole.concepts import Dipole
+from dipole.controls._concept import require_dipole
+from dipole.controls._dial import fitted_weight, numbers_of, require_positive
+from dipole.controls._probe import fitted_probe
+from dipole.controls._selection import split_prompts
+from dipole.controls._words import bags_of
+from dipole.interventions._pplm import Pplm as Intervention
+from dipole.types import Surface, UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+
+@dataclass(frozen=True)
+class PPLM:
+    """Move the keys and values of past tokens by gradient until the model says what is wanted.
+
+    For every token a few gradient steps are taken on the cache, towards words of the claim (`bag`) or
+    towards what a linear probe reads as the claim (`probe`). It costs steps * (forward + backward) and one
+    forward more a token than plain writing, about ten times as much at the defaults.
+
+    Attributes:
+        attribute: `bag` for a bag of words, `probe` for a linear probe on mean final hidden states.
+        words: Words of the claim, single tokens: a list with commas, or a file with one a line; by default
+            derived.
+        count: Tokens to derive at most.
+        steps: Gradient steps a token (m).
+        gamma: Exponent of the gradient's norm; 1 makes all steps equally long.
+        gm: Share of the perturbed distribution in the geometric mean with the unperturbed one.
+        kl_scale: Weight of the KL to the unperturbed distribution.
+        window: Last positions that are moved; 0 is all.
+        horizon: Steps ahead that a probe looks.
+        texts: Continuations a prompt and statement that a probe is fitted on.
+        weights: Step sizes to try, with commas.
+        n: Continuations to measure each by.
+        max_new_tokens: Token budget of a continuation.
+        seed: Seed of the continuations.
+    """
+
+    attribute: Literal["bag", "probe"] = "bag"
+    words: str = ""
+    count: int = 4
+    steps: int = 3
+    gamma: float = 1.5
+    gm: float = 0.9
+    kl_scale: float = 0.01
+    window: int = 0
+    horizon: int = 1
+    texts: int = 4
+    weights: str = "0.02,0.1,0.2,0.3,0.5"
+    n: int = 32
+    max_new_tokens: int = 28
+    seed: int = 0
+
+    name: ClassVar[str] = "pplm"
+    takes: ClassVar[tuple[str, ...]] = ("dipole",)
+    surface: ClassVar[Surface] = "logits"
+    paper: ClassVar[str] = "Dathathri 2020, arXiv:1912.02164"
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        require_positive(self, "count", "steps", "texts", "n", "max_new_tokens")
+        numbers_of(self.weights, "weights")
+        if self.attribute not in ("bag", "probe"):
+            raise UserError(f"attribute must be bag or probe, and is {self.attribute!r}.")
+        for name in ("window", "horizon", "gamma", "kl_scale"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UserError(f"{name} must be 0 or more and finite, and is {getattr(self, name)}.")
+        if not 0 <= self.gm <= 1:
+            raise UserError(f"gm must be from 0 to 1, and is {self.gm}.")
+
+    def fit(self, lm: LM, concept: Any) -> Intervention:
+        """The bag or probe with the step size that does best on the prompts for choosing.
+
+        Raises:
+            UserError: The concept is no dipole or has no prompts, no word is usable, or the model keeps no
+                keys and values.
+        """
+        dipole = require_dipole(self, concept)
+        bag, probe, bias, told = self._attribute(lm, dipole)
+
+        def make(weight: float, facts: Mapping[str, Any]) -> Intervention:
+            return Intervention(
+                bag,
+                probe,
+                bias,
+                weight,
+                self.steps,
+                self.gamma,
+                self.gm,
+                self.kl_scale,
+                self.window,
+                self.horizon,
+                lm.resident.name,
+                lm.resident.fingerprint,
+                {**told, **facts},
+            )
+
+        return fitted_weight(lm, dipole, self.weights, make, self.n, self.max_new_tokens, self.seed)
+
+    def _attribute(
+        self, lm: LM, dipole: Dipole
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, dict[str, Any]]:
+        prompts, _ = split_prompts(dipole)
+        if self.attribute == "bag":
+            bags = bags_of(lm, dipole, self.words, "", self.count, prompts, whole=True)
+            return torch.tensor(bags.claim), None, None, {"words": bags.facts(lm.resident)["words"]}
+        probe = fitted_probe(lm, dipole, prompts, self.texts, self.max_new_tokens, self.seed)
+        return None, probe.weight, probe.bias, {"probe_accuracy_on_its_own_texts": probe.accuracy}

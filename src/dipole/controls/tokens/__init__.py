@@ -1,0 +1,1 @@
+"""Controls that make token pools: what may be said at all."""

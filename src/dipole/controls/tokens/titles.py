@@ -1,0 +1,43 @@
+"""Titles: links that can only lead to what exists."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dipole.controls.tokens._fitted import checked, require_no_concept
+from dipole.interventions._pool.titles import read_titles
+from dipole.interventions.tokens import Pool
+from dipole.types import Surface
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+
+@dataclass(frozen=True)
+class Titles:
+    """Write freely, but link only to titles of a list, each with its own target.
+
+    Attributes:
+        titles: A text file with one title a line; behind a tab its link target, if it has one.
+        sampling: local (mask each step), or asap.
+        rounds: For asap: draws for each prompt that it learns from.
+    """
+
+    titles: str
+    sampling: str = "local"
+    rounds: int = 32
+
+    name: ClassVar[str] = "titles"
+    takes: ClassVar[tuple[str, ...]] = ()
+    surface: ClassVar[Surface] = "tokens"
+    paper: ClassVar[str] = "De Cao 2021, arXiv:2010.00904"
+
+    def fit(self, lm: LM, concept: Any = None) -> Pool:
+        """The pool.
+
+        Raises:
+            UserError: The file can't be read, holds no title, or the tokenizer can't write a title.
+        """
+        require_no_concept(self, concept)
+        return checked(Pool(read_titles(self.titles), self.sampling, self.rounds), lm)

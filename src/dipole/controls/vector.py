@@ -1,0 +1,166 @@
+"""Steering vectors: a direction between a claim and its opposite, added to the residual stream."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dipole.controls._concept import require_dipole
+from dipole.controls._dial import numbers_of, require_positive
+from dipole.controls._layers import (
+    Method,
+    accuracies,
+    check_layers,
+    check_method,
+    directions,
+    layers_of,
+    steering_vector,
+)
+from dipole.controls._selection import Selection, Trial, pick, split_prompts
+from dipole.interventions._operators import Operator
+from dipole.interventions.activations import SteeringVector
+from dipole.recognizers._pairs import WORDINGS, read_pairs
+from dipole.recognizers._told import Told, leanings, loss_under, perplexity_ratio, preference, tell
+from dipole.types import Surface, UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+NO_SIDE = (
+    "This operator takes no side: it changes how strongly a state leans, not which way, so it cannot push a "
+    "torn model to the claim; use the operator add for that."
+)
+RULE = (
+    "the smallest push that comes within 0.02 of the best preference for what the model writes when told the "
+    "claim over what it writes when told the opposite (mean of strength 1 and, the other way round, -1), "
+    "among those whose completions have at most {ceiling:g} times the base's own perplexity under the base "
+    "(geometric mean of both)"
+)
+CEILING = 1.2
+_OPERATORS = ("add", "piecewise", "project")
+_SMALL = 0.1  # relative norm at which layers are compared
+_SWEPT = 3  # at most so many layers at which scales are tried,
+_NEAR = 0.3  # with at least this share of the best layer's pull
+
+
+@dataclass(frozen=True)
+class Vector:
+    """Add the direction from the opposite to the claim to the activations of one layer.
+
+    Activations are read where the choice is made: at the last token of prompts, with the claim, and with
+    its opposite, in several wordings in front. Layer and scale are chosen on other prompts, by how far they
+    move the model towards what it writes when it is told the claim; no recognizer takes part, so all of
+    them judge the outcome from outside.
+
+    Attributes:
+        method: How the direction is found: mean-difference, pca (LAT with each pair's midpoint taken away)
+            or probe (the weights of a logistic regression).
+        layers: Layers to try, counted from 0 with commas (negative from the end), or auto.
+        scales: Norms of the vector to try, with commas, in units of the layer's median activation norm.
+        operator: What is done with the vector: add, piecewise or project; the last two take no side.
+        keep_norm: Rescale each changed state to the norm that it had.
+        max_layers: How many layers auto tries, evenly spread.
+        n: Continuations to measure each layer and scale by.
+        max_new_tokens: Token budget of a continuation.
+        seed: Seed of the continuations.
+    """
+
+    method: Method = "mean-difference"
+    layers: str = "auto"
+    scales: str = "0.1,0.2,0.3,0.4"
+    operator: Operator = "add"
+    keep_norm: bool = False
+    max_layers: int = 8
+    n: int = 32
+    max_new_tokens: int = 28
+    seed: int = 0
+
+    name: ClassVar[str] = "vector"
+    takes: ClassVar[tuple[str, ...]] = ("dipole",)
+    surface: ClassVar[Surface] = "activations"
+    paper: ClassVar[str] = "Panickssery 2023 (CAA), arXiv:2312.06681; Zou 2023 (RepE), arXiv:2310.01405"
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        check_method(self.method)
+        check_layers(self.layers)
+        numbers_of(self.scales, "scales")
+        require_positive(self, "max_layers", "n", "max_new_tokens")
+        if self.operator not in _OPERATORS:
+            raise UserError(
+                f"operator must be one of {', '.join(_OPERATORS)}, and is {self.operator!r}; to take a "
+                "direction out of every layer use the control ablate."
+            )
+
+    def fit(self, lm: LM, concept: Any) -> SteeringVector:
+        """The vector of the layer and scale that do best on the prompts for choosing.
+
+        Raises:
+            UserError: The concept is no dipole, has no prompts, or they do not fit in the context.
+        """
+        dipole = require_dipole(self, concept)
+        prompts, choosing = split_prompts(dipole)
+        layers = layers_of(self.layers, lm, self.max_layers)
+        reading = read_pairs(lm, dipole, prompts, layers)
+        found = directions(self.method, reading, layers)
+        made = [
+            steering_vector(lm, direction, layer, reading.norms(row), self.operator, self.keep_norm)
+            for row, (layer, direction) in enumerate(found.items())
+        ]
+        told = tell(lm.base, dipole, choosing, self.n, self.max_new_tokens, self.seed)
+        pulls = [_pull(lm, vector, told) for vector in made]
+        scales = numbers_of(self.scales, "scales")
+        tried = [at_norm(made[i], scale) for i in strongest(pulls) for scale in scales]
+        chosen = self._select(lm, tried, told, choosing)
+        accuracy = accuracies(found, read_pairs(lm, dipole, choosing, layers))
+        facts: dict[str, Any] = {
+            "method": self.method,
+            "wordings": list(WORDINGS),
+            "pairs": reading.claim.shape[1],
+            "layers": [
+                {"layer": v.layers[0], "pull": pull, "pairwise_accuracy": accuracy[v.layers[0]]}
+                for v, pull in zip(made, pulls, strict=True)
+            ],
+            "selection": chosen.to_dict(),
+        }
+        if self.operator != "add":
+            facts["limits"] = NO_SIDE
+        return replace(tried[chosen.chosen], facts=facts)
+
+    def _select(
+        self, lm: LM, tried: Sequence[SteeringVector], told: Told, prompts: Sequence[str]
+    ) -> Selection:
+        own = loss_under(lm.base, lm.sample(told.prompts, told.seeds, self.max_new_tokens))
+        trials = []
+        for vector in tried:
+            sides = [vector.apply(lm, sign) for sign in (1.0, -1.0)]
+            there, back = (preference(leanings(side, told)) for side in sides)
+            ratios = [perplexity_ratio(side, told, own, self.max_new_tokens) for side in sides]
+            ratio = math.sqrt(ratios[0] * ratios[1])
+            push = vector.relative[0]
+            trials.append(
+                Trial({"layer": vector.layers[0], "scale": push}, push, (there + 1 - back) / 2, ratio)
+            )
+        base = preference(leanings(lm, told))
+        rule = RULE.format(ceiling=CEILING)
+        return Selection(pick(trials, CEILING, base), tuple(trials), base, tuple(prompts), rule)
+
+
+def strongest(pulls: Sequence[float]) -> list[int]:
+    """Indices of the layers worth a sweep: the best and those near it, in their order."""
+    best = sorted(range(len(pulls)), key=lambda i: -pulls[i])[:_SWEPT]
+    return sorted(i for i in best if i == best[0] or pulls[i] >= _NEAR * pulls[best[0]] > 0)
+
+
+def at_norm(vector: SteeringVector, relative: float) -> SteeringVector:
+    """The vector with this norm, in units of its layer's median activation norm."""
+    return vector.scaled(relative / vector.relative[0])
+
+
+def _pull(lm: LM, vector: SteeringVector, told: Told) -> float:
+    """Nats by which a small push moves the model to the claim's side, per unit of relative norm."""
+    small = at_norm(vector, _SMALL)
+    there, back = (float(leanings(small.apply(lm, sign), told).mean()) for sign in (1.0, -1.0))
+    return (there - back) / (2 * _SMALL)

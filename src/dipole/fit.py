@@ -1,0 +1,158 @@
+"""Fit any control to a concept, and keep what it makes in one folder that interventions are loaded from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dipole.concepts import Dipole
+from dipole.files import MANIFEST, staged, to_plain, write_json_atomic, write_text_atomic
+from dipole.interventions._folder import read_meta
+from dipole.report.fitted import fitted_card, selection_of, verdict_of
+from dipole.types import Intervention
+
+if TYPE_CHECKING:
+    from dipole.controls.weights._loop import Run
+    from dipole.lm import LM
+
+CARD = "README.md"
+_HISTORY = "history.jsonl"
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit leaves behind.
+
+    Attributes:
+        intervention: The fitted artefact, as it is loaded from the folder.
+        manifest: What reproduces it.
+        selection: Every candidate that was tried and which was taken, as plain data; None for a control that
+            chooses nothing.
+        verdict: What the chosen one does on the prompts that it was chosen by, in a sentence; empty without a
+            selection.
+        stopped: Why training ended before its last round; None if it did not, or nothing was trained.
+        interrupted: Whether the user ended it.
+    """
+
+    intervention: Intervention
+    manifest: Mapping[str, Any]
+    selection: Mapping[str, Any] | None = None
+    verdict: str = ""
+    stopped: str | None = None
+    interrupted: bool = False
+
+
+def fit(
+    lm: LM,
+    concept: Any,
+    control: Any,
+    out: Path | str,
+    *,
+    overwrite: bool = False,
+    command: Sequence[str] | None = None,
+    on_round: Callable[[int, int, dict[str, float]], None] | None = None,
+) -> Fitted:
+    """Fit a control and save its intervention, with a manifest, the dipole and a model card.
+
+    Everything is written beside `out` and put in place at the end, so `out` never holds half of it, and
+    what it held before stays until then. A control that trains weights is trained without the checkpoints
+    and the measurements of `inoculate`.
+
+    Args:
+        lm: The model to steer; it stays as it was.
+        concept: What is wanted; None for a control that takes no concept.
+        control: How to fit.
+        out: Folder for the intervention.
+        overwrite: Replace what dipole made there before.
+        command: Command line for the manifest; that of this process by default.
+        on_round: Called after each round of training with its index, the total and its metrics.
+
+    Raises:
+        UserError: Bad input, or a folder that can't be used.
+    """
+    from dipole.controls.weights._loop import Run
+    from dipole.interventions import load_intervention
+
+    folder, started = Path(out), datetime.now(UTC)
+    run = Run(on_round=on_round)
+    with staged(folder, overwrite) as made:
+        intervention = _fitted(lm, concept, control, run)
+        intervention.save(made)
+        meta = read_meta(made)
+        _write_papers(made, meta, lm, concept, control, folder, started, command, run)
+    selection = selection_of(meta)
+    return Fitted(
+        load_intervention(folder),
+        json.loads((folder / MANIFEST).read_text("utf-8")),
+        selection,
+        verdict_of(selection) if selection else "",
+        _stopped(run),
+        run.interrupted,
+    )
+
+
+def _fitted(lm: LM, concept: Any, control: Any, run: Run) -> Intervention:
+    if control.surface != "weights":
+        found: Intervention = control.fit(lm, concept)
+        return found
+    from accelerate import PartialState
+
+    state = PartialState(cpu=lm.resident.device.type == "cpu")
+    found = control.fit(lm, concept, run)
+    if not state.is_main_process:
+        raise SystemExit(0)  # the other processes were needed for training alone
+    return found
+
+
+def _stopped(run: Run) -> str | None:
+    if run.stopped and run.interrupted:  # there is nothing here that --resume could continue
+        return f"{run.stopped.partition(';')[0]}; what was learned by then is kept."
+    return run.stopped
+
+
+def _write_papers(
+    made: Path,
+    meta: Mapping[str, Any],
+    lm: LM,
+    concept: Any,
+    control: Any,
+    out: Path,
+    started: datetime,
+    command: Sequence[str] | None,
+    run: Run,
+) -> None:
+    """Manifest, dipole, training history and model card."""
+    import torch
+
+    from dipole.report import manifest
+
+    dipole = concept if isinstance(concept, Dipole) else None
+    if dipole is not None:
+        dipole.save(made / "dipole.toml", overwrite=True)
+    if run.history:
+        lines = (json.dumps(to_plain(metrics), allow_nan=False) for metrics in run.history)
+        write_text_atomic(made / _HISTORY, "".join(f"{line}\n" for line in lines))
+    facts = manifest(
+        control=control,
+        concept={} if concept is None else concept.to_dict(),
+        prompts=dipole.prompts if dipole else (),
+        held_out=dipole.held_out if dipole else (),
+        seed=getattr(control, "seed", 0),  # not every control draws
+        model=lm.resident.name,
+        revision=lm.resident.revision,
+        fingerprint=lm.resident.fingerprint,
+        started=started,
+        finished=datetime.now(UTC),
+        device=str(lm.resident.device),
+        threads=torch.get_num_threads(),
+        out=str(out),
+        command=command,
+        extra={"verb": "fit", "stopped": _stopped(run), "warnings": run.warnings},
+    )
+    write_text_atomic(made / CARD, fitted_card(meta, facts))
+    files = sorted({*(path.name for path in made.iterdir()), MANIFEST})
+    write_json_atomic(made / MANIFEST, {**facts, "files": files})

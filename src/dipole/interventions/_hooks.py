@@ -1,0 +1,122 @@
+"""Put steering vectors into the resident model for the length of a call, and take them out again."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from dipole.interventions._operators import Edit, make_edit
+from dipole.interventions._writers import input_of, state_of, with_state, writer_names
+from dipole.models.blocks import decoder_blocks
+
+if TYPE_CHECKING:
+    from dipole.interventions.activations import SteeringVector
+
+
+class _Frame:
+    """The hooks of one engagement; they do nothing while another is nested in it."""
+
+    def __init__(self) -> None:
+        self.active = True
+        self.handles: list[Any] = []
+
+    def after(self, module: nn.Module, edit: Edit) -> None:
+        """Change what a module returns."""
+
+        def hook(_module: Any, _args: Any, output: Any) -> Any:
+            return with_state(output, edit(state_of(output))) if self.active else None
+
+        self.handles.append(module.register_forward_hook(hook))
+
+    def before(self, block: nn.Module, edit: Edit) -> None:
+        """Change what a block is called with."""
+
+        def hook(_module: Any, args: Any, kwargs: Any) -> Any:
+            if not self.active:
+                return None
+            state = edit(input_of(args, kwargs))
+            return ((state, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": state})
+
+        self.handles.append(block.register_forward_pre_hook(hook, with_kwargs=True))
+
+    def added(self, block: nn.Module, edit: Edit) -> None:
+        """Change what a block adds to its input, as a whole."""
+
+        def hook(_module: Any, args: Any, kwargs: Any, output: Any) -> Any:
+            if not self.active:
+                return None
+            was = input_of(args, kwargs)
+            return with_state(output, was + edit(state_of(output) - was))
+
+        self.handles.append(block.register_forward_hook(hook, with_kwargs=True))
+
+
+# For each resident model the engagements that are now open, outermost first.
+_OPEN: weakref.WeakKeyDictionary[nn.Module, list[_Frame]] = weakref.WeakKeyDictionary()
+
+
+@contextmanager
+def engaged_vectors(model: Any, vectors: Sequence[tuple[SteeringVector, float]]) -> Iterator[None]:
+    """Have exactly these vectors at work in a model for the length of a `with` block.
+
+    They act at every position, of the prompt too, so the first new token is steered like the others.
+    Positions of padding are changed as well, which nothing can see: they are masked for all others.
+
+    Blocks may be nested: each sees its own vectors only, and those of the outer one are back when it ends.
+
+    Args:
+        model: The resident model, with adapters in place.
+        vectors: Vectors with their strengths, in the order in which they act.
+    """
+    stack = _OPEN.setdefault(model, [])
+    if not stack and not vectors:
+        yield
+        return
+    outer = stack[-1] if stack else None
+    was = outer.active if outer else False
+    frame = _Frame()
+    if outer:
+        outer.active = False
+    stack.append(frame)
+    try:
+        for vector, strength in vectors:
+            _put_in(frame, model, vector, strength)
+        yield
+    finally:
+        for handle in frame.handles:
+            handle.remove()
+        stack.remove(frame)
+        if outer:
+            outer.active = was
+
+
+def _put_in(frame: _Frame, model: Any, vector: SteeringVector, strength: float) -> None:
+    blocks = list(decoder_blocks(model))
+    if vector.operator == "ablate":
+        _put_in_everywhere(frame, model, blocks, vector.vectors[0], strength)
+        return
+    for layer, row in zip(vector.layers, vector.vectors, strict=True):
+        frame.after(blocks[layer], make_edit(vector.operator, row, strength, vector.keep_norm))
+
+
+def _put_in_everywhere(
+    frame: _Frame, model: Any, blocks: Sequence[nn.Module], direction: Tensor, strength: float
+) -> None:
+    """Take a share of the direction out of everything that is written to the residual stream.
+
+    That is the embeddings and the output of each attention and MLP. The stream is the sum of these, so
+    each share is taken once, at any strength, and the result is that of editing the weights (Arditi 2024,
+    section 4.1): W ← W - s r rᵀ W.
+    """
+    edit = make_edit("ablate", direction, strength, False)
+    names = writer_names(model, blocks)
+    frame.before(blocks[0], edit)
+    for block in blocks:
+        for name in names:
+            frame.after(block.get_submodule(name), edit)
+        if not names:
+            frame.added(block, edit)

@@ -1,0 +1,96 @@
+"""Which modules of a decoder block write to the residual stream, found by arithmetic."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_FOUND: weakref.WeakKeyDictionary[nn.Module, tuple[str, ...]] = weakref.WeakKeyDictionary()
+_CLOSE = 0.02
+_LARGEST = 3
+
+
+def state_of(output: Any) -> Tensor:
+    """The hidden states in what a module returns: the tensor itself, or the first of a tuple."""
+    state: Tensor = output[0] if isinstance(output, tuple) else output
+    return state
+
+
+def with_state(output: Any, state: Tensor) -> Any:
+    """What a module returned, with other hidden states."""
+    return (state, *output[1:]) if isinstance(output, tuple) else state
+
+
+def input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The hidden states that a block is called with."""
+    state: Tensor = args[0] if args else kwargs["hidden_states"]
+    return state
+
+
+def writer_names(model: Any, blocks: Sequence[nn.Module]) -> tuple[str, ...]:
+    """Names, inside a block, of the modules whose outputs add up to what the block adds to its input.
+
+    Attention and MLP in most architectures, the norms behind them in some (Gemma 2), a linear layer inside
+    where a module adds the residual itself (BLOOM). The smallest and outermost set whose sum is right in
+    the first block, for a few tokens, is taken; empty where there is none (post-norm blocks, scaled
+    residuals). The answer is kept for each model.
+    """
+    if model not in _FOUND:
+        _FOUND[model] = _search(model, blocks[0])
+    return _FOUND[model]
+
+
+def _search(model: Any, block: nn.Module) -> tuple[str, ...]:
+    caught: dict[str, Tensor] = {}
+    table = model.get_input_embeddings().weight
+    ids = torch.arange(3, 9, device=table.device)[None] % table.shape[0]
+    with torch.no_grad(), _watched(block, caught):
+        model(input_ids=ids, use_cache=False)
+    out = caught.pop("out")
+    written = out - caught.pop("in")
+    names = [name for name, state in caught.items() if state.numel() == written.numel()]
+    # Modules come outermost first, so among equals the outermost is taken.
+    names.sort(key=lambda name: name.count("."))
+    rounding = torch.finfo(table.dtype).eps * float(out.norm())
+    for size in range(1, _LARGEST + 1):
+        rests = {
+            group: float((written - sum(caught[name].reshape(written.shape) for name in group)).norm())
+            for group in itertools.combinations(names, size)
+        }
+        best = min(rests, key=lambda group: rests[group], default=())
+        if best and rests[best] <= _CLOSE * float(written.norm()) + rounding:
+            return best
+    return ()
+
+
+@contextmanager
+def _watched(block: nn.Module, caught: dict[str, Tensor]) -> Iterator[None]:
+    def catch(name: str) -> Any:
+        def hook(_module: Any, _args: Any, output: Any) -> None:
+            state = state_of(output)
+            if isinstance(state, Tensor):
+                caught[name] = state.detach().to("cpu", torch.float64, copy=True)  # some blocks add in place
+
+        return hook
+
+    def catch_input(_module: Any, args: Any, kwargs: Any) -> None:
+        caught["in"] = input_of(args, kwargs).detach().to("cpu", torch.float64, copy=True)
+
+    handles: list[Any] = []
+    try:
+        handles.append(block.register_forward_pre_hook(catch_input, with_kwargs=True))
+        handles.append(block.register_forward_hook(catch("out")))
+        for name, module in block.named_modules():
+            # A module without parameters writes nothing of its own, and may serve twice (Phi's dropout).
+            if name and any(True for _ in module.parameters()):
+                handles.append(module.register_forward_hook(catch(name)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,191 @@
+"""The tokens surface: what may be said at all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from dipole.interventions._folder import checked_apply, need, read_meta, read_tensors, write_folder
+from dipole.interventions._guide import Guide, Session
+from dipole.interventions._pool.automaton import Walk
+from dipole.interventions._pool.grammar import Grammar
+from dipole.interventions._pool.labels import Labels
+from dipole.interventions._pool.language import Language
+from dipole.interventions._pool.masking import MaskGuide
+from dipole.interventions._pool.quotes import Quotes
+from dipole.interventions._pool.sources import Document, Segment, Sources, coverage
+from dipole.interventions._pool.titles import Titles
+from dipole.interventions._pool.vocabulary import Vocabulary, drops_first_space, vocabulary
+from dipole.models.resident import Resident
+from dipole.types import Surface, UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+__all__ = [
+    "Document",
+    "Grammar",
+    "Labels",
+    "Language",
+    "Pool",
+    "Quotes",
+    "Segment",
+    "Sources",
+    "Titles",
+    "coverage",
+]
+
+# What `dipole.json` calls a language, to its class.
+LANGUAGES: dict[str, type[Language]] = {cls.type: cls for cls in (Labels, Titles, Quotes, Grammar)}
+SAMPLINGS = ("local", "asap", "global")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A mask: at each step only tokens that keep the text within a language.
+
+    It fits any model, and is on (strength 1) or off (0). Masking comes before guidance on logits and before
+    temperature, top-k and top-p.
+
+    Attributes:
+        language: What may be said.
+        sampling: `local` masks each step and renormalises, which samples p(y) / prod_t Z_t, not p(y | L).
+            `asap` corrects that with estimates of how likely each prefix is to stay in the language, learnt
+            from `rounds` draws for each prompt before the samples. `global`, for labels alone, scores every
+            label and draws from the softmax.
+        rounds: Draws a prompt that `asap` learns from.
+        max_tokens: Token budget of each of those.
+        prior: For `global`: a prompt without content, whose scores are subtracted; none if empty.
+        count_end: For `global`: whether a label's score has the probability that the text ends there.
+        card: Model card in Markdown.
+    """
+
+    language: Language
+    sampling: str = "local"
+    rounds: int = 32
+    max_tokens: int = 64
+    prior: str = ""
+    count_end: bool = True
+    card: str = field(default="", compare=False)
+
+    surface: ClassVar[Surface] = "tokens"
+    kind: ClassVar[str] = "pool"
+    graded: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        if self.sampling not in SAMPLINGS:
+            raise UserError(f"sampling must be one of {', '.join(SAMPLINGS)}, and is {self.sampling!r}.")
+        if self.sampling == "global" and not isinstance(self.language, Labels):
+            raise UserError(
+                f"Global normalisation needs labels that can be counted, and this pool holds "
+                f"{self.language.type}; use local or asap."
+            )
+        for name in ("rounds", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, and is {getattr(self, name)}.")
+
+    def apply(self, lm: LM, strength: float = 1.0) -> LM:
+        """The LM that can say nothing else.
+
+        Raises:
+            UserError: The strength is not 0 or 1.
+        """
+        return checked_apply(self, lm, strength, "any model", None)
+
+    def guide(self, session: Session, strength: float) -> Guide:
+        """What masks the logits of one batch.
+
+        Raises:
+            UserError: The model has no end-of-text token, its tokenizer can't write what the pool holds, or
+                nothing may follow a prompt.
+        """
+        del strength
+        words = self.tokens(session.resident)
+        walks = started(self.language, session, words)
+        if isinstance(self.language, Labels) and self.sampling == "global":
+            from dipole.interventions._pool.scoring import GlobalGuide
+
+            return GlobalGuide(session, self.language, words, self.prior, self.count_end)
+        cost = float(getattr(self.language, "cut_cost", 0.0))
+        if self.sampling == "asap":
+            from dipole.interventions._pool.asap_guide import AsapGuide
+
+            return AsapGuide(session, walks, words, cost, self.rounds, self.max_tokens)
+        return MaskGuide(walks, words, cost)
+
+    def tokens(self, resident: Resident) -> Vocabulary:
+        """The tokens of a model that the pool can work with.
+
+        Raises:
+            UserError: The model has no end-of-text token, or its tokenizer can't write what the pool holds.
+        """
+        words = vocabulary(resident)
+        if self.language.ends and not words.eos_ids:
+            raise UserError(
+                f"{resident.name} has no end-of-text token, so what the pool holds could not be ended; use a "
+                "model that has one."
+            )
+        self.language.walks(words, [("", False)], resident.name)
+        return words
+
+    def save(self, folder: Path) -> None:
+        """Write `dipole.json`, a card, and what is too large for JSON as safetensors."""
+        options = {
+            name: getattr(self, name) for name in ("sampling", "rounds", "max_tokens", "prior", "count_end")
+        }
+        language = {"type": self.language.type, **self.language.to_dict()}
+        meta = {"surface": self.surface, "kind": self.kind, **options, "language": language}
+        write_folder(folder, meta, self.language.tensors(), self.card)
+
+    @classmethod
+    def load(cls, folder: Path) -> Pool:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: It can't be read.
+        """
+        meta = read_meta(folder)
+        (data,) = need(meta, folder, "language")
+        kind = data.get("type") if isinstance(data, Mapping) else None
+        if kind not in LANGUAGES:
+            raise UserError(
+                f"The pool in {folder} holds {kind!r}, which this version of dipole does not know (it knows: "
+                f"{', '.join(LANGUAGES)}); update dipole."
+            )
+        tensors = read_tensors(folder) if (folder / "tensors.safetensors").exists() else {}
+        try:
+            language = LANGUAGES[kind].from_saved(data, tensors)
+            return cls(
+                language,
+                str(meta.get("sampling", "local")),
+                int(meta.get("rounds", 32)),
+                int(meta.get("max_tokens", 64)),
+                str(meta.get("prior", "")),
+                bool(meta.get("count_end", True)),
+            )
+        except (KeyError, TypeError, UnicodeDecodeError) as error:
+            raise UserError(f"The pool in {folder} is damaged ({error}); fit the control again.") from error
+
+
+def started(language: Language, session: Session, words: Vocabulary) -> list[Walk]:
+    """One walk for each row, at its start.
+
+    Raises:
+        UserError: Nothing may follow a prompt.
+    """
+    resident = session.resident
+    # What the model reads, which a chat template may have wrapped, and not what the user wrote.
+    shown = {row.ids: resident.decode([], row.ids) for row in session.rows}
+    drops = {ids: not text and drops_first_space(resident, words, ids) for ids, text in shown.items()}
+    rows = [(shown[row.ids], drops[row.ids]) for row in session.rows]
+    walks = language.walks(words, rows, resident.name)
+    for walk, (text, _) in zip(walks, rows, strict=True):
+        if walk.allowed().empty:
+            raise UserError(
+                f"The token pool allows nothing behind {text[-40:]!r} with the tokens of {resident.name}; "
+                "give another pool or another prompt."
+            )
+    return walks
