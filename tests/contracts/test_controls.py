@@ -71,12 +71,13 @@ def test_an_exception_inside_fit_leaves_nothing_behind(control: str) -> None:
 
     handle = lm.resident.model.get_output_embeddings().register_forward_pre_hook(fail)
     before = state(lm.resident.model)
+    raised = None
     try:
         _made(control).fit(lm, DIPOLE)
     except RuntimeError as error:
-        assert str(error) == "from a hook"
-    else:
-        assert len(calls) < 7  # some fits hardly ask the model, and none may swallow the error
+        raised = str(error)
+    # Some fits hardly ask the model; none may swallow the error.
+    assert raised == ("from a hook" if len(calls) >= 7 else None)
     assert state(lm.resident.model) == before
     handle.remove()
 

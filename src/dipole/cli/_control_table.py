@@ -7,8 +7,8 @@ from dipole.cli._controls import lines
 _HEAD = """# The controls
 
 What `dipole fit` takes. Where a control is graded, what it makes has a strength: 0 is the base model bit for
-bit, 1 is as fitted, more is more, and a negative one pushes the other way (ablate, which takes away, has no other way
-to push). The others are on (1) or off (0).
+bit, 1 is as fitted, more is more, and a negative one pushes the other way (ablate, which takes away, has no
+other way to push). The others are on (1) or off (0).
 
 This page is written by `python -m dipole.cli.docs --controls > docs/controls/README.md`.
 

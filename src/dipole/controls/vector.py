@@ -33,10 +33,10 @@ NO_SIDE = (
     "torn model to the claim; use the operator add for that."
 )
 RULE = (
-    "the smallest push that comes within 0.02 of the best preference for what the model writes when told the "
-    "claim over what it writes when told the opposite (mean of strength 1 and, the other way round, -1), "
-    "among those whose completions have at most {ceiling:g} times the base's own perplexity under the base "
-    "(geometric mean of both)"
+    "the smallest push that comes within 0.02 (and a tenth of the gain) of the best preference for what the "
+    "model writes when told the claim over what it writes when told the opposite (mean of strength 1 and, "
+    "the other way round, -1), among those whose completions have at most {ceiling:g} times the base's own "
+    "perplexity under the base (geometric mean of both)"
 )
 CEILING = 1.2
 _OPERATORS = ("add", "piecewise", "project")
