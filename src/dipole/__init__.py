@@ -7,12 +7,24 @@ if TYPE_CHECKING:
     from dipole.concepts import Arsenal, Dipole
     from dipole.controls.weights.ppo import PPO
     from dipole.evaluation.compare import compare
-    from dipole.interventions import Adapter
+    from dipole.evaluation.families import compare_controls
+    from dipole.interventions import Adapter, load_intervention
     from dipole.models import load
     from dipole.recognizers.velma import Velma
     from dipole.report import write_report
 
-__all__ = ["PPO", "Adapter", "Arsenal", "Dipole", "Velma", "compare", "load", "write_report"]
+__all__ = [
+    "PPO",
+    "Adapter",
+    "Arsenal",
+    "Dipole",
+    "Velma",
+    "compare",
+    "compare_controls",
+    "load",
+    "load_intervention",
+    "write_report",
+]
 
 _HOMES = {
     "Adapter": "dipole.interventions",
@@ -21,7 +33,9 @@ _HOMES = {
     "PPO": "dipole.controls.weights.ppo",
     "Velma": "dipole.recognizers.velma",
     "compare": "dipole.evaluation.compare",
+    "compare_controls": "dipole.evaluation.families",
     "load": "dipole.models",
+    "load_intervention": "dipole.interventions",
     "write_report": "dipole.report",
 }
 

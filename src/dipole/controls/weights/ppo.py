@@ -186,7 +186,7 @@ class PPO:
     kl_target: float = 6.0
     kl_horizon: float = 10_000.0
     max_kl: float = 60.0
-    kl_loss_coef: float = 0.25
+    kl_loss_coef: float = 0.3
     kl_loss_temperature: float = 1.8
     anchor_coef: float = 10.0
     anchor_size: int = 32
