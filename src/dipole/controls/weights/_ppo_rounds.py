@@ -153,8 +153,9 @@ class PPORounds:
         self.parameters: Mapping[str, torch.nn.Parameter] = {
             name: p for name, p in self._policy.named_parameters() if p.requires_grad
         }
+        self._rate = ppo.learning_rate(self._policy.value_head.in_features)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
-            list(self.parameters.values()), lr=ppo.lr, betas=(0.9, 0.95)
+            list(self.parameters.values()), lr=self._rate, betas=(0.9, 0.95)
         )
         self._kl_coef = ppo.kl_coef
         self._anchor = self._draw_anchor() if ppo.anchor_coef else None
@@ -171,7 +172,7 @@ class PPORounds:
     def round(self, index: int) -> Metrics:
         """Sample, score and update once."""
         for group in self.optimizer.param_groups:
-            group["lr"] = self._ppo.lr * (1 - index / self._ppo.rounds)
+            group["lr"] = self._rate * (1 - index / self._ppo.rounds)
         samples = self._sample(index)
         rows = to_rows(samples, self._lm.resident.pad_id, self._lm.resident.device)
         with self._wrapped.disable_adapter():  # for the reference, and for a judge that shares the weights
@@ -183,6 +184,7 @@ class PPORounds:
         old = self._read(rows, fused, entropy=True)
         learn, metrics = self._estimate(rows, old, reference, scores)
         metrics.update(self._update(index, rows, learn, fused, anchor, base))
+        metrics["lr"] = self._rate * (1 - index / self._ppo.rounds)
         self._warn(samples, metrics)
         return metrics
 
