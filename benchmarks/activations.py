@@ -116,7 +116,11 @@ def main() -> int:
     model = GPT2LMHeadModel(GPT2Config(eos_token_id=None, bos_token_id=50256, pad_token_id=50255))
     model = model.to(options.device).eval().requires_grad_(False)
     lm = LM(Resident(model, NoTokenizer(), "gpt2-shape"))
-    clock = processor_seconds if options.processor else functools.partial(timed, device=options.device)
+    clock = (
+        processor_seconds
+        if options.processor
+        else functools.partial(timed, device=options.device, clock=time.perf_counter)
+    )
     result = measure(lm, options.rows, options.tokens, options.rounds, clock)
     if options.json:
         print(json.dumps({"rows": options.rows, "tokens": options.tokens, "quotients": result}))
