@@ -9,6 +9,7 @@ from typing import Any
 
 from dipole.concepts import Dipole
 from dipole.lm import LM, sample_seed
+from dipole.recognizers._pairs import halves
 from dipole.recognizers.velma import Velma
 from dipole.types import Sample, UserError, scored_text
 
@@ -68,8 +69,7 @@ class Selection:
 def split_prompts(dipole: Dipole) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The dipole's prompts in two: to fit on, and to choose on; the held-out ones are for neither.
 
-    Every fourth and following is for choosing, in pairs, because libraries tend to list each wording in both
-    orders. With fewer than four prompts both parts are all of them.
+    With fewer than four prompts both parts are all of them.
 
     Raises:
         UserError: The dipole has no prompts.
@@ -80,10 +80,7 @@ def split_prompts(dipole: Dipole) -> tuple[tuple[str, ...], tuple[str, ...]]:
             f"The dipole {dipole.label!r} has no prompts to fit on; give some that force the choice, such as "
             '--prompt "If I had to choose between tea and coffee, I\'d pick".'
         )
-    if len(prompts) < 4:
-        return prompts, prompts
-    choose = tuple(p for i, p in enumerate(prompts) if i // 2 % 2 == 1)
-    return tuple(p for p in prompts if p not in choose), choose
+    return halves(prompts)
 
 
 def pick(trials: Sequence[Trial], ceiling: float, base_score: float) -> int:
