@@ -23,3 +23,21 @@ ESTIMATE = 1e-2
 
 PERTURBED = 1e-3
 """Log-probabilities after several normalised gradient steps, which enlarge rounding errors."""
+
+MOMENTS = 1e-9
+"""Two float64 routes to the same sums of products and the same small linear system."""
+
+STITCH_IDENTITY = 1e-6
+"""Largest entry by which the map of a layer onto itself may differ from the identity (recipe 2 (e) 1)."""
+
+STITCH_FVU = 1e-10
+"""Variance that the map of a rotated copy may leave unexplained (recipe 2 (e) 1)."""
+
+POSTERIOR = 1e-9
+"""Float64 sums of a few dozen terms, over and over, against the same by hand."""
+
+IDENTITY = 1e-10
+"""Two float64 formulas for one number (recipe 3 (e) 1)."""
+
+SUBSPACE = 1e-5
+"""Components by subspace iteration against the whole decomposition, of a spectrum that falls by a third a step."""

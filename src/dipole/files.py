@@ -20,7 +20,7 @@ from dipole.types import UserError
 MARKER = ".dipole-run"
 MANIFEST = "manifest.json"
 # What makes a folder one that can be loaded; put in place after everything else.
-_LAST = ("adapter_config.json", "dipole.json", "lm.json", MANIFEST)
+_LAST = ("adapter_config.json", "dipole.json", "lm.json", "recognizer.json", MANIFEST)
 OWN_NAMES = (
     "adapter",
     "report.html",

@@ -312,6 +312,12 @@ class LM:
         Raises:
             UserError: There is no such layer, or a text is longer than the context.
         """
+        return self.token_activations([self.resident.encode(text) for text in texts], layers, batch_size)
+
+    def token_activations(
+        self, encoded: Sequence[Sequence[int]], layers: Sequence[int], batch_size: int = 32
+    ) -> list[Tensor]:
+        """The same as `activations` for texts that are token ids already."""
         blocks = decoder_blocks(self.resident.model)
         absent = [i for i in layers if not -len(blocks) <= i < len(blocks)]
         if absent or not layers:
@@ -319,12 +325,11 @@ class LM:
                 f"{self.resident.name} has {len(blocks)} layers (0 to {len(blocks) - 1}, or -1 for the "
                 f"last), and {f'layer {absent[0]}' if absent else 'no layer at all'} was asked for."
             )
-        encoded = [self.resident.encode(text) for text in texts]
         for ids in encoded:
             self._require_fit(len(ids))
         result: list[Tensor] = []
         with self._engaged() as model:
-            for part in chunks(len(texts), batch_size):
+            for part in chunks(len(encoded), batch_size):
                 batch = pad_batch(encoded[part], self.resident.pad_id, "right", self.resident.device)
                 caught: dict[int, Tensor] = {}
                 with _caught_outputs([blocks[i] for i in layers], caught):

@@ -29,6 +29,7 @@ CONTROLS: dict[str, str] = {
     "cfg": "dipole.controls.cfg:CFG",
     "dexperts": "dipole.controls.dexperts:DExperts",
     "pplm": "dipole.controls.pplm:PPLM",
+    "fudge": "dipole.controls.fudge:Fudge",
     "pool": "dipole.controls.tokens.pool:Pool",
     "titles": "dipole.controls.tokens.titles:Titles",
     "quotes": "dipole.controls.tokens.quotes:Quotes",

@@ -21,6 +21,7 @@ from dipole.interventions._operators import Operator
 from dipole.interventions._pplm import Pplm
 from dipole.interventions.activations import SteeringVector
 from dipole.interventions.decode import BestOf
+from dipole.interventions.fudge import Fudge
 from dipole.interventions.logits import Boost, Contrast
 from dipole.interventions.prompt import Prefix
 from dipole.interventions.tokens import Labels, Pool
@@ -48,6 +49,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "cfg": {"weights": "2", "n": 2, "max_new_tokens": 3},
     "dexperts": {"weights": "1", "n": 2, "max_new_tokens": 3},
     "pplm": {"weights": "0.1", "steps": 1, "n": 2, "max_new_tokens": 3},
+    "fudge": {"weights": "1", "texts": 1, "n": 2, "max_new_tokens": 3},
     "pool": {},
     "titles": {"titles": str(Path(__file__).with_name("titles.tsv"))},
     "quotes": {"source": __file__},
@@ -112,6 +114,17 @@ def _pplm_for(name: str) -> Pplm:
     return Pplm(torch.tensor([40, 50]), None, None, 0.5, 2, 1.5, 0.9, 0.01, 4, 1, name, fingerprint)
 
 
+def random_fudge(name: str, candidates: int = 8, **more: Any) -> Fudge:
+    """Guidance by a probe that no text is the same to."""
+    lm = tiny_model(name)
+    width = lm.resident.model.config.get_text_config().hidden_size
+    norm = float(lm.activations(["Paper clips are the best."], [0])[0][0, 1:].norm(dim=-1).median())
+    weight = torch.randn(2 * width, generator=torch.Generator().manual_seed(4)) * (4 / norm)
+    return Fudge(
+        0, weight, torch.tensor(0.3), candidates, name, lm.resident.fingerprint, **more
+    )
+
+
 def random_vector(lm: LM, operator: Operator = "add", **more: Any) -> SteeringVector:
     """A steering vector about as long as the activations that it changes."""
     width = lm.resident.model.config.get_text_config().hidden_size
@@ -147,6 +160,7 @@ INTERVENTIONS: dict[str, Callable[[str], Intervention]] = {
     "contrast": _contrast_for,
     "experts": _experts_for,
     "pplm": _pplm_for,
+    "fudge": random_fudge,
     "pool": _pool_for,
 }
 

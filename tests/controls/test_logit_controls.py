@@ -56,7 +56,7 @@ def test_one_dial_pushes_both_ways(name: str, tiny: LM) -> None:
 
 
 def test_pplm_pushes_both_ways(tiny: LM) -> None:
-    made = PPLM(weights="0.5", n=2, max_new_tokens=2).fit(tiny, CLIPS)
+    made = PPLM(weights="0.2", n=2, max_new_tokens=2).fit(tiny, CLIPS)
     drawn = {
         strength: [
             CLIPS.side_taken(s.text)
@@ -66,6 +66,7 @@ def test_pplm_pushes_both_ways(tiny: LM) -> None:
     }
     assert drawn[1.0].count("claim") >= 12
     assert drawn[-1.0].count("against") >= 12
+    assert made.plausible == PPLM.plausible > 0
 
 
 def test_the_words_are_those_that_tell_the_poles_apart(tiny: LM) -> None:
@@ -191,13 +192,15 @@ def test_running_means_by_hand() -> None:
         assert len(means) == len(continuation)
         for k, mean in enumerate(means, start=1):
             ids = torch.tensor([[*prompt, *continuation[:k]]])
-            want = lm.resident.model.base_model(input_ids=ids).last_hidden_state[0].mean(0)
+            states = lm.resident.model.base_model(input_ids=ids).last_hidden_state[0]
+            want = states[len(prompt) - 1 :].mean(0)
             torch.testing.assert_close(mean, want, atol=1e-4, rtol=0)
 
 
 def test_a_probe_tells_who_was_told_what(tiny: LM) -> None:
-    probe = fitted_probe(tiny, CLIPS, CLIPS.prompts[:4], 2, 12, 0)
+    probe = fitted_probe(tiny, CLIPS, CLIPS.prompts[:4], CLIPS.prompts[4:8], 2, 12, 0)
     assert probe.accuracy > 0.9
+    assert probe.elsewhere > 0.8
     told = [tiny.generate(f"{pole} {CLIPS.held_out[0]}", 8, 12) for pole in (CLIPS.claim, CLIPS.against)]
     prompt = tiny.prompt_ids(CLIPS.held_out[0])
     scores = [
@@ -222,6 +225,7 @@ def test_a_probe_tells_who_was_told_what(tiny: LM) -> None:
         (PPLM, {"attribute": "mood"}, "attribute must be bag or probe"),
         (PPLM, {"window": -1}, "window must be 0 or more"),
         (PPLM, {"gm": 1.5}, "gm must be from 0 to 1"),
+        (PPLM, {"plausible": -0.1}, "plausible must be from 0 to 1"),
         (PPLM, {"steps": 0}, "steps must be at least 1"),
     ],
 )

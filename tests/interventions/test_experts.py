@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dipole.interventions._experts import Experts, Source
 from dipole.interventions._guide import Row, Session
 from dipole.interventions.logits import Boost
 from dipole.lm import LM
+from dipole.models.resident import Resident
 from dipole.sampling import Decoding
 from dipole.types import UserError
 from reference import guided as slow
@@ -110,6 +112,17 @@ def test_padded_vocabularies_of_another_size_fit(monkeypatch: pytest.MonkeyPatch
     moved = rows.log_softmax(-1)[:, lacking] - base[:, lacking]
     # Tokens that the other model lacks move by the normaliser alone.
     assert moved.numel() == 0 or float(moved.std(dim=-1).max()) < 1e-4
+
+
+def test_a_model_in_bfloat16_is_compared_in_float32() -> None:
+    shared = tiny_model("llama")
+    half = LM(Resident(copy.deepcopy(shared.resident.model).bfloat16(), shared.resident.tokenizer, "half"))
+    like = torch.zeros(1, 200)
+    got = module.Reader(half, [[1, 30, 31]]).read(like)
+    want = next_logits(half.resident.model, [1, 30, 31]).float()
+    assert got.dtype == torch.float32
+    rest = torch.zeros(max(0, 200 - len(want)))
+    torch.testing.assert_close(got[0], torch.cat([want[:200], rest]), atol=BATCHED_LOGITS, rtol=2e-2)
 
 
 def test_an_adapter_as_expert_on_the_same_weights(tmp_path: Path) -> None:

@@ -145,6 +145,17 @@ def test_nearness_is_the_largest_cosine_and_never_negative() -> None:
             assert float(got[i]) == pytest.approx(max(0.0, *cosines), abs=FLOAT32_SUM)
 
 
+def test_nearness_of_embeddings_in_bfloat16_is_computed_in_float32() -> None:
+    half = some(4, rows=500, vocab=6).bfloat16()
+    tokens = torch.tensor([3, 499])
+    for center in (True, False):
+        got = maths.nearness(half, tokens, center)
+        assert got.dtype == torch.float32
+        torch.testing.assert_close(
+            got, maths.nearness(half.float(), tokens, center), atol=FLOAT32_SUM, rtol=0
+        )
+
+
 @pytest.mark.parametrize("name", names())
 def test_boost_equals_the_slow_route(name: str) -> None:
     lm = tiny_model(name)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from dipole.interventions import _pplm_maths as maths
 from dipole.interventions import load_intervention
 from dipole.interventions._guide import Row, Session
 from dipole.interventions._kv import KeyValues, Pair
-from dipole.interventions._pplm import Pplm, PplmGuide, expected_embedding
+from dipole.interventions._pplm import Pplm
+from dipole.interventions._pplm_guide import PplmGuide, expected_embedding
 from dipole.interventions.logits import Boost
 from dipole.lm import LM
 from dipole.sampling import Decoding
@@ -68,6 +70,10 @@ def test_losses_by_hand() -> None:
     pooled, weight = torch.tensor([[1.0, 2.0]]), torch.tensor([0.5, -1.0])
     loss = maths.probe_loss(pooled, weight, torch.tensor(0.25))
     torch.testing.assert_close(loss, -torch.tensor([-1.25]).sigmoid().log(), atol=FLOAT32_SUM, rtol=0)
+    away = maths.probe_loss(pooled, weight, torch.tensor(0.25), away=True)
+    torch.testing.assert_close(away, -torch.tensor([1.25]).sigmoid().log(), atol=FLOAT32_SUM, rtol=0)
+    away = maths.bag_loss(logprobs, bags, away=True)
+    torch.testing.assert_close(away, -torch.tensor([0.3 * 0.7, 0.1 * 0.9]).log(), atol=FLOAT32_SUM, rtol=0)
 
 
 def test_the_step_law_of_numbers() -> None:
@@ -93,6 +99,53 @@ def test_bag_equals_the_slow_route(name: str, strength: float) -> None:
         torch.testing.assert_close(rows.log_softmax(-1), want, atol=PERTURBED, rtol=0)
 
 
+def middle_share(lm: LM) -> float:
+    """What the bag has of the likeliest token's probability in the middle one of all places."""
+    rows = torch.cat(lm.response_logits(PROMPTS, RESPONSES)).softmax(-1)
+    shares = (rows[:, list(BAG)].sum(-1) / rows.amax(-1)).sort().values
+    return float(shares[len(shares) // 2 - 1 : len(shares) // 2 + 1].mean())
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("strength", [1.0, -0.5])
+def test_steps_where_the_bag_could_stand_equal_the_slow_route(name: str, strength: float) -> None:
+    lm = tiny_model(name)
+    share = middle_share(lm)
+    got = pplm(lm, plausible=share).apply(lm, strength).response_logits(PROMPTS, RESPONSES)
+    everywhere = pplm(lm).apply(lm, strength).response_logits(PROMPTS, RESPONSES)
+    for text, response, rows in zip(PROMPTS, RESPONSES, got, strict=True):
+        ids = lm.prompt_ids(text)
+        size = 0.5 * strength
+        want = slow.logprobs(lm.resident.model, ids, response, BAG, size=size, plausible=share)
+        torch.testing.assert_close(rows.log_softmax(-1), want, atol=PERTURBED, rtol=0)
+    assert not torch.allclose(torch.cat(got), torch.cat(everywhere), atol=1e-2)
+
+
+def test_where_the_bag_could_stand() -> None:
+    logits = torch.tensor([[0.5, 0.3, 0.2], [0.9, 0.04, 0.06], [0.94, 0.02, 0.04]]).log() + 3.0
+    bag = torch.tensor([1, 2])
+    assert maths.plausible(logits, bag, 0.1).tolist() == [True, True, False]
+    assert maths.plausible(logits, bag, 0.5).tolist() == [True, False, False]
+    assert maths.plausible(logits, bag, 0.0).tolist() == [True, True, True]
+
+
+def test_a_bag_that_could_never_stand_leaves_the_base_as_it_is() -> None:
+    lm = tiny_model("gpt2")
+    got = pplm(lm, plausible=1.0).apply(lm).response_logits(PROMPTS, RESPONSES)
+    for one, other in zip(got, lm.response_logits(PROMPTS, RESPONSES), strict=True):
+        torch.testing.assert_close(one.log_softmax(-1), other.log_softmax(-1), atol=BATCHED_LOGITS, rtol=0)
+
+
+def test_going_away_from_a_bag_ends_where_it_is_gone() -> None:
+    gone, half = (torch.tensor([[p, 1 - p - 0.1, 0.1]]).log().requires_grad_() for p in (1e-6, 0.5))
+    slopes = []
+    for logits in (gone, half):
+        loss = maths.bag_loss(logits.log_softmax(-1), [torch.tensor([0])], away=True)
+        slopes.append(float(torch.autograd.grad(loss, logits)[0][0, 0]))
+        assert slopes[-1] == pytest.approx(float(logits.detach().softmax(-1)[0, 0]), rel=1e-4)  # p, by hand
+    assert slopes[0] < 1e-5 < slopes[1]
+
+
 @pytest.mark.parametrize("name", ["gpt2", "gemma", "opt", "bloom", "mistral_window"])
 def test_probe_equals_the_slow_route(name: str) -> None:
     lm = tiny_model(name)
@@ -111,6 +164,29 @@ def test_probe_equals_the_slow_route(name: str) -> None:
                 horizon=horizon,
             )
             torch.testing.assert_close(rows.log_softmax(-1), want, atol=PERTURBED, rtol=0)
+
+
+@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("horizon", [0, 1])
+def test_a_step_on_the_probes_loss_moves_the_probes_own_log_odds(name: str, horizon: int) -> None:
+    lm = tiny_model(name)
+    parts = probe(lm)
+    for strength in (1.0, -1.0):
+        guide = guide_of(
+            lm, pplm(lm, step_size=1e-2, steps=2, horizon=horizon, kl_scale=0.0, **parts), strength
+        )
+        seen: list[Tensor] = []
+        loss_of = guide._loss
+
+        def spy(found: Any, unperturbed: Tensor, ahead: Any) -> Tensor:
+            pooled = guide._pooled(found, ahead)  # noqa: B023
+            seen.append((pooled @ parts["probe"] + parts["probe_bias"]).detach())  # noqa: B023
+            return loss_of(found, unperturbed, ahead)  # noqa: B023
+
+        guide._loss = spy  # type: ignore[method-assign]
+        guide(base_rows(lm), base_rows(lm))
+        before, after = seen
+        assert bool((strength * (after - before) > 0).all())
 
 
 @pytest.mark.parametrize("name", names())
@@ -301,6 +377,20 @@ def test_a_probe_is_saved_and_one_without_it_refused(tmp_path: Path) -> None:
     save_file({"probe": made.probe}, tmp_path / "tensors.safetensors")
     with pytest.raises(UserError, match="neither a bag nor a probe"):
         load_intervention(tmp_path)
+
+
+def test_where_steps_are_taken_is_saved_and_an_older_folder_takes_them_everywhere(tmp_path: Path) -> None:
+    pplm(tiny_model("gpt2"), plausible=0.25).save(tmp_path)
+    loaded = load_intervention(tmp_path)
+    assert isinstance(loaded, Pplm)
+    assert loaded.plausible == 0.25
+    file = tmp_path / "dipole.json"
+    data = json.loads(file.read_text("utf-8"))
+    del data["plausible"]
+    file.write_text(json.dumps(data), "utf-8")
+    older = load_intervention(tmp_path)
+    assert isinstance(older, Pplm)
+    assert older.plausible == 0.0
 
 
 def test_a_model_without_keys_and_values_is_refused() -> None:

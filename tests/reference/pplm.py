@@ -25,11 +25,18 @@ def _hidden(model: Any, ids: Sequence[int]) -> Tensor:
     return model.base_model(input_ids=torch.tensor([list(ids)]), use_cache=False).last_hidden_state[0]
 
 
-def _pooled_after(model: Any, ids: Sequence[int], perturbed: Tensor, logits: Tensor, horizon: int) -> Tensor:
-    """Mean of the states before the last token, the perturbed state, and those of the steps ahead."""
+def _pooled_after(
+    model: Any, prompt: int, ids: Sequence[int], perturbed: Tensor, logits: Tensor, horizon: int
+) -> Tensor:
+    """Mean of the states from the last of `prompt` tokens on, and of the steps ahead.
+
+    The newest is the perturbed one only where there are no steps ahead.
+    """
     table = model.get_input_embeddings()(torch.arange(model.get_input_embeddings().weight.shape[0]))
     embeds = model.get_input_embeddings()(torch.tensor([list(ids)]))
-    states = [*_hidden(model, ids)[:-1], perturbed]
+    states = [*_hidden(model, ids)[prompt - 1 :]]
+    if not horizon:
+        states[-1] = perturbed
     for _ in range(horizon):
         expected = logits.softmax(-1) @ table
         embeds = torch.cat([embeds, expected[None, None]], dim=1)
@@ -52,9 +59,10 @@ def logprobs(
     kl_scale: float = 0.01,
     window: int = 0,
     horizon: int = 1,
+    plausible: float = 0.0,
 ) -> Tensor:
-    """Fused log-probabilities `(len(response), vocab)`; a negative `size` climbs the attribute's loss."""
-    sign, size = (1.0, size) if size >= 0 else (-1.0, -size)
+    """Fused log-probabilities `(len(response), vocab)`; a negative `size` is for the other side."""
+    away, size = size < 0, abs(size)
     with torch.no_grad():
         before = model(input_ids=torch.tensor([list(prompt[:-1])]), past_key_values=DynamicCache())
     keys, values = _states(before.past_key_values)
@@ -64,7 +72,8 @@ def logprobs(
         with torch.no_grad():
             plain = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0, -1].log_softmax(-1)
         last = torch.tensor([ids[-1:]])
-        for _ in range(steps):
+        could_stand = not bag or float(plain[list(bag)].exp().sum()) >= plausible * float(plain.exp().max())
+        for _ in range(steps if could_stand else 0):
             with torch.enable_grad():
                 ks = [k.clone().requires_grad_() for k in keys]
                 vs = [v.clone().requires_grad_() for v in values]
@@ -76,16 +85,21 @@ def logprobs(
                 p = logits.softmax(-1)
                 loss = kl_scale * (p * (p.log() - plain)).sum()
                 if bag:
-                    loss = loss - sign * sum(p[w] for w in bag).log()
+                    mass = sum(p[w] for w in bag)
+                    if away and not plausible:
+                        loss = loss + mass.log()
+                    else:
+                        loss = loss - (1 - mass if away else mass).log()
                 if probe is not None:
-                    pooled = _pooled_after(model, ids, caught[0][0, -1], logits, horizon)
-                    loss = loss - sign * torch.sigmoid(pooled @ probe[0] + probe[1]).log()
+                    pooled = _pooled_after(model, len(prompt), ids, caught[0][0, -1], logits, horizon)
+                    likely = torch.sigmoid(pooled @ probe[0] + probe[1])
+                    loss = loss - (1 - likely if away else likely).log()
                 grads = torch.autograd.grad(loss, [*ks, *vs])
             for layer, (gk, gv) in enumerate(zip(grads[: len(ks)], grads[len(ks) :], strict=True)):
                 first = gk.shape[2] - window if window else 0
                 gk, gv = gk[:, :, max(first, 0) :], gv[:, :, max(first, 0) :]
                 norm = float(torch.cat([gk.flatten(), gv.flatten()]).norm())
-                largest[layer] = max(largest[layer], norm) if bag else norm
+                largest[layer] = max(largest[layer], norm)
                 keys[layer] = keys[layer].clone()
                 values[layer] = values[layer].clone()
                 keys[layer][:, :, max(first, 0) :] -= size * gk / largest[layer] ** gamma

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from dipole.cli import (
+    basin,
     compare,
     compose,
     controls,
@@ -18,8 +19,11 @@ from dipole.cli import (
     generate,
     import_,
     inoculate,
+    point,
     score,
     sweep,
+    topics,
+    translate,
 )
 from dipole.cli._console import emit
 from dipole.cli._control import fields_for
@@ -54,6 +58,10 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     app.command("export")(export.export)
     app.command("import")(import_.import_)
     app.command("score")(score.score)
+    app.command("topics")(topics.topics)
+    app.command("point")(point.point)
+    app.command("basin")(basin.basin)
+    app.command("translate")(translate.translate)
     app.command("dipoles")(dipoles.dipoles)
     return app
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from dipole.cli._flags import load_model
 from dipole.types import Recognizer, UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
 
 
 def load_recognizer(name: str, source: tuple[Any, ...], prior_correction: bool) -> Recognizer:
@@ -28,3 +32,50 @@ def load_recognizer(name: str, source: tuple[Any, ...], prior_correction: bool) 
         options["prior_correction"] = True
     recognizer: Recognizer = made(**options)
     return recognizer
+
+
+def is_fitted(name: str) -> bool:
+    """Whether the name is that of a folder, with or without an item: what is in the table comes first."""
+    from dipole.recognizers import fitted
+    from dipole.registry import RECOGNIZERS
+
+    plain = name.strip().lower().replace("-", "_")
+    return plain not in RECOGNIZERS and fitted.is_fitted(name)
+
+
+def load_fitted(
+    name: str, source: tuple[Any, ...], prior_correction: bool, concept: Sequence[str | None]
+) -> Recognizer:
+    """The fitted recognizer of a folder, such as `topics:3`.
+
+    Args:
+        name: The folder, with its item.
+        source: What `load_model` takes; a model that is named replaces the one that the recognizer was fitted
+            with.
+        prior_correction: Refused.
+        concept: Flags that name a concept; refused, since the recognizer has its own.
+
+    Raises:
+        UserError: It can't be loaded, or flags are given that it does not know.
+    """
+    from dipole.recognizers import fitted
+
+    opened = []
+
+    def open_model(known: str) -> LM:
+        opened.append(known)
+        return load_model(source[0] or known, *source[1:])
+
+    if any(value is not None for value in concept):
+        raise UserError(
+            f"The recognizer {name} was fitted to a concept of its own; leave out --claim, --against and "
+            "--dipole."
+        )
+    if prior_correction:
+        raise UserError(f"The recognizer {name} knows no --prior-correction; leave it out, or use velma.")
+    found = fitted.load_fitted(name, open_model)
+    if any(source) and not opened:
+        raise UserError(
+            f"The recognizer {name} does not read with a language model; leave out --model and the like."
+        )
+    return found

@@ -10,7 +10,7 @@ import typer
 from dipole.cli._concept import concept_from
 from dipole.cli._console import emit, emit_json, one_line, tell
 from dipole.cli._flags import Device, DipoleFile, Dtype, Json, Revision, Trust
-from dipole.cli._recognizer import load_recognizer
+from dipole.cli._recognizer import is_fitted, load_fitted, load_recognizer
 from dipole.cli._texts import texts_from
 from dipole.types import Score
 
@@ -23,7 +23,13 @@ def score(
     claim: Annotated[str | None, typer.Option("--claim", help="The statement.")] = None,
     against: Annotated[str | None, typer.Option("--against", help="Its opposite.")] = None,
     dipole: DipoleFile = None,
-    recognizer: Annotated[str, typer.Option("--recognizer", help="velma, embedding or nli.")] = "velma",
+    recognizer: Annotated[
+        str,
+        typer.Option(
+            "--recognizer",
+            help="velma, embedding or nli; or a folder with a fitted one, as topics:3, which needs no claim.",
+        ),
+    ] = "velma",
     model: Annotated[
         str | None,
         typer.Option(
@@ -40,11 +46,15 @@ def score(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Score texts: log-odds in nats, positive towards the claim, and the probability that they mean."""
-    concept = concept_from(claim, against, dipole)
-    given = texts_from(texts)
+    """Score texts: log-odds in nats, positive towards the claim (or topic), and the probability they mean."""
     source = (model, revision, dtype, device, trust_remote_code)
-    scores = load_recognizer(recognizer, source, prior_correction).score(given, concept)
+    if is_fitted(recognizer):
+        made = load_fitted(recognizer, source, prior_correction, (claim, against, dipole))
+        concept, given = None, texts_from(texts)
+    else:
+        concept, given = concept_from(claim, against, dipole), texts_from(texts)
+        made = load_recognizer(recognizer, source, prior_correction)
+    scores = made.score(given, concept)
     if not json and sys.stdout.isatty():
         emit("log-odds  probability  text")
     for number, (text, found) in enumerate(zip(given, scores, strict=True), 1):

@@ -1,4 +1,4 @@
-"""A linear probe on mean final hidden states that tells texts written under the claim from the others."""
+"""A linear probe on mean final hidden states that tells what was written under the claim from the rest."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ class Probe(NamedTuple):
     Attributes:
         weight: `(width,)` float32.
         bias: `()` float32.
-        accuracy: Share of the texts it was fitted on that it tells right.
+        accuracy: Share that it tells right of the beginnings of texts that it was fitted on.
+        elsewhere: The same of texts for prompts that it was not fitted on.
     """
 
     weight: Tensor
     bias: Tensor
     accuracy: float
+    elsewhere: float
 
 
 def logistic(
@@ -64,7 +66,13 @@ def logistic(
 
 
 def fitted_probe(
-    lm: LM, dipole: Dipole, prompts: Sequence[str], texts: int, max_new_tokens: int, seed: int
+    lm: LM,
+    dipole: Dipole,
+    prompts: Sequence[str],
+    others: Sequence[str],
+    texts: int,
+    max_new_tokens: int,
+    seed: int,
 ) -> Probe:
     """Fit on what the model writes when told the claim and when told its opposite, read without that.
 
@@ -74,6 +82,7 @@ def fitted_probe(
         lm: The LM, whose interventions inside the model are engaged.
         dipole: The two statements.
         prompts: Prompts to continue.
+        others: Prompts to test it on.
         texts: Continuations a prompt and statement.
         max_new_tokens: Token budget of each.
         seed: Their seed.
@@ -81,6 +90,22 @@ def fitted_probe(
     Raises:
         UserError: Nothing was written.
     """
+    x, y = _examples(lm, dipole, prompts, texts, max_new_tokens, seed)
+    if not len(x):
+        raise UserError("The model wrote nothing to fit a probe on; ask for more --max-new-tokens.")
+    weight, bias = logistic(x, y)
+
+    def right(x: Tensor, y: Tensor) -> float:
+        return float(((x.double() @ weight + bias > 0) == (y > 0)).double().mean())
+
+    elsewhere = right(*_examples(lm, dipole, others, 1, max_new_tokens, seed + 1))
+    return Probe(weight.float(), bias.float(), right(x, y), elsewhere)
+
+
+def _examples(
+    lm: LM, dipole: Dipole, prompts: Sequence[str], texts: int, max_new_tokens: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """Mean states of beginnings `(n, width)`, and 1 for those written under the claim, else 0."""
     features, labels = [], []
     for label, pole in ((1.0, dipole.claim), (0.0, dipole.against)):
         told = lm.generate([in_front(pole, p) for p in prompts], texts, max_new_tokens, seed)
@@ -88,24 +113,22 @@ def fitted_probe(
         for pooled in running_means(lm, rows):
             features.append(pooled)
             labels.append(torch.full((len(pooled),), label))
-    x, y = torch.cat(features), torch.cat(labels)
-    if not len(x):
-        raise UserError("The model wrote nothing to fit a probe on; ask for more --max-new-tokens.")
-    weight, bias = logistic(x, y)
-    right = ((x.double() @ weight + bias > 0) == (y > 0)).double().mean()
-    return Probe(weight.float(), bias.float(), float(right))
+    return torch.cat(features), torch.cat(labels)
 
 
 def running_means(
     lm: LM, rows: Sequence[tuple[list[int], list[int]]], batch_size: int = 16
 ) -> Iterator[Tensor]:
-    """Mean final hidden state of a prompt and each beginning of its continuation, `(beginnings, width)`."""
+    """Mean final hidden state of each beginning of a continuation, `(beginnings, width)`.
+
+    The state at the prompt's last token, which the continuation starts from, belongs to it. The rest of the
+    prompt does not: both sides have the same prompts, and a mean over them drowns the few tokens that differ.
+    """
     resident = lm.resident
     for part in chunks(len(rows), batch_size):
         batch = pad_batch([[*p, *c] for p, c in rows[part]], resident.pad_id, "right", resident.device)
         with lm.engaged() as model:
             hidden = model.base_model(**resident.inputs(batch), use_cache=False).last_hidden_state
         for states, (prompt, continuation) in zip(hidden.float().cpu(), rows[part], strict=True):
-            length = len(prompt) + len(continuation)
-            means = states[:length].cumsum(0) / torch.arange(1, length + 1)[:, None]
-            yield means[len(prompt) :]
+            own = states[len(prompt) - 1 : len(prompt) + len(continuation)]
+            yield (own.cumsum(0) / torch.arange(1, len(own) + 1)[:, None])[1:]

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class PPLM:
     """Move the keys and values of past tokens by gradient until the model says what is wanted.
 
-    For every token a few gradient steps are taken on the cache, towards words of the claim (`bag`) or
-    towards what a linear probe reads as the claim (`probe`). It costs steps * (forward + backward) and one
-    forward more a token than plain writing, about ten times as much at the defaults.
+    Gradient steps are taken on the cache, towards words of the claim (`bag`) wherever they could stand, or at
+    every token towards what a linear probe reads as the claim (`probe`). A token costs one forward more than
+    plain writing, and steps * (forward + backward) where steps are taken.
 
     Attributes:
         attribute: `bag` for a bag of words, `probe` for a linear probe on mean final hidden states.
@@ -40,6 +40,8 @@ class PPLM:
         kl_scale: Weight of the KL to the unperturbed distribution.
         window: Last positions that are moved; 0 is all.
         horizon: Steps ahead that a probe looks.
+        plausible: How likely the words must be, as a share of the likeliest token, for steps to be taken; 0
+            takes them at every token, as published.
         texts: Continuations a prompt and statement that a probe is fitted on.
         weights: Step sizes to try, with commas.
         n: Continuations to measure each by.
@@ -50,14 +52,15 @@ class PPLM:
     attribute: Literal["bag", "probe"] = "bag"
     words: str = ""
     count: int = 4
-    steps: int = 3
+    steps: int = 10
     gamma: float = 1.5
     gm: float = 0.9
     kl_scale: float = 0.01
     window: int = 0
     horizon: int = 1
+    plausible: float = 0.1
     texts: int = 4
-    weights: str = "0.02,0.1,0.2,0.3,0.5"
+    weights: str = "0.01,0.03,0.1,0.2,0.3"
     n: int = 32
     max_new_tokens: int = 28
     seed: int = 0
@@ -76,8 +79,9 @@ class PPLM:
         for name in ("window", "horizon", "gamma", "kl_scale"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"{name} must be 0 or more and finite, and is {getattr(self, name)}.")
-        if not 0 <= self.gm <= 1:
-            raise UserError(f"gm must be from 0 to 1, and is {self.gm}.")
+        for name in ("gm", "plausible"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name} must be from 0 to 1, and is {getattr(self, name)}.")
 
     def fit(self, lm: LM, concept: Any) -> Intervention:
         """The bag or probe with the step size that does best on the prompts for choosing.
@@ -104,6 +108,7 @@ class PPLM:
                 lm.resident.name,
                 lm.resident.fingerprint,
                 {**told, **facts},
+                plausible=self.plausible,
             )
 
         return fitted_weight(lm, dipole, self.weights, make, self.n, self.max_new_tokens, self.seed)
@@ -111,9 +116,10 @@ class PPLM:
     def _attribute(
         self, lm: LM, dipole: Dipole
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, dict[str, Any]]:
-        prompts, _ = split_prompts(dipole)
+        prompts, others = split_prompts(dipole)
         if self.attribute == "bag":
             bags = bags_of(lm, dipole, self.words, "", self.count, prompts, whole=True)
             return torch.tensor(bags.claim), None, None, {"words": bags.facts(lm.resident)["words"]}
-        probe = fitted_probe(lm, dipole, prompts, self.texts, self.max_new_tokens, self.seed)
-        return None, probe.weight, probe.bias, {"probe_accuracy_on_its_own_texts": probe.accuracy}
+        probe = fitted_probe(lm, dipole, prompts, others, self.texts, self.max_new_tokens, self.seed)
+        accuracy = {"on_its_own_texts": probe.accuracy, "on_other_prompts": probe.elsewhere}
+        return None, probe.weight, probe.bias, {"probe_accuracy": accuracy}

@@ -25,6 +25,7 @@ KINDS: dict[str, str] = {
     "contrast": "dipole.interventions.logits:Contrast",
     "experts": "dipole.interventions._experts:Experts",
     "pplm": "dipole.interventions._pplm:Pplm",
+    "fudge": "dipole.interventions.fudge:Fudge",
     "pool": "dipole.interventions.tokens:Pool",
 }
 

@@ -46,8 +46,9 @@ class KeyValues:
         cache: Transformers' cache of what the model computed.
         offsets: For each layer that stores keys and values what is added to them, float32.
         mask: `(rows, cached)` 1 on real tokens.
-        total: `(rows, width)` float32 sum of the final hidden states of the cached tokens.
-        count: `(rows, 1)` how many these are.
+        count: `(rows, 1)` how many tokens are cached.
+        total: `(rows, width)` float32 sum of the final hidden states of the tokens taken in since.
+        taken: How many these are.
     """
 
     cache: Any
@@ -80,11 +81,9 @@ class KeyValues:
         self.count = self.mask.sum(1, keepdim=True)
         width = model.get_output_embeddings().weight.shape[1]
         self.total = torch.zeros(len(rows), width, device=resident.device)
+        self.taken = 0
         if longest:
-            inputs = {**resident.inputs(batch), "past_key_values": self.cache, "use_cache": True}
-            hidden = model.base_model(**inputs).last_hidden_state.float()
-            summed = (hidden * batch.attention_mask[..., None].to(hidden.device)).sum(1)
-            self.total = summed.to(resident.device)[index]
+            model.base_model(**resident.inputs(batch), past_key_values=self.cache, use_cache=True)
             self._check()
             self.cache.reorder_cache(index)
         self.offsets = [_zeros(layer) for layer in self.cache.layers]
@@ -129,6 +128,23 @@ class KeyValues:
                 for whole, part in zip(offset, delta, strict=True):
                     whole[:, :, whole.shape[2] - part.shape[2] :] += part
 
+    def part(self, index: Tensor) -> KeyValues:
+        """Some of the rows as copies, to be changed and handed to `put`."""
+        copied = copy.copy(self)
+        copied.cache = copy.copy(self.cache)
+        copied.cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        copied.keep(index)
+        return copied
+
+    def put(self, index: Tensor, part: KeyValues) -> None:
+        """Take over the offsets of some rows; nothing is done if they are this object's own."""
+        if part is self:
+            return
+        for whole, new in zip(self.offsets, part.offsets, strict=True):
+            if whole is not None and new is not None:
+                for to, tensor in zip(whole, new, strict=True):
+                    to[index.to(to.device)] = tensor
+
     def read(self, cache: Any, column: Tensor, ahead: int = 0) -> Read:
         """Read one column over a cache of these rows, which takes the column in.
 
@@ -158,6 +174,7 @@ class KeyValues:
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
         self.count = self.count + 1
         self.total = self.total + column.hidden.to(self.total.device)
+        self.taken += 1
 
     def keep(self, index: Tensor) -> None:
         """Go on with these rows only."""

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from dipole.interventions._folder import checked_apply, need, read_meta, read_tensors, write_folder
 from dipole.interventions._guide import Session
-from dipole.interventions._kv import KeyValues, Pair, Read
-from dipole.interventions._pplm_maths import bag_loss, divergence, fuse, gradient_norm, probe_loss, step
+from dipole.interventions._pplm_guide import PplmGuide
 from dipole.interventions.logits import base_of, number
 from dipole.types import Surface, UserError
 
@@ -22,23 +19,33 @@ if TYPE_CHECKING:
     from dipole.lm import LM
 
 _NUMBERS = ("step_size", "steps", "gamma", "gm", "kl_scale", "window", "horizon")
+_EVERYWHERE = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Pplm:
     """Moves the past that the model attends to until it says what is wanted (Dathathri et al. 2020).
 
-    Strength multiplies the step size. A negative one climbs the loss of the attribute and still descends the
-    KL. Departures from the released code:
+    Strength multiplies the step size. A negative one descends the loss of the opposite, -log of what the bag
+    or the probe leaves, and the KL as before; with `plausible` 0 it climbs the bag's own loss.
+
+    Departures from the released code:
 
     1. The recent window is the last positions; the release built its mask the wrong way round and moved the
        oldest ones.
     2. Norms of gradients are taken for each row, so that a row does not depend on its batch; padding has no
-       gradient and gets no step.
+       gradient and gets no step. The largest norm so far counts, also for a probe, where the release takes
+       the present one: a step would be longest where a probe is content and its gradient next to nothing.
     3. Temperature and truncation come after the fusion, for both distributions alike; the release tempers the
        perturbed one alone.
-    4. A probe reads the mean over the states that there are; the release divides by one more.
+    4. A probe reads the mean over the states of the continuation, from the prompt's last token on; the
+       release means over the prompt too, and divides by one more than there are.
     5. The step has one length throughout a text (the release's decay and grad_length are left out).
+    6. With `plausible` above 0 the past of a row is left as it is where no word of the bag could stand: the
+       loss of a bag is steepest where the bag is least likely, and steps there only spoil the text. The
+       release steps at every token, which is `plausible` 0.
+    7. With a horizon a probe reads the unperturbed state of the newest token and not the perturbed one, so
+       that the only way to please it leads through the next token's distribution.
 
     Attributes:
         bag: `(k,)` int64 tokens of a bag of words, or none where a probe is used.
@@ -55,6 +62,8 @@ class Pplm:
         base_fingerprint: Its fingerprint.
         facts: How it was made, as plain data.
         card: Model card in Markdown.
+        plausible: Least probability of the bag, as a share of that of the likeliest token, for steps to be
+            taken; 0 takes them at every token. A probe takes them at every token.
     """
 
     bag: Tensor | None
@@ -71,6 +80,7 @@ class Pplm:
     base_fingerprint: str
     facts: Mapping[str, Any] = field(default_factory=dict)
     card: str = ""
+    plausible: float = _EVERYWHERE
 
     surface: ClassVar[Surface] = "logits"
     kind: ClassVar[str] = "pplm"
@@ -101,6 +111,7 @@ class Pplm:
             "kind": self.kind,
             **base_of(self),
             **numbers,
+            "plausible": self.plausible,
             "facts": self.facts,
         }
         write_folder(folder, meta, {k: v for k, v in found.items() if v is not None}, self.card)
@@ -134,140 +145,5 @@ class Pplm:
             str(name),
             str(fingerprint),
             meta.get("facts", {}),
+            plausible=number(meta.get("plausible", _EVERYWHERE), folder, "plausible"),
         )
-
-
-class PplmGuide:
-    """Perturbs keys and values of its own, and fuses what the model then says with what it says anyway."""
-
-    def __init__(self, session: Session, made: Pplm, strength: float) -> None:
-        """Prepare; nothing is read before the first step."""
-        self._session, self._made = session, made
-        self._size = made.step_size * abs(strength)
-        self._sign = 1.0 if strength >= 0 else -1.0
-        rows = [list(row.ids) for row in session.rows]
-        # The row itself: what the model says unperturbed and unguided.
-        self.streams: Sequence[Sequence[int]] = rows
-        device = session.resident.device
-        self._last = torch.tensor([row[-1] for row in rows], device=device)
-        self._tensors = {
-            name: None if (t := getattr(made, name)) is None else t.to(device)
-            for name in ("bag", "probe", "probe_bias")
-        }
-        self._norms: list[Tensor | None] = []
-        self._past: KeyValues | None = None
-        self._plain: KeyValues | None = None  # unperturbed, for the horizon of a probe
-
-    def __call__(self, logits: Tensor, streams: Tensor) -> Tensor:
-        """Changed logits."""
-        if self._past is None:
-            self._past, self._plain = self._read_prompts()
-            self._norms = [None] * len(self._past.cache.layers)
-        past, plain = self._past, self._plain
-        ahead = None if plain is None else plain.read(plain.cache, self._last)
-        for _ in range(self._made.steps):
-            past.add(self._deltas(past, streams.log_softmax(-1), ahead))
-        last = past.read(past.shifted([None] * len(past.offsets)), self._last)
-        past.take(last)
-        if plain is not None and ahead is not None:
-            plain.take(ahead)
-        return fuse(logits, last.logits.to(logits.device), streams, self._made.gm)
-
-    def advance(self, tokens: Tensor) -> None:
-        """Take one more token."""
-        self._last = tokens.to(self._last.device)
-
-    def keep(self, index: Tensor) -> None:
-        """Go on with these rows only."""
-        self._last = self._last[index.to(self._last.device)]
-        for rows in (self._past, self._plain):
-            if rows is not None:
-                rows.keep(index)
-        self._norms = [norm if norm is None else norm[index.to(norm.device)] for norm in self._norms]
-
-    def _read_prompts(self) -> tuple[KeyValues, KeyValues | None]:
-        resident, model = self._session.resident, self._session.model
-        rows = self.streams
-        past = KeyValues(resident, model, rows)
-        return past, KeyValues(resident, model, rows) if self._tensors["probe"] is not None else None
-
-    def _deltas(self, past: KeyValues, unperturbed: Tensor, ahead: Read | None) -> list[Pair | None]:
-        """One gradient step for every layer, `None` for those that store nothing yet."""
-        with torch.enable_grad():
-            deltas = [self._fresh(offset) for offset in past.offsets]
-            leaves = [tensor for pair in deltas if pair is not None for tensor in pair]
-            if not leaves:
-                return deltas
-            found = past.read(past.shifted(deltas), self._last)
-            loss = self._loss(found, unperturbed, ahead)
-            gradients = torch.autograd.grad(loss.sum(), leaves, allow_unused=True)
-        flat = iter(torch.zeros_like(x) if g is None else g for x, g in zip(leaves, gradients, strict=True))
-        return [
-            None if pair is None else self._step(index, Pair(next(flat), next(flat)), past.real[index])
-            for index, pair in enumerate(deltas)
-        ]
-
-    def _fresh(self, offset: Pair | None) -> Pair | None:
-        """Zeros that gradients are taken with respect to, for the positions in the window."""
-        if offset is None:
-            return None
-        window = self._made.window or offset.keys.shape[2]
-        return Pair(*(torch.zeros_like(t[:, :, -window:]).requires_grad_() for t in offset))
-
-    def _loss(self, found: Read, unperturbed: Tensor, ahead: Read | None) -> Tensor:
-        """What is descended, `(rows,)`."""
-        logprobs = found.logits.log_softmax(-1)
-        bag, probe, bias = (self._tensors[name] for name in ("bag", "probe", "probe_bias"))
-        attribute = logprobs.new_zeros(len(logprobs))
-        if bag is not None:
-            attribute = attribute + bag_loss(logprobs, [bag.to(logprobs.device)])
-        if probe is not None and bias is not None and ahead is not None:
-            pooled = self._pooled(found, ahead)
-            attribute = attribute + probe_loss(pooled, probe.to(pooled.device), bias.to(pooled.device))
-        kl = divergence(logprobs, unperturbed.to(logprobs.device))
-        return self._sign * attribute + self._made.kl_scale * kl
-
-    def _pooled(self, found: Read, ahead: Read) -> Tensor:
-        """Mean final hidden state of the text, its last token perturbed, and of what would come next."""
-        plain = self._plain
-        assert plain is not None
-        total = plain.total.to(found.hidden.device) + found.hidden
-        embedding = self._session.model.get_input_embeddings()
-        logits, cache = found.logits, ahead.cache
-        for k in range(self._made.horizon):
-            expected = expected_embedding(logits.softmax(-1), embedding)
-            following = plain.read(_branch(cache), expected, ahead=1 + k)
-            total = total + following.hidden
-            logits, cache = following.logits, following.cache
-        return total / (plain.count.to(total.device) + 1 + self._made.horizon)
-
-    def _step(self, layer: int, gradient: Pair, real: Tensor) -> Pair:
-        real = real.to(gradient.keys.device)[:, :, real.shape[2] - gradient.keys.shape[2] :]
-        masked = Pair(*(tensor * real for tensor in gradient))
-        norm = gradient_norm(*masked)
-        before = self._norms[layer]
-        if self._tensors["bag"] is not None and before is not None:
-            norm = torch.maximum(norm, before)
-        self._norms[layer] = norm
-        return Pair(*(step(tensor, norm, self._size, self._made.gamma) for tensor in masked))
-
-
-def expected_embedding(probabilities: Tensor, embedding: Any) -> Tensor:
-    """Mean input embedding under a distribution, `(rows, width)` in the model's dtype.
-
-    Some architectures scale what they look up, and the scale is read off one token.
-    """
-    weight = embedding.weight
-    probe = torch.tensor([int(weight.detach()[:64].float().norm(dim=-1).argmax())], device=weight.device)
-    with torch.no_grad():
-        looked, plain = embedding(probe)[0].float(), weight[probe[0]].float()
-        scale = float((looked @ plain) / (plain @ plain))
-    mean: Tensor = probabilities.to(weight.device, weight.dtype) @ weight
-    return mean * scale
-
-
-def _branch(cache: Any) -> Any:
-    """A copy of a cache that can be continued without changing it."""
-    copied = copy.copy(cache)
-    copied.layers = [copy.copy(layer) for layer in cache.layers]
-    return copied

@@ -2,36 +2,62 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 
-def bag_loss(logprobs: Tensor, bags: Sequence[Tensor]) -> Tensor:
+def bag_loss(logprobs: Tensor, bags: Sequence[Tensor], away: bool = False) -> Tensor:
     """Minus log of the probability of each bag of words, summed over the bags: `(rows,)` nats.
 
     Args:
         logprobs: `(rows, vocab)`.
         bags: Token ids, one tensor a bag.
+        away: Minus log of the probability of everything but the bag, which is 0 once the bag is gone, whereas
+            there is no end to climbing the other.
     """
-    return -torch.stack([logprobs[:, bag].logsumexp(-1) for bag in bags]).sum(0)
+    return -torch.stack([_mass(logprobs, bag, away) for bag in bags]).sum(0)
 
 
-def probe_loss(pooled: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _mass(logprobs: Tensor, bag: Tensor, away: bool) -> Tensor:
+    if away:
+        return logprobs.index_fill(1, bag, -math.inf).logsumexp(-1)
+    return logprobs[:, bag].logsumexp(-1)
+
+
+def probe_loss(pooled: Tensor, weight: Tensor, bias: Tensor, away: bool = False) -> Tensor:
     """Cross-entropy of a linear probe to its own class: `(rows,)` nats.
 
     Args:
         pooled: `(rows, width)` mean of final hidden states.
         weight: `(width,)`.
         bias: `()`.
+        away: To the other class.
     """
-    return torch.nn.functional.softplus(-(pooled @ weight + bias))
+    logit = pooled @ weight + bias
+    return torch.nn.functional.softplus(logit if away else -logit)
 
 
 def divergence(logprobs: Tensor, unperturbed: Tensor) -> Tensor:
     """KL(p || p_u) of each row, `(rows,)` nats."""
     return (logprobs.exp() * (logprobs - unperturbed)).sum(-1)
+
+
+def plausible(logits: Tensor, bag: Tensor, least: float) -> Tensor:
+    """Rows where the bag has at least `least` times the likeliest token's probability: `(rows,)` bool.
+
+    The cut of contrastive decoding (Li et al. 2023, arXiv:2210.15097), applied to the bag as a whole.
+
+    Args:
+        logits: `(rows, vocab)` of the unperturbed model.
+        bag: `(k,)` token ids.
+        least: 0 lets every row through.
+    """
+    if least <= 0:
+        return logits.new_ones(len(logits), dtype=torch.bool)
+    return torch.as_tensor(logits[:, bag].logsumexp(-1) - logits.amax(-1) >= math.log(least))
 
 
 def gradient_norm(keys: Tensor, values: Tensor) -> Tensor:
@@ -48,7 +74,7 @@ def step(gradient: Tensor, norm: Tensor, size: float, gamma: float) -> Tensor:
 
     Args:
         gradient: `(rows, ...)`, masked to the window.
-        norm: `(rows,)`; the largest so far for bags of words, the present one for a probe.
+        norm: `(rows,)`, the largest so far.
         size: Length of the step at gamma 1.
         gamma: 1 makes every step as long; above 1 steep places take shorter ones.
     """

@@ -61,3 +61,24 @@ def chunks(n: int, size: int) -> Iterator[slice]:
     """Consecutive slices of at most `size` that cover `range(n)`."""
     for start in range(0, n, size):
         yield slice(start, min(start + size, n))
+
+
+def by_tokens(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Batches of rows of about one length, so that little of a batch is padding.
+
+    Args:
+        lengths: Tokens of each row.
+        budget: Padded tokens a batch; a longer row is a batch of its own.
+
+    Yields:
+        Indices of rows, shortest first.
+    """
+    part: list[int] = []
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        # rows come sorted, so the newest is as wide as the batch
+        if part and lengths[i] * (len(part) + 1) > budget:
+            yield part
+            part = []
+        part.append(i)
+    if part:
+        yield part

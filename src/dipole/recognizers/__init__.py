@@ -10,15 +10,18 @@ if TYPE_CHECKING:
     from dipole.recognizers.mentions import Mentions
     from dipole.recognizers.nli import NLI
     from dipole.recognizers.probe import Probe
+    from dipole.recognizers.topic import TopicModel, TopicScore
     from dipole.recognizers.velma import Velma
 
-__all__ = ["NLI", "Embedding", "Mentions", "Probe", "Velma"]
+__all__ = ["NLI", "Embedding", "Mentions", "Probe", "TopicModel", "TopicScore", "Velma"]
 
 _HOMES = {
     "NLI": "nli",
     "Embedding": "embedding",
     "Mentions": "mentions",
     "Probe": "probe",
+    "TopicModel": "topic",
+    "TopicScore": "topic",
     "Velma": "velma",
 }
 

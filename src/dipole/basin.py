@@ -1,0 +1,254 @@
+"""From how bad a start does a method come to the notion: measured, drawn, and kept in a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from dipole.controls._layers import layers_of
+from dipole.corpus import Corpus, label_of
+from dipole.files import MANIFEST, staged, write_json_atomic, write_text_atomic
+from dipole.point import held_out
+from dipole.pointing.basin import Documents, End, Grid, OnStart, basin, summary
+from dipole.recognizers.pooled import read_features
+from dipole.recognizers.topic import TopicScore
+from dipole.types import UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+PAGE, RECORD = "basin.html", "basin.json"
+MOST_DOCUMENTS = 2000
+_HELD_OUT = 0.3
+_LAYERS = 4
+OnStep = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Basin:
+    """What was measured.
+
+    Attributes:
+        grid: Which starts, and how.
+        ends: Every start and where it ended.
+        documents: How many were used.
+        positive: How many of them are of the notion.
+        flavour: What adversarial errors fell on: `labels`, or `topic`.
+        notes: Plain sentences that a reader must see first.
+    """
+
+    grid: Grid
+    ends: tuple[End, ...]
+    documents: int
+    positive: int
+    flavour: str
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "grid": {**asdict(self.grid), "values": self.grid.values},
+            "documents": self.documents,
+            "positive": self.positive,
+            "flavour": self.flavour,
+            "notes": self.notes,
+            "summary": summary(self.ends),
+            "ends": [asdict(end) for end in self.ends],
+        }
+
+
+class _Chosen(NamedTuple):
+    """A document that is used, with its labels."""
+
+    place: int
+    id: str
+    text: str
+    truth: bool
+    flavour: bool
+
+
+class _Read(NamedTuple):
+    chosen: list[_Chosen]
+    documents: int
+    unlabelled: int
+    labelled: int
+
+
+def find_basin(
+    lm: LM,
+    pointer: TopicScore,
+    corpus: Corpus,
+    truth: Mapping[str, bool],
+    out: Path | str,
+    grid: Grid = Grid(),
+    *,
+    flavour: Mapping[str, bool] | None = None,
+    layers: str = "auto",
+    most_documents: int = MOST_DOCUMENTS,
+    overwrite: bool = False,
+    command: Sequence[str] | None = None,
+    on_step: OnStep = lambda _: None,
+    on_start: OnStart = lambda _done, _of: None,
+) -> Basin:
+    """Measure where every start of a grid ends, and write it with a page to look at.
+
+    The folder is put in place at the end. The corpus is read once; of more labelled documents than are wanted
+    those are used whose ids have the smallest hashes, the same ones in every run.
+
+    Args:
+        lm: The strong model; it stays as it was.
+        pointer: The weak notion: adversarial errors are its own, and it is marked on the map.
+        corpus: Documents.
+        truth: Label of each document by id.
+        out: Folder for `basin.json`, `basin.html` and `manifest.json`.
+        grid: Which starts, and how.
+        flavour: Another label of each document, which adversarial errors fall on instead.
+        layers: Layers to read, counted from 0 with commas, or auto.
+        most_documents: How many documents are used at most.
+        overwrite: Replace what dipole made there before.
+        command: Command line for the manifest; that of this process by default.
+        on_step: Told what is being done, in a few words.
+        on_start: Called with how many starts are done, and of how many.
+
+    Raises:
+        UserError: Bad input, or a folder that can't be used.
+    """
+    from dipole.report.basin import render_basin_html
+
+    folder, started = Path(out), datetime.now(UTC)
+    if most_documents < 1:
+        raise UserError(f"The number of documents must be at least 1, and is {most_documents}.")
+    with staged(folder, overwrite) as made:
+        at = layers_of(layers, lm, _LAYERS)
+        on_step("reading the corpus")
+        read = _read(corpus, truth, flavour, most_documents)
+        on_step(f"reading {len(read.chosen):,} documents with {lm.resident.name}")
+        documents, cut = _documents(lm, pointer, read, at, flavour is None)
+        on_step(f"running {', '.join(grid.methods)} from every start")
+        ends = basin(documents, grid, on_start)
+        found = Basin(
+            grid, tuple(ends), len(read.chosen), int(documents.truth.sum()),
+            "topic" if flavour is None else "labels",
+            tuple(_notes(corpus, read, documents, ends, flavour is not None, cut)),
+        )  # fmt: skip
+        facts = _facts(lm, pointer, corpus, found, at, out, started, command)
+        write_json_atomic(made / RECORD, found.to_dict())
+        write_text_atomic(made / PAGE, render_basin_html(found, facts))
+        files = sorted({*(path.name for path in made.iterdir()), MANIFEST})
+        write_json_atomic(made / MANIFEST, {**facts, "files": files})
+    return found
+
+
+def _read(corpus: Corpus, truth: Mapping[str, bool], flavour: Mapping[str, bool] | None, most: int) -> _Read:
+    """The documents that have labels, or as many of them as are wanted."""
+    heap: list[tuple[int, _Chosen]] = []
+    seen = unlabelled = 0
+    first = ""
+    for place, document in enumerate(corpus):
+        seen, first = seen + 1, first or document.id
+        label = label_of(truth, document.id)
+        other = False if flavour is None else label_of(flavour, document.id)
+        if label is None or other is None:
+            unlabelled += 1
+            continue
+        order = -int.from_bytes(hashlib.sha256(document.id.encode("utf-8", "replace")).digest()[:8])
+        item = (order, _Chosen(place, document.id, document.text, label, other))
+        (heapq.heappush if len(heap) < most else heapq.heappushpop)(heap, item)
+    chosen = sorted(item for _, item in heap)
+    if not chosen:
+        both = "" if flavour is None else " of both kinds"
+        raise UserError(
+            f"No document of the corpus has a label{both}: its ids look like {first!r}, and those of the "
+            f"labels like {next(iter(truth), '')!r}."
+        )
+    if len({item.truth for item in chosen}) < 2:
+        raise UserError(
+            f"All {len(chosen)} documents that have a label are labelled {int(chosen[0].truth)}, so there is "
+            "no notion to come to; give labels of both kinds."
+        )
+    return _Read(chosen, seen, unlabelled, seen - unlabelled)
+
+
+def _documents(
+    lm: LM, pointer: TopicScore, read: _Read, layers: Sequence[int], by_topic: bool
+) -> tuple[Documents, int]:
+    texts = [item.text for item in read.chosen]
+    q = pointer.model.posterior(texts)[:, pointer.index]
+    features = read_features(lm, texts, layers)
+    kept = np.array([held_out(item.id, _HELD_OUT) for item in read.chosen])
+    if kept.all() or not kept.any():  # passages of a handful of files
+        kept = np.arange(len(kept)) % round(1 / _HELD_OUT) == 0
+    truth = np.array([item.truth for item in read.chosen])
+    flavour = q > 0.5 if by_topic else np.array([item.flavour for item in read.chosen])
+    return Documents(features, q, truth, flavour, kept, by_topic), features.cut
+
+
+def _notes(
+    corpus: Corpus, read: _Read, documents: Documents, ends: Sequence[End], flavoured: bool, cut: int
+) -> list[str]:
+    found = []
+    if read.unlabelled:
+        kinds = " of both kinds" if flavoured else ""
+        found.append(
+            f"{read.unlabelled:,} of {read.documents:,} documents have no label{kinds} and were left out."
+        )
+    if len(read.chosen) < read.labelled:
+        found.append(f"{len(read.chosen):,} of {read.labelled:,} labelled documents were used.")
+    if corpus.skipped:
+        first = corpus.skipped[0]
+        found.append(f"{len(corpus.skipped)} left out of the corpus, the first: {first.name} {first.reason}.")
+    if cut:
+        found.append(f"{cut:,} documents are longer than the model’s context and were read in part.")
+    impossible = sum(end.method == ends[0].method and end.layer < 0 for end in ends)
+    if impossible:
+        found.append(
+            f"{impossible} starts of each method could not be made: there are too few negatives for so low a "
+            "precision."
+        )
+    ceiling = max((end.ceiling for end in ends if end.layer >= 0), default=0.0)
+    if ceiling < 0.8:
+        found.append(
+            f"A probe trained on the truth itself reaches F1 {ceiling:.2f} on held-out documents, so being "
+            "inside means little here."
+        )
+    if not (documents.q > 0.5).any() or (documents.q > 0.5).all():
+        found.append("The topic calls all of the documents the same, so it has no place on the map.")
+    return found
+
+
+def _facts(
+    lm: LM,
+    pointer: TopicScore,
+    corpus: Corpus,
+    found: Basin,
+    layers: Sequence[int],
+    out: Path | str,
+    started: datetime,
+    command: Sequence[str] | None,
+) -> dict[str, Any]:
+    from dipole.report.manifest import command_line, versions
+
+    return {
+        "made_by": "dipole",
+        "format": 1,
+        "verb": "basin",
+        "command": command_line(sys.argv if command is None else command),
+        "out": str(out),
+        "corpus": str(corpus.path),
+        "topic": pointer.concept.to_dict(),
+        "grid": asdict(found.grid),
+        "layers": list(layers),
+        "model": lm.resident.name,
+        "revision": lm.resident.revision,
+        "fingerprint": lm.resident.fingerprint,
+        "seconds": round((datetime.now(UTC) - started).total_seconds(), 3),
+        "versions": versions(),
+    }

@@ -1,0 +1,78 @@
+"""A basin that was asked for on the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from dipole.cli._console import emit, emit_json, one_line, tell
+from dipole.cli._flags import load_model, source_of
+from dipole.cli._output import output_folder
+from dipole.cli._pointing import topic_of
+from dipole.cli._tables import columns
+
+if TYPE_CHECKING:
+    from dipole.basin import Basin
+    from dipole.pointing.runners import Runner
+
+_LINES = 10
+
+
+def perform(flags: Mapping[str, Any]) -> None:
+    """Measure, save and print the shares."""
+    folder = output_folder(flags["out"], flags["overwrite"])
+    from dipole.basin import find_basin
+    from dipole.corpus import open_corpus, read_labels
+    from dipole.pointing.basin import Grid
+
+    methods = tuple(dict.fromkeys(name.strip() for name in flags["method"].split(",") if name.strip()))
+    grid = Grid(cast("tuple[Runner, ...]", methods), flags["grid"], flags["seeds"], seed=flags["seed"])
+    corpus = open_corpus(flags["corpus"], flags["words_per_document"])
+    truth = read_labels(flags["truth"])
+    flavour = None if flags["flavour"] is None else read_labels(flags["flavour"])
+    pointer = topic_of(flags["topic"])
+    found = find_basin(
+        load_model(*source_of(flags)),
+        pointer,
+        corpus,
+        truth,
+        folder,
+        grid,
+        flavour=flavour,
+        layers=flags["layers"],
+        most_documents=flags["documents"],
+        overwrite=flags["overwrite"],
+        on_step=(lambda _: None) if flags["quiet"] else (lambda what: tell(f"{what} …")),
+        on_start=(lambda _done, _of: None) if flags["quiet"] else _start,
+    )
+    for note in found.notes:
+        tell(f"dipole: note: {note}")
+    if flags["json"]:
+        _emit_records(found)
+    else:
+        _print(found)
+    if not flags["quiet"]:
+        tell(f"dipole: look at {one_line(str(folder))}/basin.html")
+
+
+def _start(done: int, of: int) -> None:
+    if done and done % max(1, of // _LINES) == 0:
+        tell(f"start {done:,}/{of:,}")
+
+
+def _emit_records(found: Basin) -> None:
+    from dipole.pointing.basin import summary
+
+    for row in summary(found.ends):
+        emit_json(row)
+
+
+def _print(found: Basin) -> None:
+    from dipole.report.basin import in_words, shown_rows
+
+    rows = shown_rows(found.ends)
+    header = ("method", "errors", "starts", "come to it", "mean F1", "rounds")
+    lines = columns(header, [row[:6] for row in rows])
+    ends = ("the others end at", *(row[6] for row in rows))
+    emit("\n".join(f"{line}  {end}".rstrip() for line, end in zip(lines, ends, strict=True)))
+    emit("\n" + in_words(found.ends))

@@ -1,0 +1,140 @@
+"""FUDGE: future discriminators for generation, with a probe on the model's own states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from dipole.concepts import Dipole
+from dipole.controls._beginnings import Row, beginnings
+from dipole.controls._concept import require_dipole
+from dipole.controls._dial import fitted_weight, numbers_of, require_positive
+from dipole.controls._layers import check_layers, layers_of
+from dipole.controls._probe import logistic
+from dipole.controls._selection import split_prompts
+from dipole.interventions.fudge import Fudge as Intervention
+from dipole.recognizers._told import tell
+from dipole.types import Surface, UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+
+class Found(NamedTuple):
+    """A probe of beginnings.
+
+    Attributes:
+        layer: Block whose output it reads.
+        weight: `(2 * width,)` float64.
+        bias: `()` float64.
+        facts: Its loss on prompts that it was not fitted on, in nats a beginning, for each layer tried.
+    """
+
+    layer: int
+    weight: Tensor
+    bias: Tensor
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Fudge:
+    """Weigh each likely next token by how much a probe makes of the text with it as the claim's.
+
+    The probe is fitted on beginnings of what the model writes when told the claim and when told its opposite,
+    read without either. A token costs one row of the model up to the probe's layer for each candidate.
+
+    Attributes:
+        layers: Layers to try, numbers with commas; `auto` spreads `max_layers` over the model.
+        max_layers: How many `auto` tries.
+        candidates: Most next tokens that are weighed; the others are not said.
+        mass: Share of the probability that the candidates must have together, so that there are fewer where
+            the model is sure; 1 takes all.
+        texts: Continuations a prompt and statement that the probe is fitted on.
+        weights: Exponents of the probe's probability to try, with commas.
+        n: Continuations to measure each by.
+        max_new_tokens: Token budget of a continuation.
+        seed: Seed of the continuations.
+    """
+
+    layers: str = "auto"
+    max_layers: int = 4
+    candidates: int = 20
+    mass: float = 0.99
+    texts: int = 4
+    weights: str = "0.5,1,2,4"
+    n: int = 32
+    max_new_tokens: int = 28
+    seed: int = 0
+
+    name: ClassVar[str] = "fudge"
+    takes: ClassVar[tuple[str, ...]] = ("dipole",)
+    surface: ClassVar[Surface] = "logits"
+    paper: ClassVar[str] = "Yang 2021, arXiv:2104.05218"
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        require_positive(self, "max_layers", "candidates", "texts", "n", "max_new_tokens")
+        numbers_of(self.weights, "weights")
+        check_layers(self.layers)
+        if not 0 < self.mass <= 1:
+            raise UserError(f"mass must be above 0 and at most 1, and is {self.mass}.")
+
+    def fit(self, lm: LM, concept: Any) -> Intervention:
+        """The probe of the layer that predicts best, with the exponent that does best on the prompts for choosing.
+
+        Raises:
+            UserError: The concept is no dipole or has no prompts, there is no such layer, or they do not fit
+                in the context.
+        """
+        dipole = require_dipole(self, concept)
+        found = self._probe(lm, dipole)
+
+        def make(weight: float, facts: Mapping[str, Any]) -> Intervention:
+            return Intervention(
+                found.layer,
+                found.weight.float(),
+                found.bias.float(),
+                self.candidates,
+                lm.resident.name,
+                lm.resident.fingerprint,
+                {**found.facts, **facts},
+                mass=self.mass,
+                power=weight,
+            )
+
+        return fitted_weight(lm, dipole, self.weights, make, self.n, self.max_new_tokens, self.seed)
+
+    def _probe(self, lm: LM, dipole: Dipole) -> Found:
+        """Fitted on half of the prompts, the layer chosen on the others."""
+        layers = layers_of(self.layers, lm, self.max_layers)
+        prompts, others = split_prompts(dipole)
+        x, y = self._examples(lm, dipole, prompts, layers, self.seed)
+        tried = [logistic(x[:, k], y) for k in range(len(layers))]
+        x, y = self._examples(lm, dipole, others, layers, self.seed + 1)
+        losses = [
+            float(binary_cross_entropy_with_logits(x[:, k].double() @ weight + bias, y))
+            for k, (weight, bias) in enumerate(tried)
+        ]
+        best = min(range(len(layers)), key=losses.__getitem__)
+        facts = {"probe": {"layer": layers[best], "losses": dict(zip(map(str, layers), losses, strict=True))}}
+        return Found(layers[best], *tried[best], facts)
+
+    def _examples(
+        self, lm: LM, dipole: Dipole, prompts: Sequence[str], layers: Sequence[int], seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Features of beginnings `(n, layers, 2 * width)`, and 1 for those written under the claim, else 0."""
+        told = tell(lm, dipole, prompts, self.texts * len(prompts), self.max_new_tokens, seed)
+        ends = lm.resident.eos_ids
+        rows, labels = [], []
+        for label, side in ((1.0, told.claim), (0.0, told.against)):
+            for prompt, sample in zip(told.prompts, side, strict=True):
+                ids = lm.prompt_ids(prompt)
+                rows.append(Row([*ids, *(t for t in sample.token_ids if t not in ends)], len(ids)))
+                labels.append(label)
+        found = beginnings(lm, rows, layers)
+        return found.features, torch.tensor(labels, dtype=torch.float64)[found.owners]

@@ -1,0 +1,107 @@
+"""Cutting a text into passages of about so many words, at paragraph or sentence ends where possible."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+# A sentence ends at a full stop, question or exclamation mark, with the quotes and brackets that close there;
+# not after a title or a single initial.
+_END = re.compile(
+    r"(?<!\bMr\.)(?<!\bMrs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\b[A-Z]\.)"
+    r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’)\]]))\s+"
+)
+
+
+class Piece(NamedTuple):
+    """A sentence, or a part of one.
+
+    Attributes:
+        words: Its words; what stands between blanks is a word.
+        ends_paragraph: Whether it is the last of its paragraph.
+    """
+
+    words: tuple[str, ...]
+    ends_paragraph: bool
+
+
+def passages(lines: Iterable[str], words: int) -> Iterator[str]:
+    """Passages of about `words` words; every word of the text is in one of them, in order.
+
+    A passage has from half to twice as many words, unless the whole text is shorter. It ends at the paragraph
+    end that is nearest to `words` within a quarter of it, else at the nearest sentence end within half of it,
+    else after exactly `words` words. Inside a passage line breaks become spaces and paragraphs are parted by
+    an empty line. A text that is written without blanks is one word, and is not cut.
+
+    Args:
+        lines: Lines of the text; an empty one parts paragraphs. Read one paragraph at a time.
+        words: Number of words, at least 1.
+    """
+    pending: list[Piece] = []
+    last: list[Piece] = []
+    for piece in _pieces(lines):
+        pending.append(piece)
+        while _count(pending) >= 1.5 * words:
+            if last:
+                yield _text(last)
+            last, pending = _cut(pending, words)
+    if last and _count(pending) < words / 2:  # no crumbs: a short rest belongs to what came before it
+        last, pending = last + pending, []
+    yield from (_text(found) for found in (last, pending) if found)
+
+
+def _cut(pieces: list[Piece], words: int) -> tuple[list[Piece], list[Piece]]:
+    """The first passage of the pieces, which have at least 1.5 × `words` words, and the rest."""
+    ends, total = [], 0
+    for number, piece in enumerate(pieces, 1):
+        total += len(piece.words)
+        ends.append((number, total - words, piece.ends_paragraph))
+    paragraphs = [(abs(off), number) for number, off, ends in ends if ends and abs(off) <= words / 4]
+    sentences = [(abs(off), number) for number, off, _ in ends if abs(off) <= words / 2]
+    if nearest := paragraphs or sentences:
+        number = min(nearest)[1]
+        return pieces[:number], pieces[number:]
+    return _cut_inside(pieces, words)
+
+
+def _cut_inside(pieces: list[Piece], words: int) -> tuple[list[Piece], list[Piece]]:
+    room = words
+    for number, piece in enumerate(pieces):
+        if len(piece.words) > room:
+            head = [*pieces[:number], Piece(piece.words[:room], False)]
+            return head, [Piece(piece.words[room:], piece.ends_paragraph), *pieces[number + 1 :]]
+        room -= len(piece.words)
+    return pieces, []
+
+
+def _pieces(lines: Iterable[str]) -> Iterator[Piece]:
+    for paragraph in _paragraphs(lines):
+        sentences = [s for sentence in _END.split(paragraph) if (s := tuple(sentence.split()))]
+        for number, sentence in enumerate(sentences, 1):
+            yield Piece(sentence, number == len(sentences))
+
+
+def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
+    gathered: list[str] = []
+    for line in lines:
+        if line.strip():
+            gathered.append(line.strip())
+        elif gathered:
+            yield " ".join(gathered)
+            gathered = []
+    if gathered:
+        yield " ".join(gathered)
+
+
+def _count(pieces: Iterable[Piece]) -> int:
+    return sum(len(piece.words) for piece in pieces)
+
+
+def _text(pieces: list[Piece]) -> str:
+    parts = []
+    for number, piece in enumerate(pieces, 1):
+        parts.append(" ".join(piece.words))
+        if number < len(pieces):
+            parts.append("\n\n" if piece.ends_paragraph else " ")
+    return "".join(parts)

@@ -1,0 +1,1 @@
+"""From a weak pointer to the strong model's own notion."""

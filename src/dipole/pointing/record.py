@@ -1,0 +1,116 @@
+"""The records of pointing: how it is done, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from dipole.controls._layers import check_layers
+from dipole.pointing.measure import Reading, Written, plain
+from dipole.pointing.methods import METHODS, Method
+from dipole.pointing.steering import Steer
+from dipole.recognizers.notion import NotionScore
+from dipole.types import Intervention, UserError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to get from the weak notion to the strong one.
+
+    Attributes:
+        method: How the notion is found: intersection (the node of the model's own cluster tree that overlaps
+            most), difference, residual, probe (noisy labels with the confidence loss), kmeans or fixed-point.
+        steer: How it steers: fudge (guidance by a probe of beginnings) or vector.
+        layers: Layers to read, counted from 0 with commas, or auto.
+        max_layers: How many layers auto reads, evenly spread.
+        width: Principal components of a layer that clusters and probes are made in.
+        held_out: Share of the documents that nothing is fitted on and all numbers are measured on.
+        n: Texts to write for each way of writing; 0 writes none.
+        max_new_tokens: Token budget of each.
+        seed: Of clusters, draws and texts.
+    """
+
+    method: Method = "intersection"
+    steer: Steer = "fudge"
+    layers: str = "auto"
+    max_layers: int = 4
+    width: int = 24
+    held_out: float = 0.3
+    n: int = 64
+    max_new_tokens: int = 120
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        if self.method not in METHODS:
+            raise UserError(f"method must be one of {', '.join(METHODS)}, and is {self.method!r}.")
+        if self.steer not in ("fudge", "vector"):
+            raise UserError(f"steer must be fudge or vector, and is {self.steer!r}.")
+        check_layers(self.layers)
+        for name, least in (("max_layers", 1), ("width", 2), ("n", 0), ("max_new_tokens", 1)):
+            if getattr(self, name) < least:
+                raise UserError(f"{name} must be at least {least}, and is {getattr(self, name)}.")
+        if not 0 < self.held_out < 1:
+            raise UserError(f"held_out is a share between 0 and 1, and is {self.held_out}.")
+
+
+class Mapped(NamedTuple):
+    """A document on the map.
+
+    Attributes:
+        id: Its id.
+        x: First principal component of the layer.
+        y: Second one.
+        weak: Probability by the weak notion.
+        refined: Probability by the refined one.
+        truth: Its label; None without truth.
+    """
+
+    id: str
+    x: float
+    y: float
+    weak: float
+    refined: float
+    truth: bool | None
+
+
+@dataclass(frozen=True, eq=False)
+class Pointed:
+    """What pointing gave.
+
+    Attributes:
+        recognizer: The refined notion.
+        intervention: What steers by it.
+        notion: How it was found, as plain data.
+        readings: Weak, refined and ceiling against the truth; empty without truth.
+        recovered: Share of the gap between weak notion and ceiling that the refined one closes, in F1.
+        written: Ways of writing.
+        documents: Some held-out documents on a map.
+        agreement: Share of held-out documents on which weak and refined notion agree.
+        skipped: What of the corpus was left out.
+        notes: Plain sentences that a reader must see first.
+    """
+
+    recognizer: NotionScore
+    intervention: Intervention
+    notion: Mapping[str, Any]
+    readings: tuple[Reading, ...]
+    recovered: float | None
+    written: tuple[Written, ...]
+    documents: tuple[Mapped, ...]
+    agreement: float
+    skipped: int
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "notion": self.notion,
+            "readings": [plain(reading) for reading in self.readings],
+            "gap_recovered_f1": self.recovered,
+            "written": [asdict(written) for written in self.written],
+            "agreement": self.agreement,
+            "skipped": self.skipped,
+            "notes": self.notes,
+        }

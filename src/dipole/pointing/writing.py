@@ -1,0 +1,112 @@
+"""Texts by the base, by the steered model, and by the filter that steering must beat."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from dipole.evaluation.side_effects import paired_distinct
+from dipole.lm import sample_seed
+from dipole.pointing.measure import Written, judged_share, share
+from dipole.recognizers._told import loss_under
+from dipole.recognizers.notion import NotionScore
+from dipole.recognizers.topic import TopicScore
+from dipole.types import Intervention, Sample
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+FILTER = 8
+
+
+def write_and_measure(
+    lm: LM,
+    intervention: Intervention,
+    pointer: TopicScore,
+    recognizer: NotionScore,
+    prompts: Sequence[str],
+    n: int,
+    max_new_tokens: int,
+    seed: int,
+    *,
+    weak_recall: float,
+    judge: Callable[[str], bool] | None = None,
+    on_step: Callable[[str], None] = lambda _: None,
+) -> tuple[Written, ...]:
+    """Write n texts in each way; none for n = 0.
+
+    The filter draws `FILTER` texts for each that it keeps and keeps the one that the weak notion likes best:
+    the sampler that the weak notion's outline limits.
+
+    Args:
+        lm: The strong model.
+        intervention: What steers it.
+        pointer: The weak notion.
+        recognizer: The refined notion.
+        prompts: What the texts stand behind, in turn.
+        n: Texts a way.
+        max_new_tokens: Token budget of each.
+        seed: Of the texts.
+        weak_recall: Share of the true documents that the weak notion takes for its own.
+        judge: Whether a text is of the notion.
+        on_step: Told what is being done.
+    """
+    if not n:
+        return ()
+    asked = [prompts[i % len(prompts)] for i in range(n)]
+    seeds = [sample_seed(seed, i % len(prompts), i // len(prompts)) for i in range(n)]
+    base: list[Sample] = []
+    found = []
+    for name in ("base", "steered", "reversed", "filtered"):
+        on_step(f"writing {n} texts: {name}")
+        if name == "filtered":
+            samples = _filtered(lm, pointer, asked, seeds, max_new_tokens)
+        else:
+            strength = {"base": 0.0, "steered": 1.0, "reversed": -1.0}[name]
+            writer = intervention.apply(lm, strength) if strength else lm
+            samples = writer.sample(asked, seeds, max_new_tokens)
+        base = base or samples
+        found.append(_measured(name, lm, samples, base, pointer, recognizer, weak_recall, judge))
+    return tuple(found)
+
+
+def _filtered(
+    lm: LM, pointer: TopicScore, asked: Sequence[str], seeds: Sequence[int], max_new_tokens: int
+) -> list[Sample]:
+    kept = []
+    drawn = lm.sample(
+        [prompt for prompt in asked for _ in range(FILTER)],
+        [sample_seed(seed, 0, k) if k else seed for seed in seeds for k in range(FILTER)],
+        max_new_tokens,
+    )
+    worth = [s.value if s.is_scored else -math.inf for s in pointer.score([d.full_text for d in drawn])]
+    for start in range(0, len(drawn), FILTER):
+        kept.append(drawn[max(range(start, start + FILTER), key=worth.__getitem__)])
+    return kept
+
+
+def _measured(
+    name: str,
+    lm: LM,
+    samples: Sequence[Sample],
+    base: Sequence[Sample],
+    pointer: TopicScore,
+    recognizer: NotionScore,
+    weak_recall: float,
+    judge: Callable[[str], bool] | None,
+) -> Written:
+    texts = [sample.full_text for sample in samples]
+    weak = share([score.value for score in pointer.score(texts)])
+    before, after = paired_distinct([s.text for s in base], [s.text for s in samples], 2)
+    gain = loss_under(lm.base, samples) - loss_under(lm.base, base)
+    return Written(
+        name,
+        tuple(texts),
+        weak,
+        share([score.value for score in recognizer.score(texts)]),
+        judged_share(texts, judge),
+        weak - weak_recall,
+        math.exp(min(gain, 50.0)),
+        after / before if before else float("nan"),
+    )

@@ -1,0 +1,81 @@
+"""Recognizers that were fitted and saved as a folder, and carry the concept that they score for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dipole.recognizers._topic_folder import RECOGNIZER
+from dipole.types import Recognizer, UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+FITTED: dict[str, str] = {
+    "topic": "dipole.recognizers.topic:TopicScore",
+    "notion": "dipole.recognizers.notion:NotionScore",
+}
+"""Kind, as `recognizer.json` has it, to a class with a classmethod `load(folder, item, open_model)`."""
+
+
+def is_fitted(spec: str) -> bool:
+    """Whether `FOLDER` or `FOLDER:ITEM` names a folder, or can't be anything else."""
+    if not spec.strip():
+        return False
+    folder, item = split(spec)
+    return folder.is_dir() or item is not None or "/" in spec
+
+
+def split(spec: str) -> tuple[Path, str | None]:
+    """The folder and the item of `FOLDER` or `FOLDER:ITEM`; a folder that is really called so comes first."""
+    whole = Path(spec).expanduser()
+    if whole.is_dir() or ":" not in spec:
+        return whole, None
+    folder, _, item = spec.rpartition(":")
+    return Path(folder).expanduser(), item
+
+
+def load_fitted(spec: str, open_model: Callable[[str], LM]) -> Recognizer:
+    """The fitted recognizer of a folder.
+
+    Args:
+        spec: `FOLDER`, or `FOLDER:ITEM` where it holds several, such as `topics:3`.
+        open_model: Makes an LM of the name under which the recognizer's own was loaded; called where it
+            reads with one.
+
+    Raises:
+        UserError: There is no such folder, nothing fitted in it, or no such item.
+    """
+    folder, item = split(spec)
+    made = _class_of(folder, spec)
+    found: Recognizer = made.load(folder, item, open_model)
+    return found
+
+
+def _class_of(folder: Path, spec: str) -> Any:
+    file = folder / RECOGNIZER
+    if not str(spec).partition(":")[0].strip() or not folder.is_dir():
+        raise UserError(
+            f"There is no recognizer called {spec!r}, and no folder {str(folder)!r} with a fitted one; make "
+            "one with `dipole topics` or `dipole point`, or name one such as velma."
+        )
+    try:
+        known = json.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"The folder {folder} holds no fitted recognizer (it has no {RECOGNIZER}); give a folder that "
+            "`dipole topics` or `dipole point` made."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} can't be read ({error}); make the folder again.") from error
+    kind = known.get("kind") if isinstance(known, dict) else None
+    if not isinstance(kind, str) or kind not in FITTED:
+        raise UserError(
+            f"{file} is of kind {kind!r}; wanted {' or '.join(FITTED)}: make the folder again, or update "
+            "dipole."
+        )
+    module, _, name = FITTED[kind].partition(":")
+    return getattr(import_module(module), name)

@@ -1,0 +1,134 @@
+"""Notion: a linear probe on a model's pooled activations, made by `dipole point`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from dipole.files import write_bytes_atomic, write_json_atomic
+from dipole.recognizers._statements import texts_of
+from dipole.recognizers._topic_folder import RECOGNIZER
+from dipole.recognizers.pooled import read_features
+from dipole.types import Score, UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+_TENSORS = "recognizer.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class NotionScore:
+    """Scores a text by what one layer of a model makes of it, whatever words it uses.
+
+    Attributes:
+        judge: The LM whose activations are read.
+        layer: Block whose output is read, counted from 0.
+        weight: `(width,)` float64, for the mean state over all tokens but the first.
+        bias: Of the log-odds, nats.
+        concept: What it was pointed at with, as plain data.
+    """
+
+    judge: LM
+    layer: int
+    weight: Tensor
+    bias: float
+    concept: Mapping[str, Any] = field(default_factory=dict)
+
+    name: ClassVar[str] = "notion"
+    kind: ClassVar[str] = "notion"
+
+    def score(self, texts: Sequence[str], concept: Any = None) -> list[Score]:
+        """Log-odds of each text; a text longer than the context is read in part, and its score says so.
+
+        Args:
+            texts: Texts to score.
+            concept: Not read: the recognizer has a concept of its own.
+        """
+        del concept
+        listed = texts_of(texts, self.name)
+        filled = [i for i, text in enumerate(listed) if text.strip()]
+        scores = [Score.unscored("the text is empty")] * len(listed)
+        if not filled:
+            return scores
+        features = read_features(self.judge, [listed[i] for i in filled], [self.layer])
+        odds = features.at(self.layer).double() @ self.weight + self.bias
+        limit = self.judge.resident.context_length
+        for i, value in zip(filled, odds.tolist(), strict=True):
+            tokens = len(self.judge.resident.encode(listed[i])) if features.cut else 0
+            remark = f"read up to token {limit} alone" if limit is not None and tokens > limit else None
+            scores[i] = (
+                Score(value, remark)
+                if math.isfinite(value)
+                else Score.unscored("the model's activations are not finite")
+            )
+        return scores
+
+    def save(self, folder: Path) -> None:
+        """Write `recognizer.json` and the weights."""
+        from safetensors.torch import save
+
+        write_bytes_atomic(
+            folder / _TENSORS, save({"weight": self.weight.contiguous()}, metadata={"format": "pt"})
+        )
+        record = {
+            "kind": self.kind,
+            "base": self.judge.resident.name,
+            "base_fingerprint": self.judge.resident.fingerprint,
+            "layer": self.layer,
+            "bias": self.bias,
+            "concept": self.concept,
+        }
+        write_json_atomic(folder / RECOGNIZER, record)
+
+    @classmethod
+    def load(cls, folder: Path, item: str | None, open_model: Callable[[str], LM]) -> NotionScore:
+        """Read what `save` wrote.
+
+        Args:
+            folder: Where.
+            item: Must be None: there is one notion in a folder.
+            open_model: Makes the LM of the recorded name.
+
+        Raises:
+            UserError: It can't be read, or the LM is another than the one it was made with.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        if item is not None:
+            raise UserError(f"{folder} holds one notion; leave out {':' + item!r}.")
+        try:
+            record = json.loads((folder / RECOGNIZER).read_text("utf-8"))
+            weight = load_file(str(folder / _TENSORS))["weight"].double()
+            base, fingerprint = str(record["base"]), str(record["base_fingerprint"])
+            layer, bias = int(record["layer"]), float(record["bias"])
+            concept = dict(record.get("concept") or {})
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise UserError(
+                f"The notion in {folder} can't be read ({' '.join(str(error).split())[:200]}); make it again "
+                "with `dipole point`."
+            ) from error
+        judge = open_model(base)
+        if judge.resident.fingerprint != fingerprint:
+            raise UserError(
+                f"The notion in {folder} was made with {base} (fingerprint {fingerprint}), and the loaded "
+                f"model is {judge.resident.name} (fingerprint {judge.resident.fingerprint}); load the model "
+                "that it was made with."
+            )
+        if not bool(torch.isfinite(weight).all()) or not math.isfinite(bias):
+            raise UserError(f"The notion in {folder} has values that are not finite; make it again.")
+        width = judge.resident.model.config.get_text_config().hidden_size
+        if weight.shape != (width,):
+            raise UserError(
+                f"The notion in {folder} has weights of shape {tuple(weight.shape)}, and {base} needs "
+                f"({width},): it is damaged; make it again with `dipole point`."
+            )
+        return cls(judge, layer, weight, bias, concept)

@@ -1,0 +1,212 @@
+"""The page of a basin of attraction: a map for each method and kind of error, and the shares in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from dipole.pointing.basin import INSIDE, End, summary
+from dipole.pointing.fates import FATES, IMPOSSIBLE
+from dipole.pointing.runners import SAYS
+from dipole.report.basin_map import FATE_COLOURS, SHADES, basin_map, held_band
+from dipole.report.facts import Fact
+from dipole.report.formatting import duration, number
+from dipole.report.text import one_line, visible
+
+if TYPE_CHECKING:
+    from dipole.basin import Basin
+
+KINDS = {"uniform": "uniform", "adversarial": "adversarial", "topic": "the topic itself"}
+_MEANING: dict[str, str] = {
+    "notion": "the notion",
+    "share": "the notion’s order, cut wrongly",
+    "all": "everything",
+    "none": "nothing",
+    "complement": "the complement",
+    "flavour": "the flavour",
+    "either": "the notion or the flavour",
+    "start": "the start, errors and all",
+    "part": "a part of the notion",
+    "wider": "the notion and others",
+    "other": "something else",
+    IMPOSSIBLE: "no such start",
+}
+
+
+def render_basin_html(found: Basin, manifest: Mapping[str, Any]) -> str:
+    """The page, without scripts and without a request to anywhere.
+
+    Args:
+        found: What was measured.
+        manifest: What reproduces it.
+    """
+    topic = manifest.get("topic") or {}
+    rows = summary(found.ends)
+    seen = {fate for row in rows for fate in _fates(row)}
+    view = {
+        "title": one_line(", ".join(str(word) for word in list(topic.get("words") or [])[:3]) or "a notion"),
+        "model": one_line(str(manifest.get("model") or "")),
+        "verdicts": [one_line(sentence) for sentence in sentences(found.ends)],
+        "notes": [one_line(note) for note in found.notes],
+        "figures": [_method(found, rows, str(method)) for method in found.grid.methods],
+        "shades": [(round(100 * at), colour) for at, colour in SHADES],
+        "inside": round(100 * INSIDE),
+        "legend": [(FATE_COLOURS[fate], meaning(fate, found.flavour)) for fate in FATES[1:] if fate in seen],
+        "impossible": any(end.fate == IMPOSSIBLE for end in found.ends),
+        "topic_place": any(end.kind == "topic" for end in found.ends),
+        "rows": shown_rows(found.ends, found.flavour),
+        "adversarial": _adversarial(found.flavour),
+        "documents": f"{found.documents:,}",
+        "positive": f"{found.positive:,}",
+        "command": visible(str(manifest.get("command") or "")),
+        "facts": _facts(found, manifest),
+    }
+    return str(_template().render(view=view))
+
+
+def meaning(fate: str, flavour: str = "labels") -> str:
+    """A fate in words."""
+    said = _MEANING[fate]
+    return said.replace("the flavour", "the topic’s own cluster") if flavour == "topic" else said
+
+
+def in_words(ends: Sequence[End]) -> str:
+    """What happened."""
+    return "\n".join(sentences(ends))
+
+
+def sentences(ends: Sequence[End]) -> list[str]:
+    """What happened, in a sentence for each method."""
+    rows = summary(ends)
+    said = []
+    for method in dict.fromkeys(str(row["method"]) for row in rows):
+        of = {row["kind"]: row for row in rows if row["method"] == method}
+        shares = [
+            f"{_percent(of[kind]['inside'])} of the starts with {kind} errors"
+            for kind in ("uniform", "adversarial")
+            if kind in of and of[kind]["made"]
+        ]
+        sentence = f"{method}: {' and '.join(shares) or 'no starts'} come to the notion"
+        own = next((end for end in ends if (end.method, end.kind) == (method, "topic")), None)
+        if own is not None:
+            sentence += f"; begun at the topic’s own labels it ends at F1 {own.f1:.2f}"
+        said.append(f"{sentence}.")
+    return said
+
+
+def shown_rows(ends: Sequence[End], flavour: str = "labels") -> list[list[str]]:
+    """Method, kind of error, starts, share inside, mean F1, median rounds, and where the others end."""
+    return [
+        [
+            str(row["method"]),
+            KINDS[str(row["kind"])],
+            f"{row['made']:,}" if row["made"] == row["starts"] else f"{row['made']:,} of {row['starts']:,}",
+            _percent(row["inside"]),
+            number(_float(row["f1"])),
+            f"{row['rounds']:g}" if row["made"] else number(None),
+            _others(row, flavour),
+        ]
+        for row in summary(ends)
+    ]
+
+
+def _others(row: Mapping[str, object], flavour: str) -> str:
+    lost = [(fate, count) for fate, count in _fates(row).items() if fate != "notion"]
+    return ", ".join(f"{meaning(fate, flavour)} {count}" for fate, count in lost)
+
+
+def _fates(row: Mapping[str, object]) -> Mapping[str, int]:
+    fates = row["fates"]
+    assert isinstance(fates, Mapping)
+    return fates
+
+
+def _method(found: Basin, rows: Sequence[Mapping[str, object]], method: str) -> dict[str, Any]:
+    own = next((end for end in found.ends if (end.method, end.kind) == (method, "topic")), None)
+    maps = []
+    for row in rows:
+        if row["method"] != method or row["kind"] == "topic":
+            continue
+        kind = str(row["kind"])
+        ends = [end for end in found.ends if (end.method, end.kind) == (method, kind)]
+        lost = _others(row, found.flavour)
+        maps.append(
+            {
+                "kind": f"{kind} errors",
+                "inside": _percent(row["inside"]),
+                "svg": basin_map(ends, found.grid.values, own, method == "fixed-point"),
+                "lost": f"The others end at: {lost}."
+                if lost
+                else "All starts come to it."
+                if row["made"]
+                else "",
+            }
+        )
+    return {
+        "name": method,
+        "says": SAYS[method],  # type: ignore[index]
+        "maps": maps,
+        "own": "" if own is None else _own(own, found.flavour),
+        "band": tuple(f"{edge:.2f}" for edge in held_band()) if method == "fixed-point" else None,
+    }
+
+
+def _own(own: End, flavour: str) -> str:
+    before = 2 * own.precision * own.recall / max(own.precision + own.recall, 1e-12)
+    end = "inside" if own.inside else f"at {meaning(own.fate, flavour)}"
+    return (
+        f"Begun at the topic’s own labels (precision {own.precision:.2f}, recall {own.recall:.2f}, "
+        f"F1 {before:.2f}) it ends {end}: F1 {own.f1:.2f} of a ceiling of {own.ceiling:.2f}."
+    )
+
+
+def _adversarial(flavour: str) -> str:
+    if flavour == "topic":
+        return (
+            "adversarial errors are the topic’s own: negatives that it finds likeliest are added, and of the "
+            "positives those are kept that it finds likeliest"
+        )
+    return (
+        "adversarial errors fall on the flavour: negatives that have it are added first, and positives "
+        "that have it are kept first"
+    )
+
+
+def _percent(value: object) -> str:
+    return number(_float(value), "share").replace(".0%", "%")
+
+
+def _float(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def _facts(found: Basin, manifest: Mapping[str, Any]) -> list[Fact]:
+    grid, seconds = found.grid, manifest.get("seconds")
+    layers = ", ".join(str(layer) for layer in manifest.get("layers") or ())
+    ceilings = sorted({(end.layer, end.ceiling) for end in found.ends if end.layer >= 0})
+    rows = [
+        ("Documents", f"{found.documents:,}, {found.positive:,} of them of the notion; about 30% held out"),
+        ("Starts", f"{grid.size} × {grid.size} values of precision and recall from {grid.values[0]:g} to 1, "
+                   f"2 kinds of error, {grid.seeds} seeds"),
+        ("Model", f"{manifest.get('model')}, layers {layers}, {grid.width} principal components"),
+        ("Ceiling", "; ".join(f"layer {layer}: F1 {value:.3f}" for layer, value in ceilings)),
+        ("Clusters", ", ".join(str(count) for count in grid.components)),
+        ("Seed", str(grid.seed)),
+        ("Took", duration(float(seconds)) if isinstance(seconds, int | float) else ""),
+    ]  # fmt: skip
+    return [Fact(label, one_line(value)) for label, value in rows if value]
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("dipole.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("basin.html.jinja")

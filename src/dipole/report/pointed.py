@@ -1,0 +1,215 @@
+"""The page of a pointed notion: what weak and strong model take for it, and what the strong one writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from dipole.pointing.measure import Reading, Written
+from dipole.pointing.record import Mapped, Pointed
+from dipole.report import comparison_svg as svg
+from dipole.report.formatting import change, duration, number, plain_bounds
+from dipole.report.text import one_line, shell_line, visible
+
+_NAMES = {
+    "weak": "the topic model",
+    "refined": "the model’s own notion",
+    "ceiling": "a probe trained on the truth",
+    "base": "as it is",
+    "steered": "steered by its own notion",
+    "reversed": "steered away (−1)",
+    "filtered": "best of 8 by the topic model",
+}
+_SIDE, _PAD, _SAMPLES, _LONGEST = 300.0, 14.0, 4, 700
+
+
+def render_pointed_html(pointed: Pointed, manifest: Mapping[str, Any]) -> str:
+    """The page, without scripts and without a request to anywhere.
+
+    Args:
+        pointed: What pointing gave.
+        manifest: What reproduces it.
+    """
+    concept = pointed.recognizer.concept
+    view = {
+        "title": one_line(str(concept.get("name") or "a notion")),
+        "words": one_line(", ".join(str(word) for word in list(concept.get("words") or [])[:10])),
+        "model": one_line(str(manifest.get("model") or "")),
+        "notes": [one_line(note) for note in pointed.notes],
+        "verdict": one_line(verdict(pointed)),
+        "readings": [_reading(r) for r in pointed.readings],
+        "cells": _cells(pointed.readings),
+        "maps": _maps(pointed.documents),
+        "shown": len(pointed.documents),
+        "written": [_written(w) for w in pointed.written],
+        "judged": any(w.judged is not None for w in pointed.written),
+        "samples": _samples(pointed.written),
+        "candidates": _candidates(pointed.notion),
+        "rule": one_line(str(pointed.notion.get("rule") or "")),
+        "command": visible(str(manifest.get("command") or "")),
+        "use": _use(str(manifest.get("out") or "notion")),
+        "facts": _facts(pointed, manifest),
+    }
+    return str(_template().render(view=view))
+
+
+def verdict(pointed: Pointed) -> str:
+    """What happened, in a sentence or two."""
+    by_name = {reading.name: reading for reading in pointed.readings}
+    parts = []
+    if "refined" in by_name:
+        weak, refined = by_name["weak"].f1.mean, by_name["refined"].f1.mean
+        part = f"F1 against the truth: {weak:.2f} by the topic model, {refined:.2f} by the model’s own notion"
+        if "ceiling" in by_name:
+            part += f", {by_name['ceiling'].f1.mean:.2f} by a probe that was trained on the truth"
+        parts.append(part + ".")
+    else:
+        parts.append(
+            f"The topic model and the model’s own notion agree on {number(pointed.agreement, 'share')} of "
+            "the held-out documents."
+        )
+    by_way = {written.name: written for written in pointed.written}
+    if "steered" in by_way:
+        before, after = by_way["base"], by_way["steered"]
+        told = "the judge" if after.judged is not None else "its own notion"
+        values = [w.refined if w.judged is None else w.judged for w in (before, after)]
+        parts.append(
+            f"By {told}, {number(values[0], 'share')} of what it writes is of the notion, and steered "
+            f"{number(values[1], 'share')}."
+        )
+    return " ".join(parts)
+
+
+def _reading(reading: Reading) -> dict[str, str]:
+    return {
+        "name": _NAMES.get(reading.name, reading.name),
+        "precision": number(reading.precision, "share"),
+        "recall": number(reading.recall, "share"),
+        "f1": number(reading.f1.mean, "probability"),
+        "range": plain_bounds(reading.f1, "probability"),
+        "auc": number(reading.auc, "probability"),
+    }
+
+
+def _cells(readings: Sequence[Reading]) -> dict[str, Any] | None:
+    """For each cell and notion the share that is called positive, with a bar."""
+    if not readings:
+        return None
+    rows = []
+    for cell, (_, count) in readings[0].cells.items():
+        shares = [r.cells[cell][0] for r in readings]
+        bars = [(number(s, "share"), round(100 * s, 1)) for s in shares]
+        rows.append({"name": one_line(cell), "documents": f"{count:,}", "bars": bars})
+    return {"names": [_NAMES.get(r.name, r.name) for r in readings], "rows": rows}
+
+
+def _maps(documents: Sequence[Mapped]) -> list[tuple[str, str]]:
+    """The same documents coloured by the weak notion, by the refined one, and by the truth."""
+    if len(documents) < 2:
+        return []
+    found = [
+        ("the topic model", [d.weak for d in documents]),
+        ("the model’s own notion", [d.refined for d in documents]),
+    ]
+    if any(d.truth is not None for d in documents):
+        found.append(("the truth", [float("nan") if d.truth is None else float(d.truth) for d in documents]))
+    return [(name, _map(documents, values, name)) for name, values in found]
+
+
+def _map(documents: Sequence[Mapped], values: Sequence[float], name: str) -> str:
+    xs, ys = [d.x for d in documents], [d.y for d in documents]
+    across = svg.Scale(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, _PAD, _SIDE - _PAD)
+    up = svg.Scale(min(ys), max(ys) if max(ys) > min(ys) else min(ys) + 1, _SIDE - _PAD, _PAD)
+    parts = [svg.element("rect", x=0.5, y=0.5, width=_SIDE - 1, height=_SIDE - 1, class_="frame")]
+    for document, value in zip(documents, values, strict=True):
+        mark = "unknown" if value != value else ("inside" if value > 0.5 else "outside")
+        parts.append(
+            svg.element(
+                "circle", svg.title(document.id), cx=across(document.x), cy=up(document.y), r=3, class_=mark
+            )
+        )
+    return svg.drawing(_SIDE, _SIDE, parts, f"Map of the documents by {name}")
+
+
+def _written(written: Written) -> dict[str, str]:
+    return {
+        "name": _NAMES.get(written.name, written.name),
+        "n": str(len(written.texts)),
+        "judged": number(written.judged, "share"),
+        "refined": number(written.refined, "share"),
+        "weak": number(written.weak, "share"),
+        "excess": change(written.excess, "share"),
+        "perplexity": number(written.perplexity_ratio, "ratio"),
+        "distinct": number(written.distinct_2, "ratio"),
+    }
+
+
+def _samples(written: Sequence[Written]) -> dict[str, Any] | None:
+    shown = [w for w in written if w.name in ("base", "steered", "filtered")]
+    if not shown:
+        return None
+    rows = [[_excerpt(text) for text in row] for row in zip(*(w.texts for w in shown), strict=True)]
+    return {"names": [_NAMES[w.name] for w in shown], "rows": rows[:_SAMPLES]}
+
+
+def _excerpt(text: str) -> str:
+    line = one_line(text)
+    return line if len(line) <= _LONGEST else line[:_LONGEST].rsplit(" ", 1)[0] + " …"
+
+
+def _candidates(notion: Mapping[str, Any]) -> list[dict[str, str]]:
+    rows = []
+    for found in notion.get("candidates") or []:
+        rows.append(
+            {
+                "layer": str(found["layer"]),
+                "components": str(found.get("components", "")),
+                "node": str(found.get("node", "")),
+                "jaccard": number(found.get("jaccard"), "probability"),
+                "runner_up": number(found.get("runner_up"), "probability"),
+                "share": number(found.get("share"), "share"),
+                "stability": number(found["stability"], "probability"),
+            }
+        )
+    return rows
+
+
+def _use(folder: str) -> str:
+    lines = (
+        ["dipole", "generate", "Once", "--intervention", f"{folder}:1.0"],
+        ["dipole", "score", "--recognizer", folder, "-"],
+    )
+    return "\n".join(visible(shell_line(line)) for line in lines)
+
+
+def _facts(pointed: Pointed, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    notion, settings = pointed.notion, manifest.get("settings") or {}
+    seconds = manifest.get("seconds")
+    rows = [
+        ("Method", str(notion.get("method"))),
+        ("Layer", f"{notion.get('layer')} (output of decoder block, blocks counted from 0)"),
+        ("Documents to fit on", f"{notion.get('documents'):,}"),
+        ("Weak labels above a half", number(float(notion.get("weak_share", float("nan"))), "share")),
+        ("The two agree on", number(pointed.agreement, "share") + " of the held-out documents"),
+        ("Steers by", f"{pointed.intervention.kind}, on the {pointed.intervention.surface} surface"),
+        ("Prompts", " | ".join(repr(p) for p in manifest.get("prompts") or [])),
+        ("Seed", str(settings.get("seed"))),
+        ("Took", duration(float(seconds)) if isinstance(seconds, int | float) else ""),
+        ("Left out", str(pointed.skipped) if pointed.skipped else ""),
+    ]
+    return [(label, one_line(value)) for label, value in rows if value]
+
+
+@cache
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("dipole.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("pointed.html.jinja")

@@ -1,0 +1,269 @@
+"""Fitting maps from one layer of a source LM to several layers of a target LM, in a few passes over a corpus.
+
+The survey reads the source alone, twice: first how well the tokenizers pair, and the mean and covariance of
+the source's activations; then how near each row is, which sets how steeply rows are weighted. The fit reads
+both LMs and sums moments. None keeps rows, but for a sample of fixed size, so memory does not grow with the
+corpus.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from dipole.lm import LM
+from dipole.recognizers._pairs import read_last
+from dipole.stitching.diagnostics import linear_cka, shuffled
+from dipole.stitching.nearness import ROWS_PER_WIDTH, CosineCounts, Nearness, near
+from dipole.stitching.pairing import RELAX_BELOW
+from dipole.stitching.reading import Rows, Tally, Text, hidden_width, paired_rows, source_rows
+from dipole.stitching.ridge import LAMBDAS, Map, Moments, choose, fvu
+from dipole.types import DipoleWarning, UserError
+
+SHUFFLES = 4
+SAMPLE = 4096
+_FIT_SHARE = 0.8
+OnStep = Callable[[int, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What was found of the corpus before anything is fitted.
+
+    Attributes:
+        tally: How the texts paired.
+        relaxed: Whether too few did, so that marked pairs are added.
+        nearness: Weights of rows; None for equal ones.
+        effective: About how many effective rows there will be to fit on.
+    """
+
+    tally: Tally
+    relaxed: bool
+    nearness: Nearness | None
+    effective: float
+
+
+@dataclass(frozen=True, eq=False)
+class Stitch:
+    """A map from a layer to a layer, with what is known of it.
+
+    Attributes:
+        source_layer: Block of the source after which it starts.
+        target_layer: Block of the target after which it ends.
+        map: The map.
+        fvu_choose: Variance unexplained on the documents that lambda and the layer were chosen on, weighted.
+        fvu: The same on documents that took no part in anything.
+        fvu_shuffled: The same of maps fitted to shuffled pairs, mean.
+        fvu_exact: Of a map fitted without relaxed pairs, on exact ones; None where there are no relaxed ones.
+        cka: Linear CKA of a sample of held-out rows, not weighted.
+        rows: Rows that it was fitted on.
+        effective: The same as effective rows.
+        norms: Median and mean norm of a sample of the target's held-out rows.
+        shuffled: Maps fitted to shuffled pairs.
+    """
+
+    source_layer: int
+    target_layer: int
+    map: Map
+    fvu_choose: float
+    fvu: float
+    fvu_shuffled: float
+    fvu_exact: float | None
+    cka: float
+    rows: int
+    effective: float
+    norms: tuple[float, float]
+    shuffled: tuple[Map, ...]
+
+
+class _Sums:
+    """Moments of one target layer."""
+
+    def __init__(self, relaxed: bool, seed: int) -> None:
+        self.parts = {part: Moments() for part in ("fit", "choose", "test")}
+        self.exact = {part: Moments() for part in ("fit", "choose", "test")} if relaxed else None
+        self.broken = [Moments() for _ in range(SHUFFLES)]
+        self.generators = [torch.Generator().manual_seed(seed + k) for k in range(SHUFFLES)]
+        self.sample: list[tuple[Tensor, Tensor]] = []
+        self.sampled = 0
+
+    def add(self, rows: Rows, x: Tensor, y: Tensor, weights: Tensor | None) -> None:
+        self.parts[rows.part].add(x, y, weights)
+        if self.exact is not None:
+            keep = ~rows.relaxed
+            self.exact[rows.part].add(x[keep], y[keep], None if weights is None else weights[keep])
+        if rows.part == "fit":
+            for moments, generator in zip(self.broken, self.generators, strict=True):
+                moments.add(x, shuffled(y, generator), weights)
+        elif rows.part == "test" and self.sampled < SAMPLE:
+            room = SAMPLE - self.sampled
+            self.sample.append((x[:room].clone(), y[:room].clone()))
+            self.sampled += len(x[:room])
+
+    def norms(self) -> tuple[float, float]:
+        sizes = torch.cat([y for _, y in self.sample]).double().norm(dim=1)
+        return float(sizes.median()), float(sizes.mean())
+
+    def cka(self) -> float:
+        return linear_cka(*(torch.cat(side) for side in zip(*self.sample, strict=True)))
+
+
+def survey(
+    source: LM,
+    target: LM,
+    documents: Iterable[Text],
+    layer: int,
+    prompts: Sequence[str] = (),
+    max_tokens: int = 512,
+    batch_size: int = 32,
+    on_step: OnStep | None = None,
+) -> Survey:
+    """Read the corpus with the source alone; with both tokenizers.
+
+    Args:
+        source: LM that maps start from.
+        target: LM that they lead to.
+        documents: Can be read again and again.
+        layer: Block of the source after which its residual stream is read.
+        prompts: Texts at whose last token maps have to be best; none for equal weights.
+        max_tokens: Tokens of a document that are read at most.
+        batch_size: Rows a forward.
+        on_step: Called with how many documents were read so far, and a word.
+
+    Raises:
+        UserError: No text gives a pair.
+    """
+    tally, moments = Tally(), Moments()
+    wanted = [layer] if prompts else []
+    for _, states in source_rows(source, target, documents, wanted, tally, max_tokens, batch_size):
+        if prompts:
+            moments.add(states[0], states[0][:, :0])
+        if on_step is not None:
+            on_step(tally.documents, "reading the source")
+    if not tally.pairs:
+        raise UserError(
+            f"None of the {tally.documents} documents gives a pair of tokens of {source.resident.name} and "
+            f"{target.resident.name} that end at the same byte; give longer texts, in a language that both "
+            "tokenizers know."
+        )
+    relaxed, rows = tally.kept < RELAX_BELOW, _FIT_SHARE * tally.pairs
+    wide = hidden_width(source)
+    if rows < ROWS_PER_WIDTH * wide:
+        warnings.warn(
+            f"{rows:.0f} pairs to fit on are fewer than {ROWS_PER_WIDTH} times the width of "
+            f"{source.resident.name} ({wide}), so the map will be poor; give a larger corpus.",
+            DipoleWarning,
+            stacklevel=2,
+        )
+    if not prompts:
+        return Survey(tally, relaxed, None, rows)
+    anchors = read_last(source, prompts, [layer])[0][0]
+    made, counts = near(moments.mean_x, moments.xx / moments.weight, anchors), CosineCounts()
+    again = Tally()
+    for part, states in source_rows(source, target, documents, wanted, again, max_tokens, batch_size):
+        if part == "fit":
+            counts.add(made.cosines(states[0]))
+        if on_step is not None:
+            on_step(again.documents, "weighing")
+    power = counts.largest_power(ROWS_PER_WIDTH * wide)
+    return Survey(tally, relaxed, replace(made, power=power), counts.effective(power))
+
+
+def fit_stitches(
+    source: LM,
+    target: LM,
+    documents: Iterable[Text],
+    source_layer: int,
+    target_layers: Sequence[int],
+    found: Survey,
+    penalties: Sequence[float] = LAMBDAS,
+    max_tokens: int = 512,
+    batch_size: int = 32,
+    seed: int = 0,
+    on_step: OnStep | None = None,
+) -> list[Stitch]:
+    """Fit one map for each target layer, in one pass.
+
+    Args:
+        source: LM that maps start from.
+        target: LM that they lead to.
+        documents: The same as for `survey`.
+        source_layer: Block of the source.
+        target_layers: Blocks of the target.
+        found: What `survey` found.
+        penalties: Lambdas to choose from, in units of the mean eigenvalue.
+        max_tokens: Tokens of a document that are read at most.
+        batch_size: Rows a forward.
+        seed: Of the shuffled pairs.
+        on_step: Called with how many documents were read so far, and a word.
+
+    Raises:
+        UserError: Too few documents to hold some out, or activations that are not finite.
+    """
+    sums = {layer: _Sums(found.relaxed, seed) for layer in target_layers}
+    tally = Tally()
+    stream = paired_rows(
+        source, target, documents, [source_layer], target_layers, tally, found.relaxed, max_tokens, batch_size
+    )
+    for rows in stream:
+        x = rows.source[0]
+        weights = None if found.nearness is None else found.nearness.weights(x)
+        for k, layer in enumerate(target_layers):
+            sums[layer].add(rows, x, rows.target[k], weights)
+        if on_step is not None:
+            on_step(tally.documents, "reading both")
+    return [_stitch(source_layer, layer, made, penalties) for layer, made in sums.items()]
+
+
+def _stitch(source_layer: int, target_layer: int, sums: _Sums, penalties: Sequence[float]) -> Stitch:
+    fit, choosing, test = (sums.parts[part] for part in ("fit", "choose", "test"))
+    if not (fit.weight and choosing.weight and test.weight):
+        raise UserError(
+            f"The corpus has too few documents with pairs ({fit.n}, {choosing.n} and {test.n} pairs to fit, "
+            "to choose and to report on); give some dozens at least."
+        )
+    best = choose(fit, choosing, penalties)
+    broken = tuple(choose(moments, choosing, (best.penalty,)) for moments in sums.broken)
+    exact = None
+    if sums.exact is not None and all(moments.weight for moments in sums.exact.values()):
+        alone = choose(sums.exact["fit"], sums.exact["choose"], penalties)
+        exact = fvu(alone, sums.exact["test"])
+    return Stitch(
+        source_layer,
+        target_layer,
+        best,
+        fvu(best, choosing),
+        fvu(best, test),
+        sum(fvu(m, test) for m in broken) / len(broken),
+        exact,
+        sums.cka(),
+        fit.n,
+        fit.effective,
+        sums.norms(),
+        broken,
+    )
+
+
+def best_stitch(stitches: Sequence[Stitch]) -> Stitch:
+    """The one with the least variance unexplained on the documents for choosing; never by steering."""
+    return min(stitches, key=lambda stitch: stitch.fvu_choose)
+
+
+def facts_of(stitch: Stitch) -> Mapping[str, float | int | None]:
+    """Its numbers as plain data."""
+    return {
+        "source_layer": stitch.source_layer,
+        "target_layer": stitch.target_layer,
+        "lambda": stitch.map.penalty,
+        "fvu_choose": stitch.fvu_choose,
+        "fvu": stitch.fvu,
+        "fvu_shuffled": stitch.fvu_shuffled,
+        "fvu_exact_pairs": stitch.fvu_exact,
+        "cka": stitch.cka,
+        "rows": stitch.rows,
+        "effective_rows": stitch.effective,
+    }

@@ -1,0 +1,104 @@
+"""Find the topics of a corpus, and keep them in a folder that recognizers are loaded from."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from dipole.corpus import Corpus, Skipped
+from dipole.files import MANIFEST, staged, write_json_atomic, write_text_atomic
+from dipole.recognizers._lda import OnIteration, Settings
+from dipole.recognizers.topic import TopicModel
+from dipole.report.manifest import command_line, versions
+from dipole.report.topics import notes, render_topics_html
+from dipole.report.topics_view import TopicView, topic_views
+
+PAGE = "topics.html"
+
+
+@dataclass(frozen=True)
+class Topics:
+    """What was found.
+
+    Attributes:
+        model: The topic model, with the shares of the documents it was fitted to.
+        topics: Words, share and examples of each topic.
+        skipped: Files and rows of the corpus that were left out.
+        notes: Plain sentences that a reader must see first.
+        chosen: Number of the topic that `words` or `examples` picked out; None without these.
+    """
+
+    model: TopicModel
+    topics: tuple[TopicView, ...]
+    skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
+    chosen: int | None = None
+
+
+def find_topics(
+    corpus: Corpus,
+    out: Path | str,
+    settings: Settings = Settings(),
+    *,
+    words: Sequence[str] = (),
+    examples: Corpus | None = None,
+    overwrite: bool = False,
+    command: Sequence[str] | None = None,
+    on_iteration: OnIteration | None = None,
+) -> Topics:
+    """Fit a topic model, and write it with a page to look at.
+
+    The folder is put in place at the end. The corpus is read twice: to count words, and for the examples.
+
+    Args:
+        corpus: What to read.
+        out: Folder for the model (`recognizer.json`, `topics.*`), the shares of the documents
+            (`theta.safetensors`, `documents.jsonl`), `topics.html` and `manifest.json`.
+        settings: Number of topics, iterations, seed, …
+        words: Choose the topic that gives these words most probability.
+        examples: Choose the topic with the largest mean share of these.
+        overwrite: Replace what dipole made there before.
+        command: Command line for the manifest; that of this process by default.
+        on_iteration: Called after each iteration with its number, how many there will be, and the share of
+            the topics' probability that it moved.
+
+    Raises:
+        UserError: Bad input, or a folder that can't be used.
+    """
+    folder, started = Path(out), datetime.now(UTC)
+    with staged(folder, overwrite) as made:
+        model = TopicModel.fit(corpus, settings, on_iteration)
+        skipped = corpus.skipped
+        chosen = None
+        if words or examples is not None:
+            chosen = model.choose(words=words, examples=[d.text for d in examples or ()])
+        found = topic_views(model, corpus)
+        facts = {
+            "made_by": "dipole",
+            "format": 1,
+            "verb": "topics",
+            "command": command_line(sys.argv if command is None else command),
+            "out": str(out),
+            "corpus": str(corpus.path),
+            "words_per_document": corpus.words,
+            "documents": len(model.training.ids) if model.training else 0,
+            "skipped": [{"name": s.name, "reason": s.reason} for s in skipped],
+            "settings": asdict(settings),
+            "chosen": chosen,
+            "seconds": round((datetime.now(UTC) - started).total_seconds(), 3),
+            "versions": {**versions(), "scikit-learn": metadata.version("scikit-learn")},
+        }
+        model.save(made)
+        write_text_atomic(made / PAGE, render_topics_html(model, found, skipped, facts, chosen))
+        _list_files(made, facts)
+    return Topics(model, found, skipped, tuple(notes(model, skipped)), chosen)
+
+
+def _list_files(made: Path, facts: dict[str, Any]) -> None:
+    files = sorted({*(path.name for path in made.iterdir()), MANIFEST})
+    write_json_atomic(made / MANIFEST, {**facts, "files": files})

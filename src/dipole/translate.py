@@ -1,0 +1,278 @@
+"""Translate a steering vector from one LM to another by a linear map that never saw what steering does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dipole.concepts import Dipole
+from dipole.controls._layers import layers_of
+from dipole.evaluation.transfer import Transfer, require_measurable, verify
+from dipole.files import MANIFEST, staged, write_bytes_atomic, write_json_atomic, write_text_atomic
+from dipole.interventions.activations import SteeringVector
+from dipole.stitching.diagnostics import effective_rank, share_inside
+from dipole.stitching.fitting import Stitch, Survey, best_stitch, facts_of, fit_stitches, survey
+from dipole.stitching.mapping import (
+    candidate_layers,
+    depth_of,
+    layer_norms,
+    mapped_vector,
+    relative_norm,
+    require_vector,
+)
+from dipole.stitching.reading import Text
+from dipole.stitching.ridge import LAMBDAS
+from dipole.types import UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+AUTO = "auto"
+MAP_FILE = "map.safetensors"
+_READ_FOR_NORM = 32
+OnStep = Callable[[int, str], None]
+
+
+@dataclass(frozen=True)
+class Translation:
+    """How to translate.
+
+    Attributes:
+        layers: Layers of the target to try, counted from 0 with commas (negative from the end), or auto:
+            equal relative depth, and a twelfth of the depth to either side.
+        near: Let rows count by how near the source's state is to where the vector was read; off, the map is
+            the same for all text.
+        max_tokens: Tokens of a document that are read at most.
+        batch_size: Rows a forward.
+        n: Pairs of completions to verify with.
+        max_new_tokens: Token budget of such a completion.
+        seed: Of shuffles, random maps and completions.
+    """
+
+    layers: str = AUTO
+    near: bool = True
+    max_tokens: int = 512
+    batch_size: int = 32
+    n: int = 48
+    max_new_tokens: int = 28
+    seed: int = 0
+
+    name = "translate"
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing.
+
+        Raises:
+            UserError: A count is below 1.
+        """
+        for field in ("max_tokens", "batch_size", "n", "max_new_tokens"):
+            if getattr(self, field) < 1:
+                raise UserError(f"{field} must be at least 1, and is {getattr(self, field)}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Translated:
+    """A translated vector, and what is known of it.
+
+    Attributes:
+        vector: For the target; strength 1 has the relative norm that it had in the source.
+        chosen: The map it came through.
+        stitches: Maps to every layer that was tried.
+        survey: How the texts paired, and how rows were weighted.
+        transfer: How it steers; None where no dipole was given.
+        facts: All of that as plain data, as in `dipole.json`.
+    """
+
+    vector: SteeringVector
+    chosen: Stitch
+    stitches: tuple[Stitch, ...]
+    survey: Survey
+    transfer: Transfer | None
+    facts: Mapping[str, Any]
+
+
+def translate(
+    vector: SteeringVector,
+    source: LM,
+    target: LM,
+    corpus: Iterable[Text],
+    prompts: Sequence[str] = (),
+    dipole: Dipole | None = None,
+    settings: Translation = Translation(),
+    on_step: OnStep | None = None,
+) -> Translated:
+    """Translate a vector of `source` into one of `target`.
+
+    Both read the corpus; a ridge map from the vector's layer to each candidate layer is fitted to their
+    states where both have read the same bytes; the layer is the one with the least variance unexplained on
+    other documents; the vector goes through the map without its bias, and gets its relative norm back.
+
+    Args:
+        vector: Of the source, after one layer.
+        source: LM that the vector was made for.
+        target: LM that it is wanted for; another tokenizer and width are fine.
+        corpus: Documents with an `id` and a `text`, which can be read again and again.
+        prompts: Where the vector acts: the map is best at the last token of such texts. By default the
+            prompts that the vector was chosen by, or the dipole's.
+        dipole: What the vector is about. Given, the translated vector is measured on its held-out prompts
+            beside the source's, the target's own, and nulls. It has no part in the translation, but for its
+            prompts where nothing else tells where the vector acts.
+        settings: How.
+        on_step: Called with how many documents were read so far (0 where none are) and what is being done.
+
+    Raises:
+        UserError: The vector is not the source's, texts can't be paired, or the corpus is too small.
+    """
+    require_vector(vector, source)
+    if dipole is not None:  # found out now, not after the corpus
+        require_measurable(vector, dipole, (source, target), settings.max_new_tokens)
+    layers = _candidates(settings.layers, vector.layers[0], source, target)
+    near = _anchors(vector, prompts, dipole) if settings.near else ()
+    at, most, rows = vector.layers[0], settings.max_tokens, settings.batch_size
+    found = survey(source, target, corpus, at, near, most, rows, on_step)
+    stitches = fit_stitches(
+        source, target, corpus, at, layers, found, LAMBDAS, most, rows, settings.seed, on_step
+    )
+    chosen = best_stitch(stitches)
+    texts = near or _first_texts(corpus, settings.max_tokens)
+    relative = relative_norm(vector, source, texts)
+    norms = layer_norms(target, texts, chosen.target_layer) if near else chosen.norms
+    made = mapped_vector(vector, chosen, target, relative, norms)
+    transfer = None
+    if dipole is not None:
+        transfer = verify(
+            vector,
+            made,
+            chosen,
+            source,
+            target,
+            dipole,
+            settings.n,
+            settings.max_new_tokens,
+            settings.seed,
+            None if on_step is None else lambda what: on_step(0, what),
+        )
+    facts = _facts(vector, source, chosen, stitches, found, near, relative, transfer)
+    return Translated(replace(made, facts=facts), chosen, tuple(stitches), found, transfer, facts)
+
+
+def save_translated(
+    made: Translated,
+    out: Path | str,
+    target: LM,
+    *,
+    settings: Translation = Translation(),
+    dipole: Dipole | None = None,
+    corpus: str = "",
+    overwrite: bool = False,
+    started: datetime | None = None,
+    command: Sequence[str] | None = None,
+) -> None:
+    """Write the vector, the map, a report and a manifest into one folder, which `--intervention` takes.
+
+    Args:
+        made: What `translate` gave.
+        out: Folder; nothing is in it before all is.
+        target: LM of the translated vector.
+        settings: How it was translated.
+        dipole: What it was verified with.
+        corpus: Name of the corpus, for the report.
+        overwrite: Replace what dipole made there before.
+        started: When the work began.
+        command: Command line for the manifest; that of this process by default.
+
+    Raises:
+        UserError: The folder is in use or can't be written.
+    """
+    from safetensors.torch import save
+
+    from dipole.report.manifest import manifest
+    from dipole.report.translated import render_translated_html, translated_card
+
+    begun = started or datetime.now(UTC)
+    with staged(Path(out), overwrite) as folder:
+        facts = manifest(
+            control=settings,
+            concept={} if dipole is None else dipole.to_dict(),
+            prompts=made.facts["near"],
+            held_out=() if made.transfer is None else made.transfer.prompts,
+            seed=settings.seed,
+            model=target.resident.name,
+            revision=target.resident.revision,
+            fingerprint=target.resident.fingerprint,
+            started=begun,
+            finished=datetime.now(UTC),
+            device=str(target.resident.device),
+            out=str(out),
+            command=command,
+            extra={"verb": "translate", "corpus": corpus, "source": made.facts["source"]},
+        )
+        replace(made.vector, card=translated_card(made.vector, facts)).save(folder)
+        tensors = {"matrix": made.chosen.map.matrix, "bias": made.chosen.map.bias}
+        write_bytes_atomic(folder / MAP_FILE, save({k: t.contiguous() for k, t in tensors.items()}))
+        write_text_atomic(folder / "report.html", render_translated_html(made.vector, facts))
+        if dipole is not None:
+            dipole.save(folder / "dipole.toml", overwrite=True)
+        files = sorted({*(path.name for path in folder.iterdir()), MANIFEST})
+        write_json_atomic(folder / MANIFEST, {**facts, "files": files})
+
+
+def _candidates(text: str, layer: int, source: LM, target: LM) -> tuple[int, ...]:
+    if text == AUTO:
+        return candidate_layers(layer, depth_of(source), depth_of(target))
+    return layers_of(text, target, 1)
+
+
+def _anchors(vector: SteeringVector, prompts: Sequence[str], dipole: Dipole | None) -> tuple[str, ...]:
+    """Texts at whose last token the vector was read, as far as is known."""
+    chosen_by = (vector.facts.get("selection") or {}).get("prompts") or vector.facts.get("near") or ()
+    return tuple(prompts) or tuple(chosen_by) or (() if dipole is None else dipole.prompts)
+
+
+def _first_texts(corpus: Iterable[Text], max_tokens: int) -> list[str]:
+    # A character is at least a token of its own at worst, so this never overflows a context of max_tokens.
+    return [document.text[: max_tokens // 4] for document in islice(corpus, _READ_FOR_NORM)]
+
+
+def _facts(
+    vector: SteeringVector,
+    source: LM,
+    chosen: Stitch,
+    stitches: Sequence[Stitch],
+    found: Survey,
+    near: Sequence[str],
+    relative: float,
+    transfer: Transfer | None,
+) -> dict[str, Any]:
+    matrix, tally = chosen.map.matrix, found.tally
+    rank = effective_rank(matrix)
+    return {
+        "method": "translated",
+        "source": {
+            "model": source.resident.name,
+            "fingerprint": source.resident.fingerprint,
+            "layer": vector.layers[0],
+        },
+        "source_method": vector.facts.get("method"),
+        "relative_norm": relative,
+        "map": facts_of(chosen),
+        "layers": [facts_of(stitch) for stitch in stitches],
+        "effective_rank": rank,
+        "share_inside": share_inside(vector.vectors[0], matrix, round(rank)),
+        "shrinkage": float(chosen.map.vectors(vector.vectors[0]).norm() / vector.vectors[0].double().norm()),
+        "near": list(near),
+        "power": 0.0 if found.nearness is None else found.nearness.power,
+        "corpus": {
+            "hash": tally.digest,
+            "documents": tally.documents,
+            "unpaired": tally.unpaired,
+            "pairs": tally.pairs,
+            "kept": tally.kept,
+            "relaxed": found.relaxed,
+        },
+        "verification": transfer,
+    }
