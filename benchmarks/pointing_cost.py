@@ -1,4 +1,4 @@
-"""What pointing costs: topic model, features and fit for 10,000 documents of 100 words, and the memory it takes.
+"""What pointing costs: topic model, features and fit for 10,000 documents of 100 words, and the memory.
 
 python benchmarks/pointing_cost.py --documents 10000 --words 100
 """

@@ -101,7 +101,7 @@ def main() -> int:
             f"{row['processor_seconds_per_1000']:>14.1f} {row['peak_mib']:>9.0f}"
         )
     print(
-        f"peak memory at four times the documents: {growth:.2f} times ({'flat' if growth <= FLAT else 'grows'})"
+        f"peak memory at 4 times the documents: {growth:.2f} times ({'flat' if growth <= FLAT else 'grows'})"
     )
     return 0
 

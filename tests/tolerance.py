@@ -40,4 +40,10 @@ IDENTITY = 1e-10
 """Two float64 formulas for one number (recipe 3 (e) 1)."""
 
 SUBSPACE = 1e-5
-"""Components by subspace iteration against the whole decomposition, of a spectrum that falls by a third a step."""
+"""Components by subspace iteration against the whole decomposition, where each is 0.7 times the one before."""
+
+BOUNDARY = 0.05
+"""Boundary between two clusters against Bayes' rule, in their standard deviations (recipe 3 (e) 4)."""
+
+SHARE = 5e-3
+"""Estimated weight of a cluster against the share that was drawn with, at thousands of rows."""

@@ -120,9 +120,7 @@ def random_fudge(name: str, candidates: int = 8, **more: Any) -> Fudge:
     width = lm.resident.model.config.get_text_config().hidden_size
     norm = float(lm.activations(["Paper clips are the best."], [0])[0][0, 1:].norm(dim=-1).median())
     weight = torch.randn(2 * width, generator=torch.Generator().manual_seed(4)) * (4 / norm)
-    return Fudge(
-        0, weight, torch.tensor(0.3), candidates, name, lm.resident.fingerprint, **more
-    )
+    return Fudge(0, weight, torch.tensor(0.3), candidates, name, lm.resident.fingerprint, **more)
 
 
 def random_vector(lm: LM, operator: Operator = "add", **more: Any) -> SteeringVector:

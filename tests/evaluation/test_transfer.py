@@ -60,7 +60,7 @@ def measured(factor: float) -> Transfer:
 
 
 def test_the_native_vector_retains_itself_and_its_opposite_nothing_but_the_sign() -> None:
-    for factor, wanted in ((1.0, 1.0), (-2.0, -1.0)):
+    for factor, wanted in ((1.0, 1.0), (-2.0, None)):
         found = measured(factor)["translated"]
         assert found.retention is not None
         assert found.slope_ratio is not None
@@ -123,3 +123,13 @@ def test_what_takes_no_side_is_refused() -> None:
         verify(source_vector(), translated(), stitch(), source, target, replace(DIPOLE, prompts=()))
     with pytest.raises(UserError, match="64 tokens"):
         verify(source_vector(), translated(), stitch(), source, target, HELD_OUT, max_new_tokens=60)
+
+
+def test_nothing_is_retained_of_an_effect_that_may_be_none() -> None:
+    source, target = both()
+    idle = SteeringVector((1,), torch.ones(1, 32), activation_norms=(1e9,))
+    faint = translated().scaled(1e-9)
+    found = verify(source_vector(), faint, stitch(), source, target, HELD_OUT, 3, 3, 3, native=idle)
+    assert found["native"].effect.mean == pytest.approx(0.0, abs=SCORE)
+    assert found["translated"].retention is None
+    assert found["translated"].slope_ratio is None

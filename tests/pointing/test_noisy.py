@@ -65,7 +65,7 @@ def test_as_many_are_hardened_as_the_weak_labels_have_mass(rate: float) -> None:
     assert hardened == pytest.approx(rate, abs=1 / 200)
 
 
-def noisy_world(n: int = 4000) -> tuple[Tensor, Tensor, Tensor]:
+def noisy_world(n: int = 1500) -> tuple[Tensor, Tensor, Tensor]:
     """Features, weak labels that miss many and err at random, and the truth."""
     rng = np.random.default_rng(0)
     truth = rng.random(n) < 0.4
@@ -76,28 +76,24 @@ def noisy_world(n: int = 4000) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def test_without_confidence_the_probe_is_at_the_minimum() -> None:
-    x, q, _ = noisy_world()
-    weight, bias = noisy_label_probe(x, q, a_max=0.0, steps=600)
+    x, q, _ = noisy_world(300)
+    weight, bias = noisy_label_probe(x, q, a_max=0.0)
     left = (x @ weight + bias).sigmoid() - q
     assert float((x.T @ left / len(x) + 1e-2 * weight).abs().max()) < 1e-4
     assert float(left.mean().abs()) < 1e-4
 
 
-def test_the_probe_beats_the_labels_it_was_trained_on() -> None:
+def test_the_probe_beats_its_labels_and_more_so_where_it_believes_itself() -> None:
     x, q, truth = noisy_world()
-    weak = float((q.bool() == truth).double().mean())
-    got = {}
+    accuracy, size, rate = [float((q.bool() == truth).double().mean())], [0.0], float(q.mean())
     for a in (0.0, 0.5):
         weight, bias = noisy_label_probe(x, q, a_max=a)
         f = x @ weight + bias
-        got[a] = float(((f > 0) == truth).double().mean())
-        soft = float(f.sigmoid().mean())
-        assert soft == pytest.approx(float(q.mean()), abs=0.02)
-    assert weak < 0.84
-    assert got[0.0] > 0.9
-    # It believes itself as well, and so is surer than labels that miss a third.
-    surer = noisy_label_probe(x, q, a_max=0.5)[0].norm() / noisy_label_probe(x, q, a_max=0.0)[0].norm()
-    assert float(surer) > 1.2
+        accuracy.append(float(((f > 0) == truth).double().mean()))
+        size.append(float(weight.norm()))
+        assert float(f.sigmoid().mean()) == pytest.approx(rate, abs=1e-3)  # the hardened labels keep it too
+    assert accuracy[0] + 0.03 < accuracy[1] < accuracy[2] - 0.01
+    assert size[2] > 1.3 * size[1]  # surer than labels that miss a third
 
 
 def test_the_probe_is_the_same_every_time() -> None:

@@ -23,7 +23,7 @@ _SIZES = (200, 100, 220, 180, 200)  # the notion; the neighbour in words; three 
 
 
 def world(seed: int = 0) -> tuple[Features, Weak, NDArray[np.bool_]]:
-    """Five clusters. The weak label has most of the first, and the whole of the second, which lies far off."""
+    """Five clusters. The weak label has most of the first, and the whole of the second, far off."""
     rng = np.random.default_rng(seed)
     cluster = rng.permutation(np.repeat(np.arange(5), _SIZES))
     values = []

@@ -27,7 +27,9 @@ def point(
     ] = None,
     method: Annotated[
         str,
-        typer.Option("--method", help="intersection, difference, residual, probe, kmeans or fixed-point."),
+        typer.Option(
+            "--method", help="intersection, difference, residual, probe, kmeans, mixture or fixed-point."
+        ),
     ] = "intersection",
     steer: Annotated[str, typer.Option("--steer", help="fudge (guidance by a probe) or vector.")] = "fudge",
     prompt: Annotated[

@@ -49,7 +49,12 @@ def logistic(
     """
     x, y = features.double(), labels.double()
     mean, spread = x.mean(0), x.std(0, correction=0).clamp(min=1e-6)
-    x = torch.cat([(x - mean) / spread, x.new_ones(len(x), 1)], dim=1)
+    x, basis = (x - mean) / spread, None
+    if x.shape[1] > len(x):
+        # The ridge keeps the weights in the span of the rows, so coordinates in it give the same for less.
+        basis = torch.linalg.qr(x.T).Q
+        x = x @ basis
+    x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
     ridge = torch.full((x.shape[1],), penalty, dtype=x.dtype)
     ridge[-1] = 1e-6
     found = x.new_zeros(x.shape[1])
@@ -61,7 +66,7 @@ def logistic(
         found = found - move / max(1.0, float(move.abs().max()))  # a full step may overshoot far away
         if float(move.abs().max()) < 1e-9:
             break
-    weight = found[:-1] / spread
+    weight = (found[:-1] if basis is None else basis @ found[:-1]) / spread
     return weight, found[-1] - weight @ mean
 
 

@@ -85,7 +85,9 @@ class Fudge:
             raise UserError(f"mass must be above 0 and at most 1, and is {self.mass}.")
 
     def fit(self, lm: LM, concept: Any) -> Intervention:
-        """The probe of the layer that predicts best, with the exponent that does best on the prompts for choosing.
+        """The probe of the layer that predicts best, with the exponent that does best.
+
+        Both are chosen on prompts that the probe was not fitted on.
 
         Raises:
             UserError: The concept is no dipole or has no prompts, there is no such layer, or they do not fit
@@ -127,7 +129,7 @@ class Fudge:
     def _examples(
         self, lm: LM, dipole: Dipole, prompts: Sequence[str], layers: Sequence[int], seed: int
     ) -> tuple[Tensor, Tensor]:
-        """Features of beginnings `(n, layers, 2 * width)`, and 1 for those written under the claim, else 0."""
+        """Features of beginnings `(n, layers, 2 * width)`; 1 for those written under the claim, else 0."""
         told = tell(lm, dipole, prompts, self.texts * len(prompts), self.max_new_tokens, seed)
         ends = lm.resident.eos_ids
         rows, labels = [], []

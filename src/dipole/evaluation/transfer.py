@@ -47,7 +47,8 @@ class Response:
         curve: m at each of `Transfer.strengths`; of a null the mean over its draws.
         effect: `(m(1) - m(-1)) / 2`.
         slope: Log-odds in nats a unit of strength.
-        retention: Effect over the native one's; None for the native one, and the source's in its own model.
+        retention: Effect over the native one's; None for the native one, the source's in its own model, and
+            where the native effect can't be told from none.
         slope_ratio: The same of the slopes.
         spread: Standard deviation of the retention over draws; NaN for one vector.
         draws: How many vectors stand behind it.
@@ -226,7 +227,8 @@ def _response(
     effect, slope = np.mean(effects, axis=0), np.mean(slopes, axis=0)
     own_effect, own_slope = _effect(_sigmoid(native[0])), _slope(native[0])
     retained = [float(e.sum() / own_effect.sum()) for e in effects]
-    compared = name not in ("source", "native")
+    # A quotient over an effect that may be nothing says nothing.
+    compared = name not in ("source", "native") and mean_interval(own_effect, plan).low > 0
     return Response(
         name,
         label,
@@ -236,7 +238,7 @@ def _response(
         mean_interval(slope, plan),
         interval(np.stack([effect, own_effect], axis=1), quotient, plan) if compared else None,
         interval(np.stack([slope, own_slope], axis=1), quotient, plan) if compared else None,
-        float(np.std(retained, ddof=1)) if len(retained) > 1 else float("nan"),
+        float(np.std(retained, ddof=1)) if compared and len(retained) > 1 else float("nan"),
         len(units),
     )
 

@@ -130,9 +130,9 @@ class _Enough(Exception):
 
 
 def _reader(block: Any) -> Read:
-    """Reads the sum of a block's output over all tokens but the first, and the last, `(rows, 2, width)` float32.
+    """Reads a block's output: its sum over all tokens but the first, and the last, `(rows, 2, width)` float32.
 
-    Of the columns that are read now: the last alone, where the others are in the cache.
+    The sum is over the columns that are read now, which is the last alone where the others are in the cache.
     """
 
     def read(model: Any, inputs: dict[str, Any]) -> Tensor:

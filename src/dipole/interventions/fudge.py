@@ -25,8 +25,8 @@ class Fudge:
 
     A linear probe reads the text so far with each of the likeliest next tokens behind it: the mean of one
     layer's states over all tokens but the first, and the state of the last. With a calibrated probe
-    and `power` 1, strength 1 is the model's own distribution given the notion, so it neither narrows the notion nor spoils
-    the text. It costs, up to that layer, one row of the model for each candidate and step.
+    and `power` 1, strength 1 is the model's own distribution given the notion, so it neither narrows the
+    notion nor spoils the text. It costs, up to that layer, one row of the model for each candidate and step.
 
     Departures from the published method:
 
@@ -109,8 +109,8 @@ class Fudge:
         mass, power = (number(meta.get(name, 1.0), folder, name) for name in ("mass", "power"))
         if layer < 0 or candidates < 1 or not 0 < mass <= 1 or power <= 0:
             raise UserError(
-                f"Layer, candidates, mass and power in {folder} must be at least 0, at least 1, in (0, 1] and "
-                f"above 0, and are {layer:g}, {candidates:g}, {mass:g} and {power:g}; fit the control again."
+                f"Layer, candidates, mass and power in {folder} must be at least 0, at least 1, in (0, 1] "
+                f"and above 0, and are {layer:g}, {candidates:g}, {mass:g} and {power:g}; fit it again."
             )
         return cls(
             int(layer),

@@ -20,7 +20,8 @@ class Settings:
 
     Attributes:
         method: How the notion is found: intersection (the node of the model's own cluster tree that overlaps
-            most), difference, residual, probe (noisy labels with the confidence loss), kmeans or fixed-point.
+            most), difference, residual, probe (noisy labels with the confidence loss), kmeans, mixture
+            (two clusters, begun at the weak labels) or fixed-point.
         steer: How it steers: fudge (guidance by a probe of beginnings) or vector.
         layers: Layers to read, counted from 0 with commas, or auto.
         max_layers: How many layers auto reads, evenly spread.

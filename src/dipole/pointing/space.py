@@ -72,4 +72,5 @@ def _leading(centred: Tensor, count: int) -> Tensor:
     for _ in range(_ROUNDS):
         found = torch.linalg.qr(centred.T @ torch.linalg.qr(centred @ found).Q).Q
     _, _, rotation = torch.linalg.svd(centred @ found, full_matrices=False)
-    return (found @ rotation.T)[:, :count]
+    leading: Tensor = (found @ rotation.T)[:, :count]
+    return leading

@@ -77,18 +77,19 @@ def verdict(facts: Mapping[str, Any], transfer: Transfer | None) -> str:
             f"(shuffled pairs: {_plain(facts['map']['fvu_shuffled'])}). Whether the vector still steers was "
             "not measured; a dipole would do that."
         )
-    kept = transfer["translated"].retention
+    kept, own = transfer["translated"].retention, transfer["native"].effect
+    if kept is None:
+        return (
+            f"Nothing can be said of what came through: the target's own vector has an effect of "
+            f"{number(own.mean)} {plain_bounds(own)}, which can't be told from none."
+        )
     nulls = [r for r in transfer.responses if r.name in ("shuffled", "random")]
-    assert kept is not None, "the translated vector is compared with the native one"
-    words = (
+    return (
         f"The translated vector keeps {number(kept.mean, 'share')} {plain_bounds(kept, 'share')} of the "
         "native vector's effect at equal strength; "
         + ", ".join(f"a {r.label} {number(r.retention.mean, 'share')}" for r in nulls if r.retention)
         + "."
     )
-    if transfer["native"].effect.mean < 0.05:
-        return f"The native vector itself does too little to compare with. {words}"
-    return words
 
 
 def notes(facts: Mapping[str, Any], transfer: Transfer | None) -> list[str]:

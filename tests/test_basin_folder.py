@@ -1,0 +1,144 @@
+"""The verb, its folder and its page."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sklearn")
+
+from dipole.basin import Basin, find_basin
+from dipole.corpus import Corpus, open_corpus, read_labels
+from dipole.lm import LM
+from dipole.microworld.cells import write_cells
+from dipole.pointing.basin import Grid
+from dipole.recognizers._lda import Settings as LDA
+from dipole.recognizers.topic import TopicModel, TopicScore
+from dipole.types import UserError
+
+GRID = Grid(("intersection", "fixed-point"), 3, 2, 8, (4, 6))
+
+
+@pytest.fixture(scope="module")
+def stories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus") / "<b>stories<b>"
+    write_cells(folder, 25, seed=3)
+    with (folder / "docs.jsonl").open("a") as file:
+        file.write('{"id": "silent", "text": "Nobody knows."}\n{"id": "bad"}\n')
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(stories: Path) -> Corpus:
+    return open_corpus(stories / "docs.jsonl")
+
+
+@pytest.fixture(scope="module")
+def pointer(corpus: Corpus) -> TopicScore:
+    return TopicScore(TopicModel.fit(corpus, LDA(2, iterations=10, restarts=1, max_words=40)), 0)
+
+
+@pytest.fixture(scope="module")
+def found(
+    tiny: LM, stories: Path, corpus: Corpus, pointer: TopicScore, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Basin, Path]:
+    out = tmp_path_factory.mktemp("out") / "basin"
+    truth, crime = read_labels(stories / "truth.csv"), read_labels(stories / "crime.csv")
+    made = find_basin(
+        tiny,
+        pointer,
+        corpus,
+        truth,
+        out,
+        GRID,
+        flavour=crime,
+        layers="1,2",
+        command=["dipole", "basin", "<i>"],
+    )
+    return made, out
+
+
+def test_what_is_measured(found: tuple[Basin, Path]) -> None:
+    result, _ = found
+    assert (result.documents, result.positive) == (100, 50)
+    assert result.flavour == "labels"
+    assert any(note.startswith("1 of 101 documents have no label of both kinds") for note in result.notes)
+    assert any("bad has no `text`" in note for note in result.notes)
+    assert len(result.ends) == 2 * (1 + 2 * 9 * 2)
+    assert {end.layer for end in result.ends if end.layer >= 0} <= {1, 2}
+    perfect = [end for end in result.ends if end.precision == end.recall == 1.0]
+    assert sum(end.inside for end in perfect) / len(perfect) > 0.5
+
+
+def test_the_folder(found: tuple[Basin, Path]) -> None:
+    result, out = found
+    manifest = json.loads((out / "manifest.json").read_text("utf-8"))
+    assert sorted(p.name for p in out.iterdir()) == sorted([*manifest["files"], ".dipole-run"])
+    record = json.loads((out / "basin.json").read_text("utf-8"))
+    assert len(record["ends"]) == len(result.ends)
+    assert record["ends"][5]["f1"] == result.ends[5].f1
+    assert record["grid"]["values"] == [0.55, 0.775, 1.0]
+    assert {row["kind"] for row in record["summary"]} == {"topic", "uniform", "adversarial"}
+    assert manifest["layers"] == [1, 2]
+
+
+class Page(HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.append(tag)
+
+
+def test_the_page(found: tuple[Basin, Path]) -> None:
+    result, out = found
+    text = (out / "basin.html").read_text("utf-8")
+    page = Page(text)
+    assert not {"script", "i", "b", "img", "link"} & set(page.tags)
+    assert "http" not in text.replace("http-equiv", "")
+    assert text.count('class="own"') == 4
+    assert page.tags.count("rect") == 4 * 9
+    lost = [end for end in result.ends if end.kind != "topic" and end.layer >= 0 and not end.inside]
+    assert text.count('class="lost"') == len(lost)
+    assert re.search(r"fixed-point: [\d.]+% of the starts with uniform errors", text)
+
+
+def test_no_more_documents_than_asked_for(
+    tiny: LM, stories: Path, corpus: Corpus, pointer: TopicScore, tmp_path: Path
+) -> None:
+    truth = read_labels(stories / "truth.csv")
+    made = [
+        find_basin(
+            tiny, pointer, corpus, truth, tmp_path / str(k), Grid(("mixture",), 2, 1, 4),
+            layers="2", most_documents=60,
+        )
+        for k in (0, 1)
+    ]  # fmt: skip
+    assert made[0].documents == 60
+    assert any(note == "60 of 100 labelled documents were used." for note in made[0].notes)
+    assert made[0].flavour == "topic"
+    assert made[0].to_dict() == made[1].to_dict()
+
+
+def test_bad_input(tiny: LM, stories: Path, corpus: Corpus, pointer: TopicScore, tmp_path: Path) -> None:
+    truth = read_labels(stories / "truth.csv")
+    out = tmp_path / "out"
+    for labels, flavour, said in (
+        ({"elsewhere": True}, None, "No document of the corpus has a label: its ids look like 's0'"),
+        (truth, {"elsewhere": True}, "No document of the corpus has a label of both kinds"),
+        ({name: True for name in truth}, None, "are labelled 1, so there is no notion"),
+        ({name: label for name, label in list(truth.items())[:12]}, None, "at least 20 documents"),
+    ):
+        with pytest.raises(UserError, match=said):
+            find_basin(tiny, pointer, corpus, labels, out, GRID, flavour=flavour, layers="2")
+    with pytest.raises(UserError, match="must be at least 1, and is 0"):
+        find_basin(tiny, pointer, corpus, truth, out, GRID, most_documents=0)
+    with pytest.raises(UserError, match="has layers 0 to"):
+        find_basin(tiny, pointer, corpus, truth, out, GRID, layers="99")
+    assert not list(tmp_path.iterdir())
