@@ -4,8 +4,8 @@ The corpus is a folder of `<genre>/<book>.txt.gz` with a `metadata.csv` (file, a
 books of a borderline genre are left out). Passages of about 200 words, as many from each book. Authors are
 split in two: topics, clusters and probes see passages of one half, all numbers are of the other. The topic is
 the one whose share differs most between detective books and others among the authors that are seen: the truth
-chooses where to point, as a user with some books in hand would, and takes no part in the refinement. Intervals: 95 %
-of 1,000 bootstrap samples of the held-out authors.
+chooses where to point, as a user with some books in hand would, and takes no part in the refinement.
+Intervals: 95 % of 1,000 bootstrap samples of the held-out authors.
 
     python benchmarks/books.py --books FOLDER --out books.jsonl --models tiny,FOLDER,minilm
 """

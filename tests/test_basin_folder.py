@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -11,7 +12,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from dipole.basin import Basin, find_basin
+from dipole.basin import Basin, _read, find_basin
 from dipole.corpus import Corpus, open_corpus, read_labels
 from dipole.lm import LM
 from dipole.microworld.cells import write_cells
@@ -106,7 +107,7 @@ def test_the_page(found: tuple[Basin, Path]) -> None:
     assert page.tags.count("rect") == 4 * 9
     lost = [end for end in result.ends if end.kind != "topic" and end.layer >= 0 and not end.inside]
     assert text.count('class="lost"') == len(lost)
-    assert re.search(r"fixed-point: [\d.]+% of the starts with uniform errors", text)
+    assert re.search(r"fixed-point: of the starts [\d.]+% with uniform errors", text)
 
 
 def test_no_more_documents_than_asked_for(
@@ -124,6 +125,15 @@ def test_no_more_documents_than_asked_for(
     assert any(note == "60 of 100 labelled documents were used." for note in made[0].notes)
     assert made[0].flavour == "topic"
     assert made[0].to_dict() == made[1].to_dict()
+
+
+def test_those_with_the_smallest_hashes_are_used(stories: Path, corpus: Corpus) -> None:
+    truth = read_labels(stories / "truth.csv")
+    ids = sorted(truth, key=lambda name: hashlib.sha256(name.encode()).hexdigest())[:30]
+    read = _read(corpus, truth, None, 30)
+    assert [item.id for item in read.chosen] == [d.id for d in corpus if d.id in ids]
+    assert all(item.truth == truth[item.id] for item in read.chosen)
+    assert (read.documents, read.unlabelled, read.labelled) == (101, 1, 100)
 
 
 def test_bad_input(tiny: LM, stories: Path, corpus: Corpus, pointer: TopicScore, tmp_path: Path) -> None:

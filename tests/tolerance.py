@@ -40,7 +40,7 @@ IDENTITY = 1e-10
 """Two float64 formulas for one number (recipe 3 (e) 1)."""
 
 SUBSPACE = 1e-5
-"""Components by subspace iteration against the whole decomposition, where each is 0.7 times the one before."""
+"""Components by subspace iteration against the whole decomposition, each 0.7 times the one before."""
 
 BOUNDARY = 0.05
 """Boundary between two clusters against Bayes' rule, in their standard deviations (recipe 3 (e) 4)."""

@@ -118,17 +118,22 @@ def forced_logits(decoder: Decoder, responses: Sequence[Sequence[int]]) -> list[
 
     The same steps as sampling takes, with the tokens given, so guides see what they would have seen.
     """
-    longest = max((len(r) for r in responses), default=0)
     parts: list[list[Tensor]] = [[] for _ in responses]
+    alive = list(range(len(responses)))  # which row each row of the batch is
     logits = decoder.start()
-    for step in range(longest):
-        for row, response in enumerate(responses):
-            if step < len(response):
-                parts[row].append(logits[row])
-        if step + 1 < longest:
-            # A response that is over goes on with its last token, which nobody looks at.
-            fed = [r[min(step, len(r) - 1)] if r else 0 for r in responses]
-            logits = decoder.advance(torch.tensor(fed, device=logits.device))
+    for step in range(max((len(r) for r in responses), default=0)):
+        for row, found in zip(alive, logits, strict=True):
+            if step < len(responses[row]):
+                parts[row].append(found)
+        # A response that is over leaves: with the tokens of the others it might not fit in the context.
+        kept = [k for k, row in enumerate(alive) if step + 1 < len(responses[row])]
+        if not kept:
+            break
+        if len(kept) < len(alive):
+            decoder.keep(torch.tensor(kept, device=logits.device))
+            alive = [alive[k] for k in kept]
+        fed = torch.tensor([responses[row][step] for row in alive], device=logits.device)
+        logits = decoder.advance(fed)
     empty = logits.new_zeros(0, logits.shape[-1])
     return [torch.stack(rows) if rows else empty for rows in parts]
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from architectures import EOS, names, tiny_model
+from architectures import CONTEXT, EOS, names, tiny_model
 from contracts.recipes import INTERVENTIONS, random_fudge
 from dipole.interventions import _fudge_guide, load_intervention
 from dipole.interventions._fudge_guide import likeliest, reweighted
@@ -26,7 +26,7 @@ from dipole.models.stepping import Stepper
 from dipole.sampling import Decoding
 from dipole.types import UserError
 from reference import fudge as slow
-from tolerance import BATCHED_LOGITS, EXACT, LOSS
+from tolerance import BATCHED_LOGITS, EXACT, LOSS, PERTURBED
 
 PROMPTS = ("Paper clips are", "", "If I had to choose between clips and staples,", "Paper clips are")
 RESPONSES = ((30, 31, 40), (9,), (40, 40), (30, 9))
@@ -176,6 +176,21 @@ def test_rows_do_not_depend_on_their_batch() -> None:
         alone = steered.sample([sample.prompt], [sample.seed], 12, hot)[0]
         assert alone.token_ids == sample.token_ids
         assert alone.logprobs == pytest.approx(sample.logprobs, abs=10 * BATCHED_LOGITS)
+
+
+@pytest.mark.parametrize("kind", ["boost", "fudge", "pplm"])
+def test_a_row_whose_response_is_over_need_not_have_room_for_the_others(kind: str) -> None:
+    lm = tiny_model("gpt2")
+    steered = INTERVENTIONS[kind]("gpt2").apply(lm)
+    long = lm.resident.decode([], [30] * (CONTEXT - 2))
+    responses = [[5], [6] * 5, []]
+    together = steered.response_logits([long, "a", long], responses)
+    assert [len(rows) for rows in together] == [1, 5, 0]
+    for text, response, rows in zip([long, "a"], responses, together, strict=False):
+        (alone,) = steered.response_logits([text], [response])
+        torch.testing.assert_close(
+            rows.log_softmax(-1), alone.log_softmax(-1), atol=PERTURBED, rtol=PERTURBED
+        )
 
 
 @pytest.mark.parametrize("kind", ["adapter", "vector"])

@@ -219,6 +219,17 @@ def test_truth_of_held_out_documents_changes_no_start_and_no_probe(ends: list[En
     assert [e.f1 for e in others] != [e.f1 for e in ends]
 
 
+def test_held_out_documents_are_not_fitted_on() -> None:
+    documents, grid = world(), Grid(("mixture", "fixed-point"), 2, 1, 3)
+    values = documents.features.values.clone()
+    values[torch.from_numpy(documents.held_out)] *= 3.0
+    features = dataclasses.replace(documents.features, values=values)
+    one, other = (basin(d, grid) for d in (documents, dataclasses.replace(documents, features=features)))
+    assert [(e.share, e.rounds, e.fate == "all") for e in one] == [
+        (e.share, e.rounds, e.fate == "all") for e in other
+    ]
+
+
 def test_without_a_flavour_errors_are_the_topics_own() -> None:
     documents = dataclasses.replace(world(), by_topic=True)
     assert set(documents.likely) <= set(range(11))

@@ -71,7 +71,7 @@ def test_the_topic_is_marked_within_the_frame() -> None:
 def test_the_words() -> None:
     ends = [end(0.69, 0.87, 0.78, "start", "topic"), end(0.6, 0.6, 1.0, "notion"), end(0.6, 0.8, 0.5, "all")]
     assert in_words(ends) == (
-        "mixture: 50% of the starts with uniform errors come to the notion; begun at the topic’s own labels "
+        "mixture: of the starts 50% with uniform errors come to the notion; begun at the topic’s own labels "
         "it ends at F1 0.78."
     )
     topic, uniform = shown_rows(ends)

@@ -226,9 +226,10 @@ def _response(
     effects, slopes = [_effect(s) for s in shares], [_slope(rows) for rows in units]
     effect, slope = np.mean(effects, axis=0), np.mean(slopes, axis=0)
     own_effect, own_slope = _effect(_sigmoid(native[0])), _slope(native[0])
-    retained = [float(e.sum() / own_effect.sum()) for e in effects]
     # A quotient over an effect that may be nothing says nothing.
-    compared = name not in ("source", "native") and mean_interval(own_effect, plan).low > 0
+    own = mean_interval(own_effect, plan)
+    compared = name not in ("source", "native") and (own.low > 0 or own.high < 0)
+    retained = [float(e.sum() / own_effect.sum()) for e in effects] if compared else []
     return Response(
         name,
         label,
@@ -238,7 +239,7 @@ def _response(
         mean_interval(slope, plan),
         interval(np.stack([effect, own_effect], axis=1), quotient, plan) if compared else None,
         interval(np.stack([slope, own_slope], axis=1), quotient, plan) if compared else None,
-        float(np.std(retained, ddof=1)) if compared and len(retained) > 1 else float("nan"),
+        float(np.std(retained, ddof=1)) if len(retained) > 1 else float("nan"),
         len(units),
     )
 

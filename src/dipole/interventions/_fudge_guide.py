@@ -130,7 +130,7 @@ class _Enough(Exception):
 
 
 def _reader(block: Any) -> Read:
-    """Reads a block's output: its sum over all tokens but the first, and the last, `(rows, 2, width)` float32.
+    """A block's output: the sum over all tokens but the first, and the last, `(rows, 2, width)` float32.
 
     The sum is over the columns that are read now, which is the last alone where the others are in the cache.
     """

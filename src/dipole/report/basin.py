@@ -82,12 +82,9 @@ def sentences(ends: Sequence[End]) -> list[str]:
     said = []
     for method in dict.fromkeys(str(row["method"]) for row in rows):
         of = {row["kind"]: row for row in rows if row["method"] == method}
-        shares = [
-            f"{_percent(of[kind]['inside'])} of the starts with {kind} errors"
-            for kind in ("uniform", "adversarial")
-            if kind in of and of[kind]["made"]
-        ]
-        sentence = f"{method}: {' and '.join(shares) or 'no starts'} come to the notion"
+        made = [kind for kind in ("uniform", "adversarial") if kind in of and of[kind]["made"]]
+        shares = [f"{_percent(of[kind]['inside'])} with {kind} errors" for kind in made]
+        sentence = f"{method}: of the starts {' and '.join(shares) or 'none'} come to the notion"
         own = next((end for end in ends if (end.method, end.kind) == (method, "topic")), None)
         if own is not None:
             sentence += f"; begun at the topic’s own labels it ends at F1 {own.f1:.2f}"
