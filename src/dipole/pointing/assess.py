@@ -139,6 +139,12 @@ def notes_of(read: Read, corpus: Corpus, notion: Notion, missing: int, has_truth
         yield f"{len(corpus.skipped)} left out of the corpus, the first: {first.name} {first.reason}."
     if read.features.cut:
         yield f"{read.features.cut} documents are longer than the model's context and were read in part."
+    everything = float((notion.log_odds(read.features) > 0).mean())
+    if everything > 0.8:
+        yield (
+            f"What was found holds {100 * everything:.0f}% of the documents: the topic is too diffuse to "
+            "choose among the model's clusters; try --method fixed-point, or more topics."
+        )
     if notion.facts["stability"] < 0.6:
         yield (
             f"The notion depends on how it is looked at (agreement {notion.facts['stability']:.2f} over "

@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 Labels = NDArray[np.bool_]
 Steer = Literal["fudge", "vector"]
 _MOST_TEXTS = 2000
-_CANDIDATES = 16
+_CANDIDATES, _MASS = 20, 0.99  # as the control fudge has them
 _SCALES = (0.2, 0.4, 0.6, 0.8)
 _TRIALS = 24
 _CEILING = 1.2
@@ -76,7 +76,7 @@ def steering(
             texts.append(document.text)
             labels.append(member[row])
     return guidance(
-        lm, texts, np.array(labels), [p for p in prompts if p], recognizer.layer, _CANDIDATES, seed
+        lm, texts, np.array(labels), [p for p in prompts if p], recognizer.layer, _CANDIDATES, seed, _MASS
     )
 
 
