@@ -25,7 +25,7 @@ test: $(VENV)/.dev  ## the fast tests, without GPU or network (ARGS="-k velma" p
 	$(pytest) -n $(JOBS) -q $(ARGS)
 
 test-slow: $(VENV)/.dev  ## the tests that train to the end
-	$(pytest) -m 'slow and not gpu' -q --durations=10 $(ARGS)
+	$(pytest) -n $(JOBS) -m 'slow and not gpu' -q --durations=10 $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff, mypy, and the direction of imports
 	$(bin)/ruff check .
