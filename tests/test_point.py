@@ -17,7 +17,8 @@ from dipole.interventions import load_intervention
 from dipole.lm import LM
 from dipole.microworld import judge
 from dipole.microworld.cells import write_cells
-from dipole.point import held_out, point
+from dipole.point import point
+from dipole.pointing.assess import held_out
 from dipole.pointing.record import Pointed, Settings
 from dipole.recognizers._lda import Settings as LDA
 from dipole.recognizers.fitted import load_fitted
@@ -93,7 +94,7 @@ def test_cells_are_counted_by_truth_and_flavour(pointed: tuple[Pointed, Path]) -
     made, _ = pointed
     cells = made.readings[0].cells
     assert set(cells) == {f"truth {t}, flavour {f}" for t in ("yes", "no") for f in ("yes", "no")}
-    kept = sum(held_out(f"s{i}", QUICK.held_out) for i in range(160))
+    kept = held_out([f"s{i}" for i in range(160)], QUICK.held_out).sum()
     assert sum(count for _, count in cells.values()) == kept
 
 
@@ -202,7 +203,11 @@ def test_a_notion_of_another_model_is_refused(pointed: tuple[Pointed, Path], min
 
 
 def test_passages_of_one_file_are_held_out_together() -> None:
-    sides = {held_out(f"book-{k}.txt#{i}", 0.3) for i in range(50) for k in (7,)}
-    assert len(sides) == 1
-    share = np.mean([held_out(f"book-{k}.txt", 0.3) for k in range(3000)])
+    sides = held_out([f"book-{k}.txt#{i}" for k in range(40) for i in range(5)], 0.3).reshape(40, 5)
+    assert (sides == sides[:, :1]).all()
+    share = held_out([f"book-{k}.txt" for k in range(3000)], 0.3).mean()
     assert abs(share - 0.3) < 0.03
+
+
+def test_a_single_file_is_held_out_in_part_and_a_name_need_not_be_utf8() -> None:
+    assert held_out([f"caf\udce9.txt#{i}" for i in range(30)], 0.3).sum() == 10

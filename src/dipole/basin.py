@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -15,11 +14,13 @@ import numpy as np
 
 from dipole.controls._layers import layers_of
 from dipole.corpus import Corpus, label_of
-from dipole.files import MANIFEST, staged, write_json_atomic, write_text_atomic
-from dipole.point import held_out
+from dipole.files import staged, write_json_atomic, write_manifest, write_text_atomic
+from dipole.pointing.assess import held_out
 from dipole.pointing.basin import Documents, End, Grid, OnStart, basin, summary
 from dipole.recognizers.pooled import read_features
 from dipole.recognizers.topic import TopicScore
+from dipole.report.basin import render_basin_html
+from dipole.report.manifest import verb_facts
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -121,8 +122,6 @@ def find_basin(
     Raises:
         UserError: Bad input, or a folder that can't be used.
     """
-    from dipole.report.basin import render_basin_html
-
     folder, started = Path(out), datetime.now(UTC)
     if most_documents < 1:
         raise UserError(f"The number of documents must be at least 1, and is {most_documents}.")
@@ -139,11 +138,13 @@ def find_basin(
             "topic" if flavour is None else "labels",
             tuple(_notes(corpus, read, documents, ends, flavour is not None, cut)),
         )  # fmt: skip
-        facts = _facts(lm, pointer, corpus, found, at, out, started, command)
+        facts = verb_facts(
+            "basin", started, command, lm, out=str(out), corpus=str(corpus.path),
+            topic=pointer.concept.to_dict(), grid=asdict(grid), layers=list(at),
+        )  # fmt: skip
         write_json_atomic(made / RECORD, found.to_dict())
         write_text_atomic(made / PAGE, render_basin_html(found, facts))
-        files = sorted({*(path.name for path in made.iterdir()), MANIFEST})
-        write_json_atomic(made / MANIFEST, {**facts, "files": files})
+        write_manifest(made, facts)
     return found
 
 
@@ -183,9 +184,7 @@ def _documents(
     texts = [item.text for item in read.chosen]
     q = pointer.model.posterior(texts)[:, pointer.index]
     features = read_features(lm, texts, layers)
-    kept = np.array([held_out(item.id, _HELD_OUT) for item in read.chosen])
-    if kept.all() or not kept.any():  # passages of a handful of files
-        kept = np.arange(len(kept)) % round(1 / _HELD_OUT) == 0
+    kept = held_out([item.id for item in read.chosen], _HELD_OUT)
     truth = np.array([item.truth for item in read.chosen])
     flavour = q > 0.5 if by_topic else np.array([item.flavour for item in read.chosen])
     return Documents(features, q, truth, flavour, kept, by_topic), features.cut
@@ -222,33 +221,3 @@ def _notes(
     if not (documents.q > 0.5).any() or (documents.q > 0.5).all():
         found.append("The topic calls all of the documents the same, so it has no place on the map.")
     return found
-
-
-def _facts(
-    lm: LM,
-    pointer: TopicScore,
-    corpus: Corpus,
-    found: Basin,
-    layers: Sequence[int],
-    out: Path | str,
-    started: datetime,
-    command: Sequence[str] | None,
-) -> dict[str, Any]:
-    from dipole.report.manifest import command_line, versions
-
-    return {
-        "made_by": "dipole",
-        "format": 1,
-        "verb": "basin",
-        "command": command_line(sys.argv if command is None else command),
-        "out": str(out),
-        "corpus": str(corpus.path),
-        "topic": pointer.concept.to_dict(),
-        "grid": asdict(found.grid),
-        "layers": list(layers),
-        "model": lm.resident.name,
-        "revision": lm.resident.revision,
-        "fingerprint": lm.resident.fingerprint,
-        "seconds": round((datetime.now(UTC) - started).total_seconds(), 3),
-        "versions": versions(),
-    }

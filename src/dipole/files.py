@@ -124,6 +124,16 @@ def to_plain(value: Any) -> Any:
     return str(value)
 
 
+def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write `manifest.json` with the names of all files of the folder; call it last.
+
+    Raises:
+        UserError: As for `write_text_atomic`.
+    """
+    files = sorted({*(path.name for path in folder.iterdir()), MANIFEST})
+    write_json_atomic(folder / MANIFEST, {**facts, "files": files})
+
+
 def prepare_output(folder: Path, overwrite: bool = False, resume: bool = False) -> None:
     """Make an output folder ready, before any work is done.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.concepts import Dipole
-from dipole.files import MANIFEST, staged, to_plain, write_json_atomic, write_text_atomic
+from dipole.files import MANIFEST, staged, to_plain, write_manifest, write_text_atomic
 from dipole.interventions._folder import read_meta
 from dipole.report.fitted import fitted_card, selection_of, verdict_of
 from dipole.types import Intervention
@@ -154,5 +154,4 @@ def _write_papers(
         extra={"verb": "fit", "stopped": _stopped(run), "warnings": run.warnings},
     )
     write_text_atomic(made / CARD, fitted_card(meta, facts))
-    files = sorted({*(path.name for path in made.iterdir()), MANIFEST})
-    write_json_atomic(made / MANIFEST, {**facts, "files": files})
+    write_manifest(made, facts)

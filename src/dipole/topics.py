@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from dipole.corpus import Corpus, Skipped
-from dipole.files import MANIFEST, staged, write_json_atomic, write_text_atomic
+from dipole.files import staged, write_manifest, write_text_atomic
 from dipole.recognizers._lda import OnIteration, Settings
 from dipole.recognizers.topic import TopicModel
-from dipole.report.manifest import command_line, versions
+from dipole.report.manifest import verb_facts
 from dipole.report.topics import notes, render_topics_html
 from dipole.report.topics_view import TopicView, topic_views
 
@@ -78,27 +76,20 @@ def find_topics(
         if words or examples is not None:
             chosen = model.choose(words=words, examples=[d.text for d in examples or ()])
         found = topic_views(model, corpus)
-        facts = {
-            "made_by": "dipole",
-            "format": 1,
-            "verb": "topics",
-            "command": command_line(sys.argv if command is None else command),
-            "out": str(out),
-            "corpus": str(corpus.path),
-            "words_per_document": corpus.words,
-            "documents": len(model.training.ids) if model.training else 0,
-            "skipped": [{"name": s.name, "reason": s.reason} for s in skipped],
-            "settings": asdict(settings),
-            "chosen": chosen,
-            "seconds": round((datetime.now(UTC) - started).total_seconds(), 3),
-            "versions": {**versions(), "scikit-learn": metadata.version("scikit-learn")},
-        }
+        facts = verb_facts(
+            "topics",
+            started,
+            command,
+            out=str(out),
+            corpus=str(corpus.path),
+            words_per_document=corpus.words,
+            documents=len(model.training.ids) if model.training else 0,
+            skipped=[{"name": s.name, "reason": s.reason} for s in skipped],
+            settings=asdict(settings),
+            chosen=chosen,
+            versions={"scikit-learn": metadata.version("scikit-learn")},
+        )
         model.save(made)
         write_text_atomic(made / PAGE, render_topics_html(model, found, skipped, facts, chosen))
-        _list_files(made, facts)
+        write_manifest(made, facts)
     return Topics(model, found, skipped, tuple(notes(model, skipped)), chosen)
-
-
-def _list_files(made: Path, facts: dict[str, Any]) -> None:
-    files = sorted({*(path.name for path in made.iterdir()), MANIFEST})
-    write_json_atomic(made / MANIFEST, {**facts, "files": files})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dipole.concepts import Dipole
 from dipole.controls._layers import layers_of
 from dipole.evaluation.transfer import Transfer, require_measurable, verify
-from dipole.files import MANIFEST, staged, write_bytes_atomic, write_json_atomic, write_text_atomic
+from dipole.files import staged, write_bytes_atomic, write_manifest, write_text_atomic
 from dipole.interventions.activations import SteeringVector
 from dipole.stitching.diagnostics import effective_rank, share_inside
 from dipole.stitching.fitting import Stitch, Survey, best_stitch, facts_of, fit_stitches, survey
@@ -217,8 +217,7 @@ def save_translated(
         write_text_atomic(folder / "report.html", render_translated_html(made.vector, facts))
         if dipole is not None:
             dipole.save(folder / "dipole.toml", overwrite=True)
-        files = sorted({*(path.name for path in folder.iterdir()), MANIFEST})
-        write_json_atomic(folder / MANIFEST, {**facts, "files": files})
+        write_manifest(folder, facts)
 
 
 def _candidates(text: str, layer: int, source: LM, target: LM) -> tuple[int, ...]:

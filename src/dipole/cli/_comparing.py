@@ -19,7 +19,7 @@ from dipole.cli._progress import steps
 from dipole.cli._rich import emit_drawn
 from dipole.cli._strengths import strengths_from
 from dipole.cli._wordings import dipole_from
-from dipole.files import MANIFEST, staged, write_json_atomic
+from dipole.files import staged, write_manifest
 
 if TYPE_CHECKING:
     from dipole.evaluation.families import Comparison
@@ -63,8 +63,7 @@ def _write(made: Path, folder: Path | None, lm: LM, found: Comparison, started: 
 
     facts = comparison_facts(lm, found, started=started, finished=datetime.now(UTC), out=str(folder))
     write_comparison(made, found, facts)
-    files = sorted({*(path.name for path in made.iterdir()), MANIFEST})
-    write_json_atomic(made / MANIFEST, {**facts, "files": files})
+    write_manifest(made, facts)
 
 
 def _print(found: Comparison, as_json: bool) -> None:

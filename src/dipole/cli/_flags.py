@@ -50,6 +50,21 @@ HeldOut = Annotated[
     list[str] | None,
     typer.Option("--held-out", metavar="TEXT", help="A wording to measure on alone. May be repeated."),
 ]
+CorpusPath = Annotated[
+    str,
+    typer.Option(
+        "--corpus",
+        help="Documents: a folder of .txt files, or a .txt, .jsonl, .csv or .tsv file; .gz may follow.",
+    ),
+]
+Topic = Annotated[
+    str, typer.Argument(metavar="TOPIC", help="A topic of a folder that `dipole topics` made, as topics:3.")
+]
+WordsPerDocument = Annotated[
+    int | None,
+    typer.Option("--words-per-document", help="Cut each document into passages of about so many words."),
+]
+Layers = Annotated[str, typer.Option("--layers", help="Layers to read, from 0 with commas, or auto.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what dipole made in the folder.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")]
 

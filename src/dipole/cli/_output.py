@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from dipole.files import MANIFEST, check_output, write_json_atomic
+from dipole.files import check_output, write_manifest
 from dipole.types import UserError
 
 
@@ -21,6 +21,5 @@ def keep_list(made: Path) -> None:
     """Write a manifest of a folder that nothing was fitted for: the command, and what lies in it."""
     from dipole.report.manifest import command_line, versions
 
-    files = sorted({*(path.name for path in made.iterdir()), MANIFEST})
     facts = {"made_by": "dipole", "format": 1, "command": command_line(sys.argv), "versions": versions()}
-    write_json_atomic(made / MANIFEST, {**facts, "files": files})
+    write_manifest(made, facts)

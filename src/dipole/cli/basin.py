@@ -6,18 +6,25 @@ from typing import Annotated
 
 import typer
 
-from dipole.cli._flags import Device, Dtype, Json, Model, Overwrite, Quiet, Revision, Trust
+from dipole.cli._flags import (
+    CorpusPath,
+    Device,
+    Dtype,
+    Json,
+    Layers,
+    Model,
+    Overwrite,
+    Quiet,
+    Revision,
+    Topic,
+    Trust,
+    WordsPerDocument,
+)
 
 
 def basin(
-    topic: Annotated[
-        str,
-        typer.Argument(metavar="TOPIC", help="A topic of a folder that `dipole topics` made, as topics:3."),
-    ],
-    corpus: Annotated[
-        str,
-        typer.Option("--corpus", help="Documents: a folder of .txt files, .jsonl, .csv or .tsv."),
-    ],
+    topic: Topic,
+    corpus: CorpusPath,
     truth: Annotated[
         str,
         typer.Option(
@@ -33,10 +40,7 @@ def basin(
             help="Labels that adversarial errors fall on. [default: what the topic finds likeliest]",
         ),
     ] = None,
-    words_per_document: Annotated[
-        int | None,
-        typer.Option("--words-per-document", help="Cut each document into passages of about so many words."),
-    ] = None,
+    words_per_document: WordsPerDocument = None,
     method: Annotated[
         str,
         typer.Option(
@@ -52,9 +56,7 @@ def basin(
     documents: Annotated[
         int, typer.Option("--documents", help="How many labelled documents are used at most.")
     ] = 2000,
-    layers: Annotated[
-        str, typer.Option("--layers", help="Layers to read, from 0 with commas, or auto.")
-    ] = "auto",
+    layers: Layers = "auto",
     seed: Annotated[int, typer.Option("--seed", help="Of clusters and the first start.")] = 0,
     model: Model = None,
     revision: Revision = None,

@@ -6,25 +6,27 @@ from typing import Annotated
 
 import typer
 
-from dipole.cli._flags import Device, Dtype, Json, Model, Overwrite, Quiet, Revision, Trust
+from dipole.cli._flags import (
+    CorpusPath,
+    Device,
+    Dtype,
+    Json,
+    Layers,
+    Model,
+    Overwrite,
+    Quiet,
+    Revision,
+    Topic,
+    Trust,
+    WordsPerDocument,
+)
 
 
 def point(
-    topic: Annotated[
-        str,
-        typer.Argument(metavar="TOPIC", help="A topic of a folder that `dipole topics` made, as topics:3."),
-    ],
-    corpus: Annotated[
-        str,
-        typer.Option(
-            "--corpus", help="Documents to point among: a folder of .txt files, .jsonl, .csv or .tsv."
-        ),
-    ],
+    topic: Topic,
+    corpus: CorpusPath,
     out: Annotated[str, typer.Option("--out", help="Folder for the notion.")],
-    words_per_document: Annotated[
-        int | None,
-        typer.Option("--words-per-document", help="Cut each document into passages of about so many words."),
-    ] = None,
+    words_per_document: WordsPerDocument = None,
     method: Annotated[
         str,
         typer.Option(
@@ -46,9 +48,7 @@ def point(
         str | None,
         typer.Option("--flavour", metavar="FILE", help="Further labels, by which the report splits."),
     ] = None,
-    layers: Annotated[
-        str, typer.Option("--layers", help="Layers to read, from 0 with commas, or auto.")
-    ] = "auto",
+    layers: Layers = "auto",
     n: Annotated[int, typer.Option("-n", help="Texts to write for the report, each way; 0 for none.")] = 64,
     max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="Token budget of each.")] = 120,
     seed: Annotated[int, typer.Option("--seed", help="Of clusters, draws and texts.")] = 0,

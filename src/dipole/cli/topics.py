@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dipole.cli._flags import Json, Overwrite, Quiet
+from dipole.cli._flags import Json, Overwrite, Quiet, WordsPerDocument
 
 
 def topics(
@@ -19,10 +19,7 @@ def topics(
     ],
     out: Annotated[str, typer.Option("--out", help="Folder for the topics.")],
     n_topics: Annotated[int, typer.Option("--topics", help="How many topics.")] = 10,
-    words_per_document: Annotated[
-        int | None,
-        typer.Option("--words-per-document", help="Cut each document into passages of about so many words."),
-    ] = None,
+    words_per_document: WordsPerDocument = None,
     find: Annotated[
         str | None,
         typer.Option(

@@ -69,17 +69,8 @@ class BestOf:
         strength: float,
     ) -> list[Sample]:
         """One continuation of each prompt; called by `LM.sample` with the LM that is chosen from."""
-        from dipole.lm import sample_seed
-
-        spread = [sample_seed(seed, 0, k) if k else seed for seed in seeds for k in range(self.n)]
-        repeated = [prompt for prompt in prompts for _ in range(self.n)]
-        drawn = lm.sample(repeated, spread, max_new_tokens, decoding, batch_size)
-        scores = self._scores(lm, drawn)
-        best = []
-        for start in range(0, len(drawn), self.n):
-            group = range(start, start + self.n)
-            best.append(drawn[max(group, key=lambda i: (_worth(scores[i] * strength), -i))])
-        return best
+        drawn = several(lm, prompts, seeds, self.n, max_new_tokens, decoding, batch_size)
+        return best_of_each(drawn, [score * strength for score in self._scores(lm, drawn)], self.n)
 
     def _scores(self, lm: LM, samples: Sequence[Sample]) -> list[float]:
         from dipole.concepts import Dipole
@@ -110,6 +101,31 @@ class BestOf:
         meta = read_meta(folder)
         recognizer, concept, n = need(meta, folder, "recognizer", "concept", "n")
         return cls(str(recognizer), dict(concept), int(n))
+
+
+def several(
+    lm: LM,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    n: int,
+    max_new_tokens: int,
+    decoding: Decoding,
+    batch_size: int,
+) -> list[Sample]:
+    """N continuations of each prompt, those of one prompt together; the first has the seed that was given."""
+    from dipole.lm import sample_seed
+
+    spread = [sample_seed(seed, 0, k) if k else seed for seed in seeds for k in range(n)]
+    repeated = [prompt for prompt in prompts for _ in range(n)]
+    return lm.sample(repeated, spread, max_new_tokens, decoding, batch_size)
+
+
+def best_of_each(drawn: Sequence[Sample], scores: Sequence[float], n: int) -> list[Sample]:
+    """Of each n samples the one with the highest score; the first of equals, NaN after all others."""
+    return [
+        drawn[max(range(start, start + n), key=lambda i: (_worth(scores[i]), -i))]
+        for start in range(0, len(drawn), n)
+    ]
 
 
 def _worth(score: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from dipole.corpus import Corpus, label_of
-from dipole.pointing.measure import Reading, ceiling, gap_recovered, read_notion
+from dipole.pointing.measure import Reading, ceiling, gap_recovered, probability, read_notion
 from dipole.pointing.record import Mapped, Settings
 from dipole.pointing.refine import Notion
 from dipole.pointing.space import Space
@@ -38,6 +39,28 @@ class Read(NamedTuple):
     words: Array
     features: Features
     held_out: Labels
+
+
+def held_out(ids: Sequence[str], share: float) -> Labels:
+    """Which documents are kept for measuring, `(n,)`: by their ids, so the same ones in every run.
+
+    Passages of one file, `file#k`, stay together, unless that would leave nothing on one side.
+
+    Args:
+        ids: Of the documents.
+        share: About so many are kept.
+    """
+
+    def place(document: str) -> float:
+        owner = document.rpartition("#")[0] or document
+        # a name of a file need not be UTF-8
+        digest = hashlib.sha256(owner.encode("utf-8", "surrogateescape")).digest()
+        return int.from_bytes(digest[:8]) / 2**64
+
+    kept = np.array([place(document) < share for document in ids])
+    if kept.all() or not kept.any():  # a handful of files
+        kept = np.arange(len(ids)) % max(2, round(1 / share)) == 0
+    return kept
 
 
 def labels_of(
@@ -115,7 +138,7 @@ def map_of(
     rows = np.sort(np.random.default_rng(settings.seed).permutation(rows)[:_LISTED])
     values = read.features.at(notion.layer)
     places = Space.fit(values[~torch.from_numpy(read.held_out)], 2).project(values[torch.from_numpy(rows)])
-    refined = 1 / (1 + np.exp(-np.clip(odds, -30, 30)))
+    refined = probability(odds)
     return tuple(
         Mapped(
             read.ids[row], float(place[0]), float(place[-1]), float(read.q[row]), float(refined[row]),

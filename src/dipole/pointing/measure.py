@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from dipole.controls._probe import logistic
-from dipole.pointing._sklearn import require_sklearn
 from dipole.pointing.space import Space
+from dipole.recognizers._lda import require_sklearn
 from dipole.recognizers.pooled import Features
 from dipole.types import Interval
 
@@ -126,6 +126,12 @@ class Written:
     excess: float
     perplexity_ratio: float
     distinct_2: float
+
+
+def probability(log_odds: Array) -> Array:
+    """Sigmoid, without overflow."""
+    found: Array = torch.from_numpy(log_odds).sigmoid().numpy()
+    return found
 
 
 def share(values: Sequence[float]) -> float:

@@ -7,17 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dipole.evaluation.side_effects import paired_distinct
+from dipole.interventions.decode import best_of_each, several
 from dipole.lm import sample_seed
 from dipole.pointing.measure import Written, judged_share, share
 from dipole.recognizers._told import loss_under
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.topic import TopicScore
-from dipole.types import Intervention, Sample
+from dipole.sampling import Decoding
+from dipole.types import Intervention, Sample, scored_text
 
 if TYPE_CHECKING:
     from dipole.lm import LM
 
 FILTER = 8
+_BATCH = 64
 
 
 def write_and_measure(
@@ -74,16 +77,8 @@ def write_and_measure(
 def _filtered(
     lm: LM, pointer: TopicScore, asked: Sequence[str], seeds: Sequence[int], max_new_tokens: int
 ) -> list[Sample]:
-    kept = []
-    drawn = lm.sample(
-        [prompt for prompt in asked for _ in range(FILTER)],
-        [sample_seed(seed, 0, k) if k else seed for seed in seeds for k in range(FILTER)],
-        max_new_tokens,
-    )
-    worth = [s.value if s.is_scored else -math.inf for s in pointer.score([d.full_text for d in drawn])]
-    for start in range(0, len(drawn), FILTER):
-        kept.append(drawn[max(range(start, start + FILTER), key=worth.__getitem__)])
-    return kept
+    drawn = several(lm, asked, seeds, FILTER, max_new_tokens, Decoding(), _BATCH)
+    return best_of_each(drawn, [s.value for s in pointer.score([scored_text(d) for d in drawn])], FILTER)
 
 
 def _measured(
@@ -96,7 +91,7 @@ def _measured(
     weak_recall: float,
     judge: Callable[[str], bool] | None,
 ) -> Written:
-    texts = [sample.full_text for sample in samples]
+    texts = [scored_text(sample) for sample in samples]
     weak = share([score.value for score in pointer.score(texts)])
     before, after = paired_distinct([s.text for s in base], [s.text for s in samples], 2)
     gain = loss_under(lm.base, samples) - loss_under(lm.base, base)

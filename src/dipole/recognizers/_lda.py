@@ -105,7 +105,7 @@ class Found(NamedTuple):
 def require_sklearn() -> None:
     """Refuse where scikit-learn is missing, and say what to install."""
     if importlib.util.find_spec("sklearn") is None:
-        raise UserError('Topic models need scikit-learn: pip install "dipole[topics]".')
+        raise UserError('Topics and clusters need scikit-learn: pip install "dipole[topics]".')
 
 
 def word_distributions(components: Array) -> Array:

@@ -87,7 +87,7 @@ class TopicModel:
         counts, vocabulary, all_words = _lda.count_words(texts(), settings)
         found: Found = _lda.fit_lda(counts, settings, on_iteration)
         model = cls(vocabulary=vocabulary, settings=settings, shares=np.empty(0), **found._asdict())
-        training = Training(tuple(ids), model._theta(counts), counts, all_words)
+        training = Training(tuple(ids), model.shares_of(counts), counts, all_words)
         return replace(model, shares=training.theta.mean(axis=0), training=training)
 
     @property
@@ -124,10 +124,11 @@ class TopicModel:
         stream = iter(texts)
         parts = [np.empty((0, self.n_topics))]
         while batch := list(islice(stream, _BATCH)):
-            parts.append(self._theta(self.count(batch)))
+            parts.append(self.shares_of(self.count(batch)))
         return np.concatenate(parts)
 
-    def _theta(self, counts: csr_matrix) -> Array:
+    def shares_of(self, counts: csr_matrix) -> Array:
+        """`posterior` for texts whose words are counted already; see `count`."""
         return np.asarray(self._transformer.transform(counts), dtype=np.float64)
 
     def top_words(self, topic: int, n: int = 10) -> list[tuple[str, float]]:
@@ -175,7 +176,7 @@ class TopicModel:
             said = ", ".join(repr(text[:40]) for text in (words or examples)[:5])
             raise UserError(f"The topic model knows no word of {said}; choose a topic by words that it has.")
         if examples:
-            return int(self._theta(counts[known]).mean(axis=0).argmax())
+            return int(self.shares_of(counts[known]).mean(axis=0).argmax())
         if not known.all():
             lost = ", ".join(repr(word) for word, seen in zip(words, known, strict=True) if not seen)
             warnings.warn(f"The topic model does not know {lost}.", DipoleWarning, stacklevel=2)
@@ -267,7 +268,7 @@ class TopicScore:
         scores: list[Score] = []
         for first in range(0, len(listed), _BATCH):
             counts = self.model.count(listed[first : first + _BATCH])
-            odds = _lda.log_odds(self.model._theta(counts), self.index)
+            odds = _lda.log_odds(self.model.shares_of(counts), self.index)
             known = np.asarray(counts.sum(axis=1)).ravel() > 0
             scores += [
                 Score(float(value)) if seen else Score.unscored("has no word that the topic model knows")

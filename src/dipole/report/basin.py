@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dipole.pointing.basin import INSIDE, End, summary
@@ -12,6 +11,7 @@ from dipole.pointing.runners import SAYS
 from dipole.report.basin_map import FATE_COLOURS, SHADES, basin_map, held_band
 from dipole.report.facts import Fact
 from dipole.report.formatting import duration, number
+from dipole.report.templates import template
 from dipole.report.text import one_line, visible
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def render_basin_html(found: Basin, manifest: Mapping[str, Any]) -> str:
         "command": visible(str(manifest.get("command") or "")),
         "facts": _facts(found, manifest),
     }
-    return str(_template().render(view=view))
+    return str(template("basin.html.jinja").render(view=view))
 
 
 def meaning(fate: str, flavour: str = "labels") -> str:
@@ -193,17 +193,3 @@ def _facts(found: Basin, manifest: Mapping[str, Any]) -> list[Fact]:
         ("Took", duration(float(seconds)) if isinstance(seconds, int | float) else ""),
     ]  # fmt: skip
     return [Fact(label, one_line(value)) for label, value in rows if value]
-
-
-@cache
-def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("dipole.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("basin.html.jinja")

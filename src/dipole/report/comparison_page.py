@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from dipole.evaluation.families import Comparison, Curve
@@ -13,6 +12,7 @@ from dipole.report.comparison_plots import bystander_plot, dose_plot, effect_plo
 from dipole.report.facts import Fact, facts, model_name
 from dipole.report.formatting import number
 from dipole.report.markdown import escape, fenced, marked, table
+from dipole.report.templates import template
 from dipole.report.text import one_line, visible
 
 _SURFACES = ("prompt", "tokens", "logits", "activations", "weights", "decode")
@@ -47,7 +47,7 @@ def render_comparison_html(comparison: Comparison, manifest: Mapping[str, Any]) 
         "cost": view.cost_rows(comparison),
         "completions": view.completions(comparison),
     }
-    return str(_template().render(view=data))
+    return str(template("comparison.html.jinja").render(view=data))
 
 
 def _words(comparison: Comparison, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,20 +93,6 @@ def _panel(comparison: Comparison, curve: Curve) -> dict[str, Any]:
         "rows": view.strength_rows(curve),
         "sentences": [one_line(sentence) for sentence in curve.verdict.sentences],
     }
-
-
-@cache
-def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("dipole.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("comparison.html.jinja")
 
 
 def render_comparison_markdown(comparison: Comparison, manifest: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from dipole.report import facts, formatting, plots
 from dipole.report.manifest import reproduce_command
 from dipole.report.page import Page, count_text
+from dipole.report.templates import environment
 from dipole.report.text import heading, one_line, visible
 
 
@@ -41,17 +42,9 @@ def render_html(page: Page, folder: str) -> str:
 
 @cache
 def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("dipole.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["line"] = one_line
-    environment.globals.update(
+    own = environment()
+    own.filters["line"] = one_line
+    own.globals.update(
         heading=heading,
         number=formatting.number,
         change=formatting.change,
@@ -60,4 +53,4 @@ def _template() -> Any:
         unit_label=formatting.unit_label,
         count_text=count_text,
     )
-    return environment.get_template("report.html.jinja")
+    return own.get_template("report.html.jinja")

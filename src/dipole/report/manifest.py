@@ -9,11 +9,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dipole.files import to_plain
 from dipole.report.text import shell_line
 from dipole.types import UserError
+
+if TYPE_CHECKING:
+    from dipole.lm import LM
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "safetensors")
 
@@ -95,6 +98,40 @@ def manifest(
         raise UserError(f"The manifest already has {', '.join(taken)}; give the extra entries other names.")
     plain: dict[str, Any] = to_plain({**made, **(extra or {})})
     return plain
+
+
+def verb_facts(
+    verb: str, started: datetime, command: Sequence[str] | None = None, lm: LM | None = None, **more: Any
+) -> dict[str, Any]:
+    """What reproduces a command that fits no control, for `manifest.json`.
+
+    Args:
+        verb: The command.
+        started: When it began, with a time zone.
+        command: Arguments of the command line; those of this process by default.
+        lm: The model that it read with, if any.
+        more: Further entries.
+    """
+    resident = None if lm is None else lm.resident
+    model = (
+        {}
+        if resident is None
+        else {
+            "model": resident.name,
+            "revision": resident.revision,
+            "fingerprint": resident.fingerprint,
+        }
+    )
+    return {
+        "made_by": "dipole",
+        "format": 1,
+        "verb": verb,
+        "command": command_line(sys.argv if command is None else command),
+        **model,
+        **more,
+        "seconds": round((datetime.now(UTC) - started).total_seconds(), 3),
+        "versions": {**versions(), **more.get("versions", {})},
+    }
 
 
 def versions() -> dict[str, str | None]:

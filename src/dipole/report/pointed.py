@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from dipole.pointing.measure import Reading, Written
 from dipole.pointing.record import Mapped, Pointed
 from dipole.report import comparison_svg as svg
 from dipole.report.formatting import change, duration, number, plain_bounds
+from dipole.report.templates import template
 from dipole.report.text import one_line, shell_line, visible
 
 _NAMES = {
@@ -51,7 +51,7 @@ def render_pointed_html(pointed: Pointed, manifest: Mapping[str, Any]) -> str:
         "use": _use(str(manifest.get("out") or "notion")),
         "facts": _facts(pointed, manifest),
     }
-    return str(_template().render(view=view))
+    return str(template("pointed.html.jinja").render(view=view))
 
 
 def verdict(pointed: Pointed) -> str:
@@ -199,17 +199,3 @@ def _facts(pointed: Pointed, manifest: Mapping[str, Any]) -> list[tuple[str, str
         ("Left out", str(pointed.skipped) if pointed.skipped else ""),
     ]
     return [(label, one_line(value)) for label, value in rows if value]
-
-
-@cache
-def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("dipole.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("pointed.html.jinja")

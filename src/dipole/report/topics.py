@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from dipole.recognizers.topic import TopicModel
 from dipole.report import comparison_svg as svg
 from dipole.report.facts import Fact
 from dipole.report.formatting import duration, number
+from dipole.report.templates import template
 from dipole.report.text import one_line, shell_line, visible
 from dipole.report.topics_view import Map, TopicView, document_map, ring
 
@@ -60,7 +60,7 @@ def render_topics_html(
         "skipped": [(one_line(s.name), one_line(s.reason)) for s in skipped[:_MOST_SKIPPED]],
         "more_skipped": max(0, len(skipped) - _MOST_SKIPPED),
     }
-    return str(_template().render(view=data))
+    return str(template("topics.html.jinja").render(view=data))
 
 
 def notes(model: TopicModel, skipped: Sequence[Skipped]) -> list[str]:
@@ -177,17 +177,3 @@ def _facts(model: TopicModel, manifest: Mapping[str, Any]) -> list[Fact]:
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)),
     ]  # fmt: skip
     return [Fact(label, one_line(value)) for label, value in rows if value]
-
-
-@cache
-def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("dipole.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("topics.html.jinja")

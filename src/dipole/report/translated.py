@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from dipole.report.comparison_svg import Scale, band, drawing, element, line, path, text, tick_text, title
@@ -12,6 +11,7 @@ from dipole.report.facts import facts as manifest_facts
 from dipole.report.facts import model_name
 from dipole.report.formatting import number, plain_bounds
 from dipole.report.markdown import escape, table
+from dipole.report.templates import template
 from dipole.report.text import one_line, shell_line, visible
 from dipole.types import Interval
 
@@ -151,7 +151,7 @@ def render_translated_html(vector: SteeringVector, manifest: Mapping[str, Any]) 
         "command": visible(str(manifest.get("command") or "")),
         "facts": manifest_facts(manifest),
     }
-    return str(_template().render(view=data))
+    return str(template("translated.html.jinja").render(view=data))
 
 
 def translated_card(vector: SteeringVector, manifest: Mapping[str, Any]) -> str:
@@ -256,17 +256,3 @@ def _quotient(value: Interval | None, spread: float = math.nan) -> str:
         return ""
     more = "" if math.isnan(spread) else f" ± {100 * spread:.0f}%"
     return f"{number(value.mean, 'share')} {plain_bounds(value, 'share')}{more}".strip()
-
-
-@cache
-def _template() -> Any:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("dipole.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("translated.html.jinja")
