@@ -11,7 +11,6 @@ import torch
 from architectures import CONTEXT, names, tiny_model
 from dipole.concepts import load_dipole
 from dipole.controls._beginnings import Row, _drawn, beginnings, pooled
-from dipole.controls._probe import logistic
 from dipole.controls._selection import split_prompts
 from dipole.controls.fudge import Fudge
 from dipole.lm import LM
@@ -66,21 +65,6 @@ def test_beginnings_are_those_that_the_guide_reads(name: str) -> None:
             torch.testing.assert_close(row, want, atol=10 * BATCHED_LOGITS, rtol=BATCHED_LOGITS)
     if lm.resident.context_length == CONTEXT:  # the prompt fills the context
         assert beginnings(lm, rows[2:], [0]).owners.tolist() == [0, 0]
-
-
-def test_a_probe_with_more_features_than_texts_agrees_with_scikit_learn() -> None:
-    from sklearn.linear_model import LogisticRegression
-
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(30, 80, generator=generator, dtype=torch.float64) * 3 + 1
-    y = (x[:, 0] > x[:, 1]).double()
-    weight, bias = logistic(x, y, penalty=2.0)
-    scaled = ((x - x.mean(0)) / x.std(0, correction=0)).numpy()
-    theirs = LogisticRegression(C=0.5, tol=1e-12, max_iter=5000).fit(scaled, y.numpy())
-    want = torch.from_numpy(theirs.decision_function(scaled))
-    torch.testing.assert_close(x @ weight + bias, want, atol=1e-4, rtol=1e-4)
-    spread = torch.from_numpy(theirs.coef_[0]) / x.std(0, correction=0)
-    torch.testing.assert_close(weight, spread, atol=1e-4, rtol=1e-4)
 
 
 def test_half_of_those_drawn_are_early() -> None:

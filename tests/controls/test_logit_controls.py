@@ -12,7 +12,7 @@ from architectures import tiny_model
 from dipole import registry
 from dipole.concepts import Dipole, load_dipole
 from dipole.controls._dial import numbers_of
-from dipole.controls._probe import fitted_probe, logistic, running_means
+from dipole.controls._probe import fitted_probe, running_means
 from dipole.controls._selection import split_prompts
 from dipole.controls._words import bags_of, telling_tokens, told_share, words_of
 from dipole.controls.boost import Boost
@@ -168,20 +168,6 @@ def test_sides_of_dexperts(tmp_path: Path) -> None:
         DExperts(anti="mini", **quick).fit(lm, dipole)
     with pytest.raises(UserError, match="nowhere"):
         DExperts(expert="./nowhere", **quick).fit(lm, dipole)
-
-
-def test_logistic_regression_agrees_with_scikit_learn() -> None:
-    from sklearn.linear_model import LogisticRegression
-
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(200, 5, generator=generator) * torch.tensor([1.0, 3.0, 0.1, 1.0, 2.0]) + 4
-    y = (x[:, 0] - x[:, 1] + torch.randn(200, generator=generator) > 0).float()
-    weight, bias = logistic(x, y, penalty=0.7)
-    x = x.double()
-    scaled = (x - x.mean(0)) / x.std(0, correction=0)
-    theirs = LogisticRegression(C=1 / 0.7, tol=1e-10, max_iter=1000).fit(scaled.numpy(), y.numpy())
-    want = torch.tensor(theirs.decision_function(scaled.numpy()))
-    torch.testing.assert_close(x @ weight + bias, want, atol=1e-4, rtol=1e-4)
 
 
 def test_running_means_by_hand() -> None:

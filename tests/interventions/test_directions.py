@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from dipole.interventions._directions import (
-    labelled,
-    logistic,
     mean_difference,
     pairwise_accuracy,
     principal_direction,
@@ -82,29 +79,3 @@ def test_the_sign_is_recorded_and_decided_by_the_majority() -> None:
 def test_pairwise_accuracy_counts_half_of_ties() -> None:
     claim = torch.tensor([[1.0], [0.0], [-1.0], [2.0]])
     assert pairwise_accuracy(torch.tensor([1.0]), claim, torch.zeros(4, 1)) == 0.625
-
-
-@pytest.mark.parametrize(("rows", "width", "ridge"), [(40, 6, 1.0), (20, 200, 0.3), (60, 3, 5.0)])
-def test_logistic_regression_agrees_with_scikit_learn(rows: int, width: int, ridge: float) -> None:
-    draw = np.random.default_rng(rows)
-    x = draw.standard_normal((rows, width)) * 7 + 100
-    y = (x[:, 0] - 100 + 3 * draw.standard_normal(rows) > 0).astype(float)
-    found = logistic(torch.from_numpy(x), torch.from_numpy(y), ridge)
-    size = np.sqrt(((x - x.mean(0)) ** 2).sum() / rows)
-    other = LogisticRegression(C=1 / ridge, tol=1e-10, max_iter=10_000).fit((x - x.mean(0)) / size, y)
-    want = other.decision_function((x - x.mean(0)) / size)
-    np.testing.assert_allclose(found.log_odds(torch.from_numpy(x)).numpy(), want, atol=FITTED, rtol=FITTED)
-
-
-def test_logistic_regression_stays_finite_on_separated_and_on_equal_rows() -> None:
-    claim, against = torch.eye(4)[:2] * 50, -torch.eye(4)[:2] * 50
-    found = logistic(*labelled(claim, against), ridge=1e-6)
-    assert bool(found.weight.isfinite().all())
-    assert bool((found.log_odds(claim) > 0).all())
-    same = logistic(torch.ones(6, 3), torch.tensor([1.0, 1, 1, 1, 0, 0]))
-    assert float(same.log_odds(torch.ones(1, 3))[0]) == pytest.approx(np.log(2), abs=FITTED)
-
-
-def test_soft_targets_are_met() -> None:
-    found = logistic(torch.zeros(2, 1), torch.tensor([0.9, 0.9]))
-    assert found.bias == pytest.approx(np.log(9), abs=FITTED)

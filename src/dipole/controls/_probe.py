@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dipole.concepts import Dipole
+from dipole.interventions._logistic import logistic
 from dipole.interventions.logits import in_front
 from dipole.models.batching import chunks, pad_batch
 from dipole.types import UserError
@@ -31,43 +32,6 @@ class Probe(NamedTuple):
     bias: Tensor
     accuracy: float
     elsewhere: float
-
-
-def logistic(
-    features: Tensor, labels: Tensor, penalty: float = 1.0, steps: int = 50
-) -> tuple[Tensor, Tensor]:
-    """Logistic regression with a ridge on standardised features, by Newton's method in float64.
-
-    Args:
-        features: `(n, width)`.
-        labels: `(n,)` 1 or 0.
-        penalty: Of the squared weights, against a summed loss.
-        steps: Newton steps at most.
-
-    Returns:
-        Weights `(width,)` and bias `()` for features as they came.
-    """
-    x, y = features.double(), labels.double()
-    mean, spread = x.mean(0), x.std(0, correction=0).clamp(min=1e-6)
-    x, basis = (x - mean) / spread, None
-    if x.shape[1] > len(x):
-        # The ridge keeps the weights in the span of the rows, so coordinates in it give the same for less.
-        basis = torch.linalg.qr(x.T).Q
-        x = x @ basis
-    x = torch.cat([x, x.new_ones(len(x), 1)], dim=1)
-    ridge = torch.full((x.shape[1],), penalty, dtype=x.dtype)
-    ridge[-1] = 1e-6
-    found = x.new_zeros(x.shape[1])
-    for _ in range(steps):
-        p = (x @ found).sigmoid()
-        slope = x.T @ (p - y) + ridge * found
-        curve = (x.T * (p * (1 - p))) @ x + torch.diag(ridge)
-        move = torch.linalg.solve(curve, slope)
-        found = found - move / max(1.0, float(move.abs().max()))  # a full step may overshoot far away
-        if float(move.abs().max()) < 1e-9:
-            break
-    weight = (found[:-1] if basis is None else basis @ found[:-1]) / spread
-    return weight, found[-1] - weight @ mean
 
 
 def fitted_probe(
@@ -98,13 +62,13 @@ def fitted_probe(
     x, y = _examples(lm, dipole, prompts, texts, max_new_tokens, seed)
     if not len(x):
         raise UserError("The model wrote nothing to fit a probe on; ask for more --max-new-tokens.")
-    weight, bias = logistic(x, y)
+    weight, bias = logistic(x, y, standardise=True)
 
     def right(x: Tensor, y: Tensor) -> float:
         return float(((x.double() @ weight + bias > 0) == (y > 0)).double().mean())
 
     elsewhere = right(*_examples(lm, dipole, others, 1, max_new_tokens, seed + 1))
-    return Probe(weight.float(), bias.float(), right(x, y), elsewhere)
+    return Probe(weight.float(), torch.tensor(bias), right(x, y), elsewhere)
 
 
 def _examples(

@@ -15,8 +15,8 @@ from dipole.controls._beginnings import Row, beginnings
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import fitted_weight, numbers_of, require_positive
 from dipole.controls._layers import check_layers, layers_of
-from dipole.controls._probe import logistic
 from dipole.controls._selection import split_prompts
+from dipole.interventions._logistic import logistic
 from dipole.interventions.fudge import Fudge as Intervention
 from dipole.recognizers._told import tell
 from dipole.types import Surface, UserError
@@ -31,13 +31,13 @@ class Found(NamedTuple):
     Attributes:
         layer: Block whose output it reads.
         weight: `(2 * width,)` float64.
-        bias: `()` float64.
+        bias: Nats.
         facts: Its loss on prompts that it was not fitted on, in nats a beginning, for each layer tried.
     """
 
     layer: int
     weight: Tensor
-    bias: Tensor
+    bias: float
     facts: Mapping[str, Any]
 
 
@@ -100,7 +100,7 @@ class Fudge:
             return Intervention(
                 found.layer,
                 found.weight.float(),
-                found.bias.float(),
+                torch.tensor(found.bias),
                 self.candidates,
                 lm.resident.name,
                 lm.resident.fingerprint,
@@ -116,7 +116,7 @@ class Fudge:
         layers = layers_of(self.layers, lm, self.max_layers)
         prompts, others = split_prompts(dipole)
         x, y = self._examples(lm, dipole, prompts, layers, self.seed)
-        tried = [logistic(x[:, k], y) for k in range(len(layers))]
+        tried = [logistic(x[:, k], y, standardise=True) for k in range(len(layers))]
         x, y = self._examples(lm, dipole, others, layers, self.seed + 1)
         losses = [
             float(binary_cross_entropy_with_logits(x[:, k].double() @ weight + bias, y))

@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from dipole.interventions._logistic import logistic
+
 Form = Literal["midpoint", "shuffled"]
-_NEWTON_STEPS = 100
-_CONVERGED = 1e-10
 
 
 class Direction(NamedTuple):
@@ -92,70 +92,3 @@ def pairwise_accuracy(direction: Tensor, claim: Tensor, against: Tensor) -> floa
     """Share of pairs whose claim lies further along the direction; half of the ties count."""
     margins = (claim.double() - against.double()) @ direction.double()
     return float(((margins > 0).double() + 0.5 * (margins == 0).double()).mean())
-
-
-class Logistic(NamedTuple):
-    """A fitted logistic regression: log-odds are `rows @ weight + bias`."""
-
-    weight: Tensor
-    bias: float
-
-    def log_odds(self, rows: Tensor) -> Tensor:
-        """Log-odds in nats of each row, `(rows,)` float64."""
-        return rows.double() @ self.weight + self.bias
-
-
-def logistic(rows: Tensor, targets: Tensor, ridge: float = 1.0) -> Logistic:
-    """Logistic regression with a quadratic penalty, by Newton's method in the space of the rows.
-
-    Minimises `sum of cross-entropies + ridge/2 |w|²` over rows that were centred and divided by their root
-    mean square norm, so that `ridge` means the same for every layer and model. The intercept is free. The
-    cost grows with the number of rows, not with the width.
-
-    Args:
-        rows: `(n, width)`.
-        targets: `(n,)` in [0, 1]; numbers between are soft labels.
-        ridge: Above 0.
-    """
-    rows, targets = rows.double(), targets.double()
-    centre = rows.mean(0)
-    scale = float((rows - centre).norm() / len(rows) ** 0.5) or 1.0
-    x = (rows - centre) / scale
-    kernel = x @ x.T
-    a, b = torch.zeros_like(targets), torch.zeros((), dtype=torch.float64)
-    loss = _penalised(kernel, targets, a, b, ridge)
-    for _ in range(_NEWTON_STEPS):
-        step_a, step_b = _newton_step(kernel, targets, a, b, ridge)
-        size = 1.0
-        while (found := _penalised(kernel, targets, a + size * step_a, b + size * step_b, ridge)) > loss:
-            size /= 2
-            if size < _CONVERGED:
-                break
-        if found > loss:
-            break
-        a, b = a + size * step_a, b + size * step_b
-        if loss - found <= _CONVERGED * (1 + loss):
-            break
-        loss = found
-    weight = x.T @ a / scale
-    return Logistic(weight, float(b - centre @ weight))
-
-
-def _penalised(kernel: Tensor, targets: Tensor, a: Tensor, b: Tensor, ridge: float) -> float:
-    f = kernel @ a + b
-    loss = torch.nn.functional.softplus(f) - targets * f
-    return float(loss.sum() + ridge / 2 * (a @ kernel @ a))
-
-
-def _newton_step(
-    kernel: Tensor, targets: Tensor, a: Tensor, b: Tensor, ridge: float
-) -> tuple[Tensor, Tensor]:
-    """One step of iteratively reweighted least squares: weights are `x.T @ a`, the intercept `b`."""
-    f = kernel @ a + b
-    p = f.sigmoid()
-    curvature = (p * (1 - p)).clamp(min=1e-12)
-    wanted = f + (targets - p) / curvature
-    system = kernel + torch.diag(ridge / curvature)
-    solved = torch.linalg.solve(system, torch.stack([wanted, torch.ones_like(wanted)], dim=1))
-    new_b = solved[:, 0].sum() / solved[:, 1].sum()
-    return solved[:, 0] - new_b * solved[:, 1] - a, new_b - b

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dipole.controls._probe import logistic
+from dipole.interventions._logistic import logistic
 from dipole.pointing.fates import IMPOSSIBLE, fate_of
 from dipole.pointing.measure import scores
 from dipole.pointing.methods import Probe
@@ -203,7 +203,7 @@ class _Judge:
             rows = space.project(documents.features.at(layer))
             self.rows[layer] = rows[fit], rows[~fit]
             known = torch.from_numpy(self.truth.astype(np.float64))
-            weight, bias = logistic(torch.from_numpy(rows[fit]), known)
+            weight, bias = logistic(torch.from_numpy(rows[fit]), known, standardise=True)
             best = Probe(weight.numpy(), float(bias), {})
             self.ceilings[layer] = scores(best.log_odds(rows[~fit]) > 0, self.held)[2]
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dipole.controls._probe import logistic
+from dipole.interventions._logistic import logistic
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.bool_]
@@ -73,8 +73,8 @@ def fixed_point(
 
 
 def _fit(rows: Array, targets: Array, penalty: float) -> tuple[Array, float]:
-    weight, bias = logistic(torch.from_numpy(rows), torch.from_numpy(targets), penalty)
-    return weight.numpy(), float(bias)
+    weight, bias = logistic(torch.from_numpy(rows), torch.from_numpy(targets), penalty, standardise=True)
+    return weight.numpy(), bias
 
 
 def _cut(odds: Array, share: float) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dipole.controls._probe import logistic
+from dipole.interventions._logistic import logistic
 from dipole.pointing.space import Space
 from dipole.recognizers._lda import require_sklearn
 from dipole.recognizers.pooled import Features
@@ -90,7 +90,7 @@ def ceiling(features: Features, fit: Labels, truth: Labels, layer: int, width: i
     space = Space.fit(rows[torch.from_numpy(fit)], width)
     coordinates = torch.from_numpy(space.project(rows))
     known = torch.from_numpy(truth[fit].astype(float))
-    weight, bias = logistic(coordinates[torch.from_numpy(fit)], known)
+    weight, bias = logistic(coordinates[torch.from_numpy(fit)], known, standardise=True)
     odds: Array = (coordinates @ weight + bias).numpy()
     return odds
 

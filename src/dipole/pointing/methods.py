@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dipole.controls._probe import logistic
+from dipole.interventions._logistic import logistic
 from dipole.pointing.clusters import best_overlap, k_means, mixture, tree
 from dipole.pointing.difference import residual, weighted_difference
 from dipole.pointing.fixed_point import fixed_point
@@ -123,11 +123,11 @@ def _along(direction: Array, rows: Array, q: Array) -> Probe:
     spread = centred.T @ centred / len(rows) + 1e-6 * np.eye(rows.shape[1])
     weight = np.linalg.solve(spread, direction)
     margins = rows @ weight
-    slope, bias = logistic(torch.from_numpy(margins[:, None]), torch.from_numpy(q))
-    return Probe(weight * float(slope), float(bias), {"norm": float(np.linalg.norm(direction))})
+    slope, bias = logistic(torch.from_numpy(margins[:, None]), torch.from_numpy(q), standardise=True)
+    return Probe(weight * float(slope), bias, {"norm": float(np.linalg.norm(direction))})
 
 
 def linear_probe(rows: Array, member: Array, facts: Mapping[str, object]) -> Probe:
     """The linear probe of a membership that is known for every row."""
-    weight, bias = logistic(torch.from_numpy(rows), torch.from_numpy(member))
-    return Probe(weight.numpy(), float(bias), facts)
+    weight, bias = logistic(torch.from_numpy(rows), torch.from_numpy(member), standardise=True)
+    return Probe(weight.numpy(), bias, facts)

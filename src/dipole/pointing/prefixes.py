@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from dipole.controls._beginnings import Row, beginnings
-from dipole.controls._probe import logistic
+from dipole.interventions._logistic import logistic
 from dipole.interventions.fudge import Fudge
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def guidance(
     """
     found = beginnings(lm, rows_of(lm, texts, prompts), [layer], _EACH, seed)
     labels = torch.as_tensor(membership)[found.owners]
-    weight, bias = logistic(found.features[:, 0], labels, penalty=_PENALTY)
+    weight, bias = logistic(found.features[:, 0], labels, _PENALTY, standardise=True)
     resident = lm.resident
     return Fudge(
-        layer, weight.float(), bias.float(), candidates, resident.name, resident.fingerprint, mass=mass
+        layer, weight.float(), torch.tensor(bias), candidates, resident.name, resident.fingerprint, mass=mass
     )

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from dipole.concepts import Dipole
-from dipole.interventions._directions import Logistic, labelled, logistic
+from dipole.interventions._directions import labelled
+from dipole.interventions._logistic import Logistic, logistic
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
 from dipole.recognizers._pairs import halves, read_last, read_pairs, spread_layers

@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,7 @@ def test_events_are_written_where_tensorboard_is_installed(tmp_path: Path) -> No
 
     with pytest.raises(MemoryError):
         go(tmp_path, {5: die}, checkpoint_every=3)
+    time.sleep(1)  # files of events are read in the order of their names, which begin with the second
     go(tmp_path, resume=True)  # does rounds 3 and 4 again
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("loss")] == list(range(6))
