@@ -29,8 +29,8 @@ from dipole.pointing.measure import scores
 from dipole.pointing.methods import METHODS, Weak
 from dipole.pointing.refine import refine
 from dipole.pointing.space import Space
-from dipole.recognizers._lda import Settings
 from dipole.recognizers._pairs import spread_layers
+from dipole.recognizers.lda import Settings
 from dipole.recognizers.pooled import Features, read_features
 from dipole.recognizers.topic import TopicModel
 

@@ -26,7 +26,7 @@ from dipole.microworld.cells import write_cells
 from dipole.point import point
 from dipole.pointing.methods import METHODS
 from dipole.pointing.record import Settings
-from dipole.recognizers._lda import Settings as LDA
+from dipole.recognizers.lda import Settings as LDA
 from dipole.recognizers.topic import TopicModel, TopicScore
 
 

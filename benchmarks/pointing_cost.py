@@ -19,8 +19,8 @@ from dipole.corpus import Document
 from dipole.microworld.stories import write_story
 from dipole.pointing.methods import Weak
 from dipole.pointing.refine import refine
-from dipole.recognizers._lda import Settings
 from dipole.recognizers._pairs import spread_layers
+from dipole.recognizers.lda import Settings
 from dipole.recognizers.pooled import read_features
 from dipole.recognizers.topic import TopicModel
 

@@ -17,7 +17,7 @@ from dipole.corpus import Corpus, open_corpus, read_labels
 from dipole.lm import LM
 from dipole.microworld.cells import write_cells
 from dipole.pointing.basin import Grid
-from dipole.recognizers._lda import Settings as LDA
+from dipole.recognizers.lda import Settings as LDA
 from dipole.recognizers.topic import TopicModel, TopicScore
 from dipole.types import UserError
 

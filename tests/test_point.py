@@ -20,8 +20,8 @@ from dipole.microworld.cells import write_cells
 from dipole.point import point
 from dipole.pointing.assess import held_out
 from dipole.pointing.record import Pointed, Settings
-from dipole.recognizers._lda import Settings as LDA
 from dipole.recognizers.fitted import load_fitted
+from dipole.recognizers.lda import Settings as LDA
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.topic import TopicModel, TopicScore
 from dipole.types import UserError

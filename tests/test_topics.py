@@ -14,8 +14,8 @@ pytest.importorskip("sklearn")
 
 from dipole.corpus import open_corpus
 from dipole.recognizers import TopicModel
-from dipole.recognizers._lda import Settings
 from dipole.recognizers._topic_folder import read_training
+from dipole.recognizers.lda import Settings
 from dipole.report.topics_view import document_map, ring, word_likeness
 from dipole.topics import Topics, find_topics
 from dipole.types import UserError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dipole.corpus import Corpus, Skipped
 from dipole.files import staged, write_manifest, write_text_atomic
-from dipole.recognizers._lda import OnIteration, Settings
+from dipole.recognizers.lda import OnIteration, Settings
 from dipole.recognizers.topic import TopicModel
 from dipole.report.manifest import verb_facts
 from dipole.report.topics import notes, render_topics_html

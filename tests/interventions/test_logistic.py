@@ -54,3 +54,17 @@ def test_a_column_that_does_not_vary_takes_no_part() -> None:
 def test_soft_targets_are_met() -> None:
     found = logistic(torch.zeros(2, 1), torch.tensor([0.9, 0.9]))
     assert found.bias == pytest.approx(np.log(9), abs=FITTED)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_slope_of_the_loss_is_zero_where_it_ends(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    x = torch.from_numpy(draw.standard_cauchy((30, 2)))  # far outliers, where a whole Newton step overshoots
+    y = torch.from_numpy(draw.random(30))
+    found = logistic(x, y, ridge=1e-3)
+    size = (x - x.mean(0)).norm() / len(x) ** 0.5
+    weight = (found.weight * size).requires_grad_()
+    odds = ((x - x.mean(0)) / size) @ weight + found.bias + x.mean(0) @ found.weight
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(odds, y, reduction="sum")
+    (slope,) = torch.autograd.grad(loss + 1e-3 / 2 * weight.square().sum(), weight)
+    assert float(slope.abs().max()) < FITTED

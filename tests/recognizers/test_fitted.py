@@ -11,8 +11,8 @@ import pytest
 pytest.importorskip("sklearn")
 
 from dipole.recognizers import TopicModel, TopicScore
-from dipole.recognizers._lda import Settings
 from dipole.recognizers.fitted import FITTED, is_fitted, load_fitted, split
+from dipole.recognizers.lda import Settings
 from dipole.types import UserError
 from themes import documents
 

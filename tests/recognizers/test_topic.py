@@ -15,9 +15,9 @@ from sklearn.decomposition import LatentDirichletAllocation
 from sklearn.feature_extraction.text import CountVectorizer
 
 from dipole.corpus import Document
-from dipole.recognizers import TopicModel, TopicScore, _lda
-from dipole.recognizers._lda import Settings
+from dipole.recognizers import TopicModel, TopicScore, lda
 from dipole.recognizers._topic_folder import read_training
+from dipole.recognizers.lda import Settings
 from dipole.types import DipoleWarning, Recognizer, UserError
 from reference import lda as reference
 from themes import THEMES, documents
@@ -37,7 +37,7 @@ def named(model: TopicModel, theme: str) -> int:
 
 def test_words_are_those_of_scikit_learn() -> None:
     texts = [d.text for d in documents(30)] + ["murder and the sea", "the rare zebra"]
-    counts, vocabulary, all_words = _lda.count_words(iter(texts), Settings(2, min_df=3, max_df=0.3))
+    counts, vocabulary, all_words = lda.count_words(iter(texts), Settings(2, min_df=3, max_df=0.3))
     direct = CountVectorizer(stop_words="english", min_df=3, max_df=0.3)
     assert (counts != direct.fit_transform(texts)).nnz == 0
     assert vocabulary == tuple(direct.get_feature_names_out())
@@ -46,14 +46,14 @@ def test_words_are_those_of_scikit_learn() -> None:
 
 def test_only_the_words_that_most_documents_have() -> None:
     texts = ["sea ship", "sea ship storm", "sea rose rose rose rose", "sea storm rose ship", "tree tree tree"]
-    counts, vocabulary, _ = _lda.count_words(texts, Settings(2, max_words=2, min_df=1))
+    counts, vocabulary, _ = lda.count_words(texts, Settings(2, max_words=2, min_df=1))
     assert vocabulary == ("sea", "ship")
     assert counts.toarray().tolist() == [[1, 1], [1, 1], [1, 0], [1, 1], [0, 0]]
 
 
 def test_an_iteration_is_one_of_scikit_learns_batch_form() -> None:
-    counts = _lda.count_words((d.text for d in documents()), FAST)[0]
-    start = _lda._Start(counts, FAST, seed=7)
+    counts = lda.count_words((d.text for d in documents()), FAST)[0]
+    start = lda._Start(counts, FAST, seed=7)
     for _ in range(5):
         start.step()
     direct = LatentDirichletAllocation(3, max_iter=5, mean_change_tol=1e-2, random_state=7).fit(counts)
@@ -62,9 +62,9 @@ def test_an_iteration_is_one_of_scikit_learns_batch_form() -> None:
 
 
 def test_the_start_with_the_best_bound_runs_on() -> None:
-    counts = _lda.count_words((d.text for d in documents()), FAST)[0]
+    counts = lda.count_words((d.text for d in documents()), FAST)[0]
     settings, seen = Settings(3, iterations=6, restarts=4, seed=5, race=1 / 3), []
-    found = _lda.fit_lda(counts, settings, lambda *progress: seen.append(progress))
+    found = lda.fit_lda(counts, settings, lambda *progress: seen.append(progress))
     single = [
         LatentDirichletAllocation(3, max_iter=2, mean_change_tol=1e-2, random_state=5 + k) for k in range(4)
     ]
@@ -81,7 +81,7 @@ def test_the_start_with_the_best_bound_runs_on() -> None:
 
 
 def test_in_batches() -> None:
-    counts = _lda.count_words((d.text for d in documents()), FAST)[0]
+    counts = lda.count_words((d.text for d in documents()), FAST)[0]
     settings = Settings(3, iterations=3, restarts=1, batch=16)
     direct = LatentDirichletAllocation(
         3,
@@ -92,7 +92,7 @@ def test_in_batches() -> None:
         mean_change_tol=1e-2,
         random_state=0,
     )
-    assert np.array_equal(_lda.fit_lda(counts, settings).components, direct.fit(counts).components_)
+    assert np.array_equal(lda.fit_lda(counts, settings).components, direct.fit(counts).components_)
 
 
 def test_posterior_by_hand(model: TopicModel) -> None:
@@ -114,7 +114,7 @@ def test_posterior_alone_and_in_a_list(model: TopicModel, monkeypatch: pytest.Mo
     assert np.array_equal(together, alone)
     monkeypatch.setattr("dipole.recognizers.topic._BATCH", 4)
     assert np.array_equal(model.posterior(texts), together)
-    assert [s.value for s in TopicScore(model, 1).score(texts)][:7] == _lda.log_odds(together, 1)[:7].tolist()
+    assert [s.value for s in TopicScore(model, 1).score(texts)][:7] == lda.log_odds(together, 1)[:7].tolist()
     assert model.posterior([]).shape == (0, 3)
 
 
@@ -126,7 +126,7 @@ def test_topics_are_the_themes(model: TopicModel) -> None:
         assert model.training is not None
         assert (model.training.theta.argmax(1) == topic.index).tolist() == leads
     assert model.training.ids == tuple(d.id for d in documents())
-    rows = _lda.word_distributions(model.components)
+    rows = lda.word_distributions(model.components)
     np.testing.assert_allclose(rows.sum(1), 1, rtol=POSTERIOR)
     top = model.top_words(0)
     assert [p for _, p in top] == sorted((p for _, p in top), reverse=True)
@@ -163,7 +163,7 @@ def test_score_is_the_log_odds_of_the_share(model: TopicModel) -> None:
 
 def test_log_odds_near_one() -> None:
     tiny = 1e-20
-    assert _lda.log_odds(np.array([[1.0, tiny, tiny]]), 0)[0] == pytest.approx(-math.log(2 * tiny))
+    assert lda.log_odds(np.array([[1.0, tiny, tiny]]), 0)[0] == pytest.approx(-math.log(2 * tiny))
 
 
 def test_choose(model: TopicModel) -> None:
@@ -307,16 +307,16 @@ def test_scikit_learn_is_missing(monkeypatch: pytest.MonkeyPatch, model: TopicMo
 def test_coherence_by_hand() -> None:
     texts = ["sea ship", "sea ship storm", "sea rose", "rose", "rose storm tree", "tree lion"]
     texts = [text + " lamp oil" for text in texts]
-    counts, vocabulary, _ = _lda.count_words(texts, Settings(2, max_df=1.0, min_df=1))
+    counts, vocabulary, _ = lda.count_words(texts, Settings(2, max_df=1.0, min_df=1))
     groups = [["sea", "ship", "storm"], ["rose", "tree"], ["lion", "ship", "rose"], ["lamp", "oil", "sea"]]
-    found = _lda.coherence(counts, [[vocabulary.index(word) for word in group] for group in groups])
+    found = lda.coherence(counts, [[vocabulary.index(word) for word in group] for group in groups])
     by_hand = [reference.npmi([set(text.split()) for text in texts], group) for group in groups]
     np.testing.assert_allclose(found, by_hand, rtol=POSTERIOR)
 
 
 def test_relevance_by_hand() -> None:
     components, shares = np.array([[6.0, 3.0, 1.0], [1.0, 1.0, 8.0]]), np.array([0.25, 0.75])
-    found = _lda.relevance(components, shares, weight=0.6)
+    found = lda.relevance(components, shares, weight=0.6)
     everywhere = 0.25 * 0.3 + 0.75 * 0.1
     by_hand = 0.6 * math.log(0.3) + 0.4 * math.log(0.3 / everywhere)
     assert found[0, 1] == pytest.approx(by_hand, rel=POSTERIOR)
@@ -325,6 +325,6 @@ def test_relevance_by_hand() -> None:
 
 def test_movement() -> None:
     before = np.array([[1.0, 1.0, 2.0], [3.0, 1.0, 0.0]])
-    assert _lda.movement(before, before * [[5.0], [7.0]]) == pytest.approx(0, abs=POSTERIOR)
+    assert lda.movement(before, before * [[5.0], [7.0]]) == pytest.approx(0, abs=POSTERIOR)
     after = np.array([[2.0, 1.0, 1.0], [3.0, 1.0, 0.0]])
-    assert _lda.movement(before, after) == pytest.approx(0.125)
+    assert lda.movement(before, after) == pytest.approx(0.125)

@@ -13,7 +13,7 @@ from dipole.cli._tables import columns
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.recognizers._lda import OnIteration
+    from dipole.recognizers.lda import OnIteration
     from dipole.topics import Topics
 
 _LINES = 10
@@ -29,7 +29,7 @@ def perform(flags: Mapping[str, Any]) -> None:
         raise UserError("Got both --find and --like; choose a topic by words or by examples.")
     folder = output_folder(flags["out"], flags["overwrite"])
     from dipole.corpus import open_corpus
-    from dipole.recognizers._lda import Settings
+    from dipole.recognizers.lda import Settings
     from dipole.topics import find_topics
 
     settings = Settings(

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dipole.recognizers._lda import require_sklearn
+from dipole.recognizers.lda import require_sklearn
 
 Array = NDArray[np.float64]
 Node = tuple[int, ...]

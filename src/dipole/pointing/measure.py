@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dipole.interventions._logistic import logistic
 from dipole.pointing.space import Space
-from dipole.recognizers._lda import require_sklearn
+from dipole.recognizers.lda import require_sklearn
 from dipole.recognizers.pooled import Features
 from dipole.types import Interval
 

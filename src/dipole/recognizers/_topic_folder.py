@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
-from dipole.recognizers._lda import Array
+from dipole.recognizers.lda import Array
 from dipole.types import UserError
 
 if TYPE_CHECKING:

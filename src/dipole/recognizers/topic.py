@@ -14,10 +14,10 @@ import numpy as np
 
 from dipole.concepts.topic import Topic
 from dipole.corpus import Document
-from dipole.recognizers import _lda, _topic_folder
-from dipole.recognizers._lda import Array, Found, OnIteration, Settings, word_distributions
+from dipole.recognizers import _topic_folder, lda
 from dipole.recognizers._statements import texts_of
 from dipole.recognizers._topic_folder import Training
+from dipole.recognizers.lda import Array, Found, OnIteration, Settings, word_distributions
 from dipole.types import DipoleWarning, Score, UserError
 
 if TYPE_CHECKING:
@@ -84,8 +84,8 @@ class TopicModel:
                 ids.append(document.id)
                 yield document.text
 
-        counts, vocabulary, all_words = _lda.count_words(texts(), settings)
-        found: Found = _lda.fit_lda(counts, settings, on_iteration)
+        counts, vocabulary, all_words = lda.count_words(texts(), settings)
+        found: Found = lda.fit_lda(counts, settings, on_iteration)
         model = cls(vocabulary=vocabulary, settings=settings, shares=np.empty(0), **found._asdict())
         training = Training(tuple(ids), model.shares_of(counts), counts, all_words)
         return replace(model, shares=training.theta.mean(axis=0), training=training)
@@ -102,7 +102,7 @@ class TopicModel:
 
     @cached_property
     def _transformer(self) -> Any:
-        return _lda.restored(self.components, *self.priors)
+        return lda.restored(self.components, *self.priors)
 
     @cached_property
     def _counter(self) -> Any:
@@ -112,7 +112,7 @@ class TopicModel:
 
     def count(self, texts: Iterable[str]) -> csr_matrix:
         """How often each text has each word of the vocabulary, `(n, words)`."""
-        _lda.require_sklearn()
+        lda.require_sklearn()
         counts: csr_matrix = self._counter.transform(texts).astype(np.float64)
         return counts
 
@@ -138,8 +138,8 @@ class TopicModel:
         return [(self.vocabulary[i], float(row[i])) for i in order]
 
     def telling_words(self, topic: int, n: int = 10) -> list[str]:
-        """Words that stand for the topic: probable in it, and more so than elsewhere (`_lda.relevance`)."""
-        row = _lda.relevance(self.components, self.shares)[self.checked(topic)]
+        """Words that stand for the topic: probable in it, and more so than elsewhere (`lda.relevance`)."""
+        row = lda.relevance(self.components, self.shares)[self.checked(topic)]
         return [self.vocabulary[i] for i in np.argsort(-row, kind="stable")[:n]]
 
     def topic(self, topic: int, n: int = 30) -> Topic:
@@ -180,7 +180,7 @@ class TopicModel:
         if not known.all():
             lost = ", ".join(repr(word) for word, seen in zip(words, known, strict=True) if not seen)
             warnings.warn(f"The topic model does not know {lost}.", DipoleWarning, stacklevel=2)
-        return int(_lda.joint_log_probability(self.components, counts.indices).argmax())
+        return int(lda.joint_log_probability(self.components, counts.indices).argmax())
 
     def save(self, folder: Path) -> None:
         """Write the model as safetensors and JSON, with the shares of the training documents by id.
@@ -268,7 +268,7 @@ class TopicScore:
         scores: list[Score] = []
         for first in range(0, len(listed), _BATCH):
             counts = self.model.count(listed[first : first + _BATCH])
-            odds = _lda.log_odds(self.model.shares_of(counts), self.index)
+            odds = lda.log_odds(self.model.shares_of(counts), self.index)
             known = np.asarray(counts.sum(axis=1)).ravel() > 0
             scores += [
                 Score(float(value)) if seen else Score.unscored("has no word that the topic model knows")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dipole.corpus import Document
-from dipole.recognizers._lda import Array, coherence, word_distributions
+from dipole.recognizers.lda import Array, coherence, word_distributions
 from dipole.recognizers.topic import TopicModel
 
 WORDS = 10
