@@ -23,11 +23,11 @@ import numpy as np
 import torch
 
 import dipole
-from dipole.controls._probe import logistic
 from dipole.corpus import Document, open_corpus
+from dipole.interventions._logistic import logistic
 from dipole.pointing.measure import scores
-from dipole.pointing.methods import METHODS, Weak
-from dipole.pointing.refine import refine
+from dipole.pointing.methods import Weak
+from dipole.pointing.refine import WAYS, refine
 from dipole.pointing.space import Space
 from dipole.recognizers._pairs import spread_layers
 from dipole.recognizers.lda import Settings
@@ -101,9 +101,7 @@ def weak(texts: list[str], truth: np.ndarray, seen: np.ndarray, topics: int, see
     top = [word for word, _ in model.top_words(nearest, 30)]
     columns = [model.vocabulary.index(word) for word in top]
     counts = np.asarray(model.count(texts)[:, columns].todense(), dtype=float)
-    # a passage is rarely half about one topic: positive is what lies above the topic's own mean share
-    q = theta[:, nearest]
-    return q, counts, {"topic": nearest, "words": top[:10]}
+    return theta[:, nearest], counts, {"topic": nearest, "words": top[:10]}
 
 
 def read(name: str, texts: list[str]) -> Features:
@@ -126,16 +124,19 @@ def measured(features, q, words, truth, authors, books, seen, seed):
     """A record for the weak notion, each method and the supervised ceiling; by passage and by book."""
     train = torch.from_numpy(seen)
     part = Features(features.layers, features.values[train], features.norms, 0)
-    cut = float(np.quantile(q[seen], 1 - truth[seen].mean()))
+    # a passage is rarely half about one topic: positive is what lies above the topic's own mean share
+    cut = float(q[seen].mean())
     calibrated = 1 / (1 + np.exp(-(np.log(q / (1 - q)) - np.log(cut / (1 - cut)))))
     found = {"weak": calibrated - 0.5}
-    for method in METHODS:
+    for method in WAYS:
         notion = refine(part, Weak(calibrated[seen], words[seen]), method, seed=seed)
         found[method] = notion.log_odds(features)
+        if method == "auto":
+            print("auto:", notion.method, notion.facts.get("instead_of", {}).get("reason", ""), flush=True)
     layer = features.layers[len(features.layers) // 2]
     space = Space.fit(features.at(layer)[train], 24)
     rows = torch.from_numpy(space.project(features.at(layer)))
-    weight, bias = logistic(rows[train], torch.from_numpy(truth[seen].astype(float)))
+    weight, bias = logistic(rows[train], torch.from_numpy(truth[seen].astype(float)), standardise=True)
     found["ceiling"] = (rows @ weight + bias).numpy()
     for name, odds in found.items():
         yield {"notion": name, **held_out(odds[~seen], truth[~seen], authors[~seen], books[~seen], seed)}

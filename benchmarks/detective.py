@@ -15,6 +15,7 @@ import argparse
 import json
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -36,11 +37,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON lines, one a topic and method")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--cell", type=int, default=400, help="stories a cell")
-    parser.add_argument("--corpora", type=int, default=2)
+    parser.add_argument("--corpora", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=10, help="topic models a corpus")
     parser.add_argument("--topics", type=int, default=3)
     parser.add_argument("--max-words", type=int, default=40)
-    parser.add_argument("--writing", type=int, default=3, help="topics that also write")
+    parser.add_argument("--writing", type=int, default=5, help="topics that also write")
     parser.add_argument("--texts", type=int, default=400)
     parser.add_argument("--methods", default=",".join(METHODS))
     flags = parser.parse_args()
@@ -100,10 +101,7 @@ def run(lm: dipole.LM, pointer: TopicScore, corpus: object, folder: Path, method
         "gap_recovered": pointed.recovered,
         "cells": {name: reading.cells for name, reading in readings.items()},
         "written": {
-            w.name: {
-                "judged": w.judged, "weak": w.weak, "excess": w.excess,
-                "perplexity_ratio": w.perplexity_ratio, "distinct_2": w.distinct_2,
-            }
+            w.name: {name: value for name, value in asdict(w).items() if name not in ("name", "texts")}
             for w in pointed.written
         },
         "seconds": round(time.perf_counter() - started, 1),

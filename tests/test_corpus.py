@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import random
 from pathlib import Path
 
@@ -261,3 +262,22 @@ def test_passages_keep_every_word_and_their_size() -> None:
         sizes = [len(passage.split()) for passage in cut]
         assert max(sizes) <= 2 * wanted or len(cut) == 1
         assert min(sizes) >= min(wanted / 2, len(words))
+
+
+def test_a_folder_that_can_not_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "shut").mkdir()
+    (tmp_path / "a.txt").write_text("Some words.")
+    listed = os.scandir
+
+    def refusing(path: str) -> object:
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", refusing)
+    corpus = open_corpus(tmp_path)
+    assert [document.id for document in corpus] == ["a.txt"]
+    assert corpus.skipped == (("shut", "can't be read (Permission denied)"),)
+    (tmp_path / "a.txt").unlink()
+    with pytest.raises(UserError, match="can't be read"):
+        open_corpus(tmp_path)

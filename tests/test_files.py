@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 
 from dipole import files
-from dipole.files import MARKER, prepare_output, write_bytes_atomic, write_json_atomic, write_text_atomic
+from dipole.files import (
+    MARKER,
+    prepare_output,
+    staged,
+    write_bytes_atomic,
+    write_json_atomic,
+    write_manifest,
+    write_text_atomic,
+)
 from dipole.types import UserError
 
 
@@ -174,3 +182,21 @@ def test_replacing_removes_what_the_manifest_lists_inside_the_folder_alone(tmp_p
     prepare_output(run, overwrite=True)
     assert sorted(p.name for p in run.iterdir()) == [MARKER, "notes.md"]
     assert outside.read_text() == "mine"
+
+
+def test_a_file_of_the_user_is_not_replaced_although_it_has_our_name(tmp_path: Path) -> None:
+    def write(*names: str) -> None:
+        with staged(tmp_path / "run", overwrite=True) as made:
+            for name in names:
+                (made / name).write_text("ours")
+            write_manifest(made, {"made_by": "dipole"})
+
+    write("report.html", "basin.json")
+    write("report.html")  # what the manifest lists is replaced
+    mine = tmp_path / "run" / "basin.json"
+    assert not mine.exists()
+    mine.write_text("mine")
+    with pytest.raises(UserError, match=r"a file 'basin.json' that dipole did not write there"):
+        write("basin.json")
+    assert mine.read_text() == "mine"
+    assert (tmp_path / "run" / "report.html").is_file()

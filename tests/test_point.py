@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +45,11 @@ def corpus(stories: Path) -> Corpus:
 
 @pytest.fixture(scope="module")
 def pointer(corpus: Corpus) -> TopicScore:
-    """A topic that knows two of the six detectives by name, and little else."""
+    """A topic that knows some detectives by name, and takes whatever names the police for their stories."""
     model = TopicModel.fit(corpus, LDA(2, iterations=20, restarts=1))
     weights = np.full(model.components.shape, 0.01)
-    others = ["robbery", "ship", "school", "gang", "kingdom", "finch", "vane", "train", "sea", "police"]
-    for row, words in ((0, ["holm", "marlow", "quill", "gray"]), (1, others)):
+    others = ["robbery", "ship", "school", "gang", "kingdom", "finch", "vane", "train", "sea"]
+    for row, words in ((0, ["holm", "marlow", "quill", "gray", "police"]), (1, others)):
         for word in words:
             if word in model.vocabulary:
                 weights[row, model.vocabulary.index(word)] = 50.0
@@ -70,7 +71,7 @@ def pointed(
 def test_the_strong_notion_is_better_than_its_pointer(pointed: tuple[Pointed, Path]) -> None:
     made, _ = pointed
     f1 = {reading.name: reading.f1.mean for reading in made.readings}
-    assert f1["weak"] < 0.8
+    assert 0.6 <= made.readings[0].precision <= 0.85  # no easier
     assert f1["refined"] >= f1["weak"] + 0.15
     assert made.recovered is not None
     assert made.recovered >= 0.8
@@ -83,11 +84,25 @@ def test_what_it_writes_is_of_the_notion(pointed: tuple[Pointed, Path]) -> None:
     assert base.judged is not None
     assert steered.judged is not None
     assert away.judged is not None
-    assert steered.judged > base.judged > away.judged
+    assert steered.judged.mean > base.judged.mean > away.judged.mean
     assert base.perplexity_ratio == 1.0
     assert base.distinct_2 == 1.0
     assert steered.perplexity_ratio < 1.3
-    assert written["filtered"].weak > steered.weak
+    assert written["filtered"].weak.mean > steered.weak.mean
+
+
+def test_documents_on_which_the_notions_differ_are_listed(pointed: tuple[Pointed, Path]) -> None:
+    made, out = pointed
+    assert 0 < len(made.differing) <= 10
+    kept = {f"s{i}" for i, out in enumerate(held_out([f"s{i}" for i in range(160)], QUICK.held_out)) if out}
+    for each in made.differing:
+        assert each.id in kept
+        assert (each.weak > 0.5) != (each.refined > 0.5)
+        assert each.text
+    assert "Where the two differ" in (out / "report.html").read_text()
+    among = made.among_true.mean
+    for written in made.written:
+        assert written.excess.mean == pytest.approx(written.weak.mean - among)
 
 
 def test_cells_are_counted_by_truth_and_flavour(pointed: tuple[Pointed, Path]) -> None:
@@ -210,4 +225,37 @@ def test_passages_of_one_file_are_held_out_together() -> None:
 
 
 def test_a_single_file_is_held_out_in_part_and_a_name_need_not_be_utf8() -> None:
-    assert held_out([f"caf\udce9.txt#{i}" for i in range(30)], 0.3).sum() == 10
+    for share in (0.3, 0.7):
+        assert abs(held_out([f"caf\udce9.txt#{i}" for i in range(1000)], share).mean() - share) < 0.05
+    assert 0 < held_out([f"one.txt#{i}" for i in range(20)], 1e-9).sum() < 20
+
+
+@pytest.mark.parametrize("files", [2, 3, 4])
+def test_of_a_few_files_whole_ones_are_held_out(files: int) -> None:
+    for trial in range(20):
+        ids = [f"{trial}-{k}.txt#{i}" for k in range(files) for i in range(5)]
+        for share in (0.01, 0.3, 0.99):
+            sides = held_out(ids, share).reshape(files, 5)
+            assert (sides == sides[:, :1]).all()
+            assert 0 < sides[:, 0].sum() < files
+
+
+def test_documents_that_are_held_out_change_nothing_that_is_fitted(
+    pointed: tuple[Pointed, Path], tiny: LM, stories: Path, pointer: TopicScore, tmp_path: Path
+) -> None:
+    made, _ = pointed
+    rows = [json.loads(line) for line in (stories / "docs.jsonl").read_text().splitlines()]
+    kept = held_out([row["id"] for row in rows], QUICK.held_out)
+    for row in (row for row, out in zip(rows, kept, strict=True) if out):
+        row["text"] = "The police of Quill."
+    (tmp_path / "docs.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    again = point(
+        tiny, pointer, open_corpus(tmp_path / "docs.jsonl"), tmp_path / "out", replace(QUICK, n=0),
+        prompts=[PROMPT],
+    )  # fmt: skip
+    # other batches round otherwise
+    close = partial(torch.testing.assert_close, rtol=1e-3, atol=1e-4)
+    close(again.recognizer.weight, made.recognizer.weight)
+    close(again.recognizer.bias, made.recognizer.bias)
+    close(again.intervention.weight, made.intervention.weight)  # type: ignore[attr-defined]
+    close(again.intervention.bias, made.intervention.bias)  # type: ignore[attr-defined]

@@ -108,9 +108,13 @@ def test_an_output_is_not_replaced_unasked(corpus: Path, found: tuple[Topics, Pa
         find_topics(open_corpus(corpus), out, Settings(n_topics=92), overwrite=True)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
     assert [p.name for p in out.parent.iterdir()] == ["topics"]
-    with pytest.raises(UserError, match="knows no word"):
-        find_topics(open_corpus(corpus), tmp_path / "new", Settings(3, 2, 1), words=["kraken"])
-    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_is_kept_where_no_word_that_was_asked_for_is_known(corpus: Path, tmp_path: Path) -> None:
+    made = find_topics(open_corpus(corpus), tmp_path / "new", Settings(3, 2, 1), words=["kraken"])
+    assert made.chosen is None
+    assert "knows no word of 'kraken'" in made.notes[-1]
+    assert TopicModel.load(tmp_path / "new").n_topics == 3
 
 
 def test_examples_choose_a_topic(corpus: Path, tmp_path: Path) -> None:

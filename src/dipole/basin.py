@@ -15,7 +15,7 @@ import numpy as np
 from dipole.controls._layers import layers_of
 from dipole.corpus import Corpus, label_of
 from dipole.files import staged, write_json_atomic, write_manifest, write_text_atomic
-from dipole.pointing.assess import held_out
+from dipole.pointing.assess import held_out, unmatched
 from dipole.pointing.basin import Documents, End, Grid, OnStart, basin, summary
 from dipole.recognizers.pooled import read_features
 from dipole.recognizers.topic import TopicScore
@@ -151,12 +151,13 @@ def find_basin(
 def _read(corpus: Corpus, truth: Mapping[str, bool], flavour: Mapping[str, bool] | None, most: int) -> _Read:
     """The documents that have labels, or as many of them as are wanted."""
     heap: list[tuple[int, _Chosen]] = []
-    seen = unlabelled = 0
+    seen = unlabelled = labelled = 0
     first = ""
     for place, document in enumerate(corpus):
         seen, first = seen + 1, first or document.id
         label = label_of(truth, document.id)
         other = False if flavour is None else label_of(flavour, document.id)
+        labelled += label is not None
         if label is None or other is None:
             unlabelled += 1
             continue
@@ -165,11 +166,9 @@ def _read(corpus: Corpus, truth: Mapping[str, bool], flavour: Mapping[str, bool]
         (heapq.heappush if len(heap) < most else heapq.heappushpop)(heap, item)
     chosen = sorted(item for _, item in heap)
     if not chosen:
-        both = "" if flavour is None else " of both kinds"
-        raise UserError(
-            f"No document of the corpus has a label{both}: its ids look like {first!r}, and those of the "
-            f"labels like {next(iter(truth), '')!r}."
-        )
+        if flavour is not None and labelled:
+            raise unmatched(first, flavour, "further label")
+        raise unmatched(first, truth)
     if len({item.truth for item in chosen}) < 2:
         raise UserError(
             f"All {len(chosen)} documents that have a label are labelled {int(chosen[0].truth)}, so there is "
@@ -205,7 +204,8 @@ def _notes(
         first = corpus.skipped[0]
         found.append(f"{len(corpus.skipped)} left out of the corpus, the first: {first.name} {first.reason}.")
     if cut:
-        found.append(f"{cut:,} documents are longer than the model’s context and were read in part.")
+        how_many = "1 document is" if cut == 1 else f"{cut:,} documents are"
+        found.append(f"{how_many} longer than the model’s context and read in part.")
     impossible = sum(end.method == ends[0].method and end.layer < 0 for end in ends)
     if impossible:
         found.append(

@@ -27,7 +27,7 @@ from dipole.passages import passages
 from dipole.types import UserError
 
 _YES, _NO = ("1", "true", "yes"), ("0", "false", "no")
-__all__ = ["Corpus", "Document", "Skipped", "label_of", "open_corpus", "read_labels"]
+__all__ = ["Corpus", "Document", "Skipped", "label_of", "open_corpus", "owner_of", "read_labels"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,10 @@ def open_corpus(path: str | Path, words: int | None = None) -> Corpus:
     if not str(path).strip() or not place.exists():
         raise UserError(f"There is no corpus at {str(path)!r}; give {FORMS}.")
     if place.is_dir():
-        if not any(form_of(file) == TEXT for file in _files(place)):
+        closed: list[Skipped] = []
+        if not any(form_of(file) == TEXT for file in _files(place, closed)):
+            if closed:
+                raise UserError(f"The folder {path} or a part of it {closed[0].reason}; give {FORMS}.")
             raise UserError(f"The folder {path} holds no .txt or .txt.gz file; give {FORMS}.")
         return Corpus(place, words, lambda skipped: _folder(place, words, skipped))
     form = form_of(place)
@@ -145,11 +148,17 @@ def _labelled(file: Path) -> Iterator[tuple[int, str, str]]:
 def label_of(labels: Mapping[str, bool], document: str) -> bool | None:
     """The label of a document by its id; a passage `file#k` without one of its own has that of its file."""
     found = labels.get(document)
-    return labels.get(document.rpartition("#")[0]) if found is None else found
+    return labels.get(owner_of(document)) if found is None else found
+
+
+def owner_of(document: str) -> str:
+    """What a document is part of, by its id: the file of a passage `file#k`, else itself."""
+    owner, mark, number = document.rpartition("#")
+    return owner if mark and owner and number.isdigit() else document
 
 
 def _folder(folder: Path, words: int | None, skipped: list[Skipped]) -> Iterator[Document]:
-    for file in _files(folder):
+    for file in _files(folder, skipped):
         name = file.relative_to(folder).as_posix()
         if form_of(file) != TEXT:
             skipped.append(Skipped(name, "is no .txt or .txt.gz file"))
@@ -157,9 +166,14 @@ def _folder(folder: Path, words: int | None, skipped: list[Skipped]) -> Iterator
             yield from _text_file(file, name, words, skipped)
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _files(folder: Path, skipped: list[Skipped]) -> Iterator[Path]:
     """Files that are not hidden, sorted within each folder; links to folders are not followed."""
-    for place, folders, names in os.walk(folder):
+
+    def closed(error: OSError) -> None:
+        name = Path(error.filename).relative_to(folder).as_posix()
+        skipped.append(Skipped(name, f"can't be read ({error.strerror})"))
+
+    for place, folders, names in os.walk(folder, onerror=closed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(place, name) for name in sorted(names) if not name.startswith("."))
 

@@ -220,9 +220,21 @@ def _put_in_place(made: Path, place: Path, overwrite: bool) -> None:
         _mark(made)
         os.rename(made, place)
         return
+    _check_no_foreign(place, [path.name for path in made.iterdir()])
     prepare_output(place, overwrite=overwrite)
     for path in sorted(made.iterdir(), key=lambda path: (path.name in _LAST, path.name)):
         os.replace(path, place / path.name)
+
+
+def _check_no_foreign(place: Path, names: Sequence[str]) -> None:
+    """Refuse to replace a file that dipole did not put there, whatever the user asked for."""
+    ours = {*OWN_NAMES, MARKER, *_listed(place)}
+    foreign = sorted(name for name in names if name not in ours and (place / name).exists())
+    if foreign:
+        raise UserError(
+            f"{place} has a file {foreign[0]!r} that dipole did not write there, so it is left alone; move "
+            "it away, or choose another folder with --out."
+        )
 
 
 def is_run(folder: Path) -> bool:
@@ -237,6 +249,13 @@ def _own_manifest(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) and content.get("made_by") == "dipole" else {}
+
+
+def _listed(folder: Path) -> list[str]:
+    """Names that our manifest lists; it can be edited, so those of nothing outside the folder."""
+    listed = _own_manifest(folder).get("files")
+    named = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
+    return [name for name in named if Path(name).name == name and name not in ("", "..")]
 
 
 def _check_replaceable(folder: Path, overwrite: bool, content: Sequence[str], resumable: bool) -> None:
@@ -264,11 +283,7 @@ def _mark(folder: Path) -> None:
 
 
 def _remove_own(folder: Path) -> None:
-    listed = _own_manifest(folder).get("files")
-    named = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
-    # A manifest can be edited: it may name what lies in the folder, and nothing outside of it.
-    inside = [name for name in named if Path(name).name == name and name not in ("", "..")]
-    for name in (*OWN_NAMES, *inside):
+    for name in (*OWN_NAMES, *_listed(folder)):
         path = folder / name
         try:
             if path.is_dir() and not path.is_symlink():

@@ -18,6 +18,7 @@ from dipole.files import staged, write_json_atomic, write_manifest, write_text_a
 from dipole.pointing.assess import (
     Read,
     agreement_of,
+    differing,
     held_out,
     labels_of,
     map_of,
@@ -26,9 +27,9 @@ from dipole.pointing.assess import (
     readings_of,
     recovered,
 )
-from dipole.pointing.measure import probability
+from dipole.pointing.measure import probability, share
 from dipole.pointing.methods import Weak
-from dipole.pointing.record import Pointed, Settings
+from dipole.pointing.record import Differing, Pointed, Settings
 from dipole.pointing.refine import COMPONENTS, check_weak, refine
 from dipole.pointing.steering import steering
 from dipole.pointing.writing import write_and_measure
@@ -46,6 +47,7 @@ Labels = NDArray[np.bool_]
 OnStep = Callable[[str], None]
 PAGE, RECORD = "report.html", "pointed.json"
 _TOP_WORDS = 30
+_EXCERPT = 400
 
 
 def point(
@@ -89,7 +91,7 @@ def point(
     with staged(folder, overwrite) as made:
         on_step("reading the corpus with the topic model")
         ids, q, words = _pointed_at(pointer, corpus)
-        labels, cells, missing = labels_of(ids, truth, flavour)
+        labels, cells = labels_of(ids, truth, flavour)
         check_weak(q)
         layers = layers_of(settings.layers, lm, settings.max_layers)
         on_step(f"reading {len(ids):,} documents with {lm.resident.name}")
@@ -106,17 +108,17 @@ def point(
             lm, settings.steer, corpus, fit, probability(odds), read.features, recognizer, asked,
             settings.max_new_tokens, settings.seed,
         )  # fmt: skip
-        readings = readings_of(read, notion, odds, labels, cells, settings)
-        positives = positives_of(odds, labels)
+        readings = readings_of(read, odds, labels, cells, settings)
+        among_true = share((read.q[positives_of(odds, labels)] > 0.5).tolist())
         written = write_and_measure(
             lm, intervention, pointer, recognizer, asked, settings.n, settings.max_new_tokens, settings.seed,
-            weak_recall=float((read.q[positives] > 0.5).mean()) if positives.any() else float("nan"),
-            judge=judge, on_step=on_step,
+            among_true=among_true, judge=judge, on_step=on_step,
         )  # fmt: skip
         pointed = Pointed(
-            recognizer, intervention, notion.facts, readings, recovered(readings), written,
-            map_of(read, notion, odds, labels, settings), agreement_of(read, odds), len(corpus.skipped),
-            tuple(notes_of(read, corpus, notion, missing, truth is not None)),
+            recognizer, intervention, notion.facts, readings, recovered(readings), among_true, written,
+            map_of(read, notion, odds, labels, settings), _with_texts(differing(read, odds, labels), corpus),
+            agreement_of(read, odds), len(corpus.skipped),
+            tuple(notes_of(read, corpus, notion, labels, written)),
         )  # fmt: skip
         facts = verb_facts(
             "point", started, command, lm, out=str(out), corpus=str(corpus.path),
@@ -141,6 +143,12 @@ def _pointed_at(pointer: TopicScore, corpus: Corpus) -> tuple[list[str], Array, 
     top = [model.vocabulary.index(word) for word, _ in model.top_words(pointer.index, _TOP_WORDS)]
     words = np.asarray(counts[:, top].todense(), dtype=np.float64)
     return ids, model.shares_of(counts)[:, pointer.index], words
+
+
+def _with_texts(found: Sequence[Differing], corpus: Corpus) -> tuple[Differing, ...]:
+    wanted = {each.id for each in found}
+    texts = {document.id: document.text[:_EXCERPT] for document in corpus if document.id in wanted}
+    return tuple(each._replace(text=texts[each.id]) for each in found)
 
 
 def _part(features: Features, rows: Labels) -> Features:

@@ -15,6 +15,7 @@ from dipole.recognizers.topic import TopicModel
 from dipole.report.manifest import verb_facts
 from dipole.report.topics import notes, render_topics_html
 from dipole.report.topics_view import TopicView, topic_views
+from dipole.types import UserError
 
 PAGE = "topics.html"
 
@@ -66,15 +67,15 @@ def find_topics(
             the topics' probability that it moved.
 
     Raises:
-        UserError: Bad input, or a folder that can't be used.
+        UserError: Bad input, or a folder that can't be used. Words that the model does not know are no error:
+            nothing is chosen, and the notes say why.
     """
     folder, started = Path(out), datetime.now(UTC)
+    like = None if examples is None else [document.text for document in examples]
     with staged(folder, overwrite) as made:
         model = TopicModel.fit(corpus, settings, on_iteration)
         skipped = corpus.skipped
-        chosen = None
-        if words or examples is not None:
-            chosen = model.choose(words=words, examples=[d.text for d in examples or ()])
+        chosen, said = _chosen(model, words, like)
         found = topic_views(model, corpus)
         facts = verb_facts(
             "topics",
@@ -92,4 +93,16 @@ def find_topics(
         model.save(made)
         write_text_atomic(made / PAGE, render_topics_html(model, found, skipped, facts, chosen))
         write_manifest(made, facts)
-    return Topics(model, found, skipped, tuple(notes(model, skipped)), chosen)
+    return Topics(model, found, skipped, (*notes(model, skipped), *said), chosen)
+
+
+def _chosen(
+    model: TopicModel, words: Sequence[str], examples: Sequence[str] | None
+) -> tuple[int | None, list[str]]:
+    """The topic that was asked for, or why there is none: a fitted model is kept all the same."""
+    if not words and examples is None:
+        return None, []
+    try:
+        return model.choose(words=words, examples=examples or ()), []
+    except UserError as error:
+        return None, [str(error)]

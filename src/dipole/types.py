@@ -29,6 +29,19 @@ class DipoleWarning(UserWarning):
     """Something the user should know although the work goes on."""
 
 
+MOST_SEED = 2**32 - 1  # what every library that draws can hold
+
+
+def check_seed(seed: int, most: int = MOST_SEED) -> None:
+    """Refuse a seed that some library can't hold.
+
+    Raises:
+        UserError: It is below 0 or above `most`.
+    """
+    if not 0 <= seed <= most:
+        raise UserError(f"The seed must be from 0 to {most}, and is {seed}.")
+
+
 @dataclass(frozen=True)
 class Sample:
     """One completion.

@@ -66,10 +66,9 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "documents": (("--documents", "0"), "must be at least 1, and is 0"),
     "one class": (("--truth", "{place}/one.csv"), "are labelled 1, so there is no notion to come to"),
     "other ids": (("--truth", "{place}/other.csv"), "No document of the corpus has a label"),
-    "other flavour": (
-        ("--flavour", "{place}/other.csv"),
-        "No document of the corpus has a label of both kinds",
-    ),
+    "other flavour": (("--flavour", "{place}/other.csv"), "No document of the corpus has a further label"),
+    "seed": (("--seed", "-1"), "The seed must be from 0"),
+    "huge seed": (("--seed", "4294967296"), "The seed must be from 0"),
     "no labels": (("--truth", "{place}/absent.csv"), "There are no labels at"),
     "layer": (("--layers", "9"), "has layers 0 to"),
 }

@@ -11,6 +11,7 @@ pytest.importorskip("sklearn")
 
 from cli.conftest import Cli
 from dipole.microworld.cells import write_cells
+from dipole.pointing.assess import held_out
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +74,8 @@ def test_point_score_and_generate(cli: Cli, stories: Path, topics: Path, tmp_pat
         (("{topics}:0", "--flavour", "{stories}/crime.csv"), "give --truth too"),
         (("{topics}:0", "-n", "-3"), "n must be"),
         (("{topics}:0", "--layers", "99", "--model", "mini"), "layer 99"),
+        (("{topics}:0", "--seed", "-1"), "The seed must be from 0"),
+        (("{topics}:0", "--seed", "4294967296"), "The seed must be from 0"),
     ],
 )
 def test_bad_input_is_one_sentence(
@@ -86,3 +89,44 @@ def test_bad_input_is_one_sentence(
     assert said in done.err
     assert len(done.err.strip().splitlines()) <= 4
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_read_is_not_replaced(cli: Cli, stories: Path, topics: Path) -> None:
+    before = {path.name: path.read_bytes() for path in topics.iterdir()}
+    for verb in ("point", "basin"):
+        truth = ("--truth", stories / "truth.csv")
+        done = cli(
+            verb, f"{topics}:0", "--corpus", stories / "docs.jsonl", *truth, "--out", topics, "--overwrite"
+        )
+        assert done.code == 2
+        assert "which this command reads" in done.err
+    assert {path.name: path.read_bytes() for path in topics.iterdir()} == before
+
+
+def test_labels_that_leave_nothing_to_measure_are_said(
+    cli: Cli, stories: Path, topics: Path, tmp_path: Path
+) -> None:
+    ids = [json.loads(line)["id"] for line in (stories / "docs.jsonl").read_text().splitlines()]
+    fitted = [name for name, kept in zip(ids, held_out(ids, 0.3), strict=True) if not kept]
+    lines = [f"{name},{number % 2}" for number, name in enumerate(fitted)]
+    (tmp_path / "fitted.csv").write_text("\n".join(["id,label", *lines]))
+    common = ("--corpus", stories / "docs.jsonl", "--model", "mini", "--layers", "1", "-n", "0")
+    done = cli(
+        "point",
+        f"{topics}:0",
+        *common,
+        "--truth",
+        tmp_path / "fitted.csv",
+        "--out",
+        tmp_path / "out",
+        "--json",
+    )
+    assert done.code == 0, done.err
+    assert "documents held out 0 are labelled 1 and 0 are labelled 0" in done.err
+    assert json.loads(done.out)["readings"] == []
+    (tmp_path / "other.csv").write_text("id,label\nx,1\ny,0\n")
+    flavour = ("--truth", stories / "truth.csv", "--flavour", tmp_path / "other.csv")
+    refused = cli("point", f"{topics}:0", *common, *flavour, "--out", tmp_path / "new")
+    assert refused.code == 2
+    assert "No document of the corpus has a further label" in refused.err
+    assert "those of the further labels like 'x'" in refused.err

@@ -76,7 +76,6 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "no out": (("topics", "{corpus}"), "--out"),
     "out is the corpus": (("topics", "{corpus}", "--out", "{corpus}"), "was not made by dipole"),
     "empty find": (("topics", "{corpus}", "--find", " ,", "--out", "{tmp}/t"), "--find has no word"),
-    "unknown find": (("topics", "{corpus}", *FAST, "--find", "kraken", "--out", "{tmp}/t"), "knows no word"),
     "two choices": (("topics", "{corpus}", "--find", "a", "--like", "{one}", "--out", "{tmp}/t"), "Got both"),
     "item out of range": (("score", "--recognizer", "{topics}:30", "x"), "30: the model has topics 0 to 2"),
     "item is no number": (("score", "--recognizer", "{topics}:sea", "x"), "'sea' is no number of a topic"),

@@ -138,3 +138,20 @@ def test_jackknife_is_the_standard_error_of_a_mean() -> None:
     assert got.high - got.mean == pytest.approx(1.959964 * error, rel=FLOAT32_SUM)
     assert error == pytest.approx(np.std(values, ddof=1) / math.sqrt(20))
     assert fast.jackknife_interval(2.0, [2.0, 1.0, 4.0], positive=True).low > 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "low", "high"),
+    [
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((6, 7), (2, 7), 0.0582, 0.8062),
+        ((10, 10), (0, 10), 0.6075, 1.0),
+    ],
+)
+def test_the_difference_of_shares_has_the_bounds_of_newcombe_1998_table_ii(
+    one: tuple[int, int], other: tuple[int, int], low: float, high: float
+) -> None:
+    found = fast.share_difference(fast.wilson(*one), fast.wilson(*other))
+    assert found.mean == pytest.approx(one[0] / one[1] - other[0] / other[1])
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 pytest.importorskip("sklearn")
 
 from dipole.pointing.methods import METHODS, Method, Weak
-from dipole.pointing.refine import refine
+from dipole.pointing.refine import FALLBACK, doubt, refine
 from dipole.recognizers.pooled import Features
 from dipole.types import UserError
 from tolerance import MOMENTS
@@ -55,13 +56,13 @@ def test_a_whole_wrong_cluster_in_the_weak_label_is_left_out(seed: int) -> None:
 
 def test_the_most_stable_of_all_candidates_is_taken() -> None:
     features, weak, _ = world()
-    found = refine(features, weak, components=(4, 5), width=8)
+    found = refine(features, weak, "intersection", components=(4, 5), width=8)
     tried = found.facts["candidates"]
     assert [(c["layer"], c["components"]) for c in tried] == [(k, c) for k in LAYERS for c in (4, 5)]
     best = max(tried, key=lambda c: c["stability"])
     assert (found.facts["layer"], found.facts["stability"]) == (best["layer"], best["stability"])
     assert found.layer == best["layer"]
-    assert all(0 <= c["stability"] <= 1 for c in tried)
+    assert all(c["stability"] <= 1 for c in tried)
     assert found.facts["weak_share"] == pytest.approx(float((weak.q > 0.5).mean()))
     json.dumps(found.facts)
 
@@ -76,6 +77,7 @@ def test_a_notion_is_a_linear_function_of_features(method: Method) -> None:
     if method not in ("intersection", "kmeans"):
         assert found.layer == 3
         assert len(found.facts["candidates"]) == 1
+        assert found.facts["stability"] is None
     rows = features.values[:, LAYERS.index(found.layer)].double()
     want = [float(sum(row * found.weight)) + found.bias for row in rows[:20]]
     np.testing.assert_allclose(found.log_odds(features)[:20], want, atol=MOMENTS * 10)
@@ -87,7 +89,7 @@ def some(features: Features, weak: Weak, n: int) -> tuple[Features, Weak]:
 
 def test_few_documents_make_few_clusters() -> None:
     features, weak, _ = world()
-    found = refine(*some(features, weak, 25))
+    found = refine(*some(features, weak, 25), "intersection")
     assert {c["components"] for c in found.facts["candidates"]} == {5}
 
 
@@ -98,3 +100,42 @@ def test_refusals() -> None:
     for value, said in ((0.3, "no document is"), (0.7, "every document is")):
         with pytest.raises(UserError, match=f"{said} more than half about it"):
             refine(features, Weak(np.full(len(weak.q), value), weak.words))
+
+
+def test_auto_is_the_intersection_where_the_model_has_what_is_pointed_at() -> None:
+    features, weak, _ = world()
+    found = refine(features, weak, components=(5, 8), width=8)
+    asked = refine(features, weak, "intersection", components=(5, 8), width=8)
+    assert found.method == "intersection"
+    assert "instead_of" not in found.facts
+    assert torch.equal(found.weight, asked.weight)
+    assert doubt(found, features) is None
+
+
+def test_auto_trains_itself_where_the_topic_is_diffuse() -> None:
+    rng = np.random.default_rng(0)
+    cluster = rng.permutation(np.repeat([0, 1, 2], [100, 750, 50]))
+    centres = np.zeros((3, 12))
+    centres[1, 0], centres[2, 1] = 6, 60  # the notion and most others side by side, a few far off
+    values = torch.from_numpy(centres[cluster] + rng.normal(size=(900, 12))).float()
+    features, truth = Features((1,), values[:, None], (1.0,), 0), cluster == 0
+    diffuse = Weak(np.where(truth, 0.6, 0.45), np.zeros((900, 0)))
+    forced = refine(features, diffuse, "intersection", components=(3, 4), width=8)
+    assert (forced.log_odds(features) > 0).mean() > 0.8
+    found = refine(features, diffuse, components=(3, 4), width=8)
+    assert found.method == FALLBACK
+    assert found.facts["instead_of"]["method"] == "intersection"
+    assert found.facts["instead_of"]["reason"] == doubt(forced, features)
+    assert "diffuse" in found.facts["instead_of"]["reason"]
+    assert f1(found.log_odds(features) > 0, truth) > 0.95
+    json.dumps(found.facts)
+
+
+def test_what_depends_on_how_it_is_looked_at_is_doubted() -> None:
+    features, weak, _ = world()
+    found = refine(features, weak, components=(5, 8), width=8)
+    unstable = replace(found, facts={**found.facts, "stability": 0.59})
+    assert "agreement beyond chance 0.59" in str(doubt(unstable, features))
+    assert doubt(replace(found, facts={**found.facts, "stability": 0.61}), features) is None
+    everything = replace(found, bias=1e6)
+    assert "100% of the documents" in str(doubt(everything, features))

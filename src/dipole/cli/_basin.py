@@ -20,7 +20,7 @@ _LINES = 10
 
 def perform(flags: Mapping[str, Any]) -> None:
     """Measure, save and print the shares."""
-    folder = output_folder(flags["out"], flags["overwrite"])
+    folder = output_folder(flags["out"], flags["overwrite"], reads=[flags["topic"].rpartition(":")[0]])
     from dipole.basin import find_basin
     from dipole.corpus import open_corpus, read_labels
     from dipole.pointing.basin import Grid

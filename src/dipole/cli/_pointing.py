@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def perform(flags: Mapping[str, Any]) -> None:
     """Point, save and print what was found."""
-    folder = output_folder(flags["out"], flags["overwrite"])
+    folder = output_folder(flags["out"], flags["overwrite"], reads=[flags["topic"].rpartition(":")[0]])
     from dipole.corpus import open_corpus, read_labels
     from dipole.point import point
     from dipole.pointing.record import Settings
@@ -103,7 +103,8 @@ def _print(pointed: Pointed, said: str) -> None:
     if pointed.written:
         header = ("written", "own notion", "topic model", "excess", "perplexity", "distinct-2")
         rows = [
-            [w.name, f"{100 * w.refined:.1f}%", f"{100 * w.weak:.1f}%", f"{100 * w.excess:+.1f}",
+            [w.name, f"{100 * w.refined.mean:.1f}%", f"{100 * w.weak.mean:.1f}%",
+             f"{100 * w.excess.mean:+.1f} [{100 * w.excess.low:+.0f}, {100 * w.excess.high:+.0f}]",
              f"{w.perplexity_ratio:.2f}", f"{w.distinct_2:.2f}"]
             for w in pointed.written
         ]  # fmt: skip

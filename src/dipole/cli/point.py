@@ -30,9 +30,11 @@ def point(
     method: Annotated[
         str,
         typer.Option(
-            "--method", help="intersection, difference, residual, probe, kmeans, mixture or fixed-point."
+            "--method",
+            help="auto (intersection, or fixed-point where that is in doubt), intersection, difference, "
+            "residual, probe, kmeans, mixture or fixed-point.",
         ),
-    ] = "intersection",
+    ] = "auto",
     steer: Annotated[str, typer.Option("--steer", help="fudge (guidance by a probe) or vector.")] = "fudge",
     prompt: Annotated[
         list[str] | None,

@@ -200,6 +200,14 @@ def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     return Interval(share, low, high)
 
 
+def share_difference(one: Interval, other: Interval) -> Interval:
+    """Difference of two independent shares from their Wilson intervals (Newcombe 1998, method 10)."""
+    low = math.hypot(one.mean - one.low, other.high - other.mean)
+    high = math.hypot(one.high - one.mean, other.mean - other.low)
+    difference = one.mean - other.mean
+    return Interval(difference, difference - low, difference + high)
+
+
 def quotient(sums: Array) -> Array:
     """First sum over second."""
     return np.asarray(sums[..., 0] / sums[..., 1])

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dipole.corpus import Corpus, label_of
-from dipole.pointing.measure import Reading, ceiling, gap_recovered, probability, read_notion
-from dipole.pointing.record import Mapped, Settings
-from dipole.pointing.refine import Notion
+from dipole.corpus import Corpus, label_of, owner_of
+from dipole.evaluation.statistics import MIN_GROUPS
+from dipole.pointing.measure import Reading, Written, ceiling, gap_recovered, probability, read_notion
+from dipole.pointing.record import Differing, Mapped, Settings
+from dipole.pointing.refine import FALLBACK, Notion, doubt
 from dipole.pointing.space import Space
 from dipole.recognizers.pooled import Features
 from dipole.types import UserError
@@ -44,69 +45,90 @@ class Read(NamedTuple):
 def held_out(ids: Sequence[str], share: float) -> Labels:
     """Which documents are kept for measuring, `(n,)`: by their ids, so the same ones in every run.
 
-    Passages of one file, `file#k`, stay together, unless that would leave nothing on one side.
+    Passages of one file, `file#k`, stay together. Of several files at least one is on either side; the
+    passages of a single file are parted, which `notes_of` says.
 
     Args:
         ids: Of the documents.
         share: About so many are kept.
     """
+    owners = [owner_of(document) for document in ids]
+    names = owners if len(set(owners)) > 1 else list(ids)
+    places = {name: _place(name) for name in names}
+    last = sorted(places.values())
+    # at least the first of all, and never the last
+    cut = min(max(share, float(np.nextafter(last[0], 1))), last[-1])
+    return np.array([places[name] < cut for name in names])
 
-    def place(document: str) -> float:
-        owner = document.rpartition("#")[0] or document
-        # a name of a file need not be UTF-8
-        digest = hashlib.sha256(owner.encode("utf-8", "surrogateescape")).digest()
-        return int.from_bytes(digest[:8]) / 2**64
 
-    kept = np.array([place(document) < share for document in ids])
-    if kept.all() or not kept.any():  # a handful of files
-        kept = np.arange(len(ids)) % max(2, round(1 / share)) == 0
-    return kept
+def _place(name: str) -> float:
+    """Where in [0, 1) a name falls; that of a file need not be UTF-8."""
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(digest[:8]) / 2**64
 
 
 def labels_of(
     ids: Sequence[str], truth: Mapping[str, bool] | None, flavour: Mapping[str, bool] | None
-) -> tuple[NDArray[np.float64] | None, list[str], int]:
-    """Truth as 1, 0 or NaN where it is not known; the cell of each document; how many are not known."""
+) -> tuple[NDArray[np.float64] | None, list[str]]:
+    """Truth as 1, 0 or NaN where it is not known, and the cell of each document.
+
+    Raises:
+        UserError: No document has a label, or all have the same, or none has one of the further labels.
+    """
     if truth is None:
-        return None, [], 0
+        return None, []
     found = [label_of(truth, name) for name in ids]
     labels = np.array([np.nan if label is None else float(label) for label in found])
     if np.isnan(labels).all():
-        raise UserError(
-            f"No document of the corpus has a label: its ids look like {ids[0]!r}, and those of the labels "
-            f"like {next(iter(truth))!r}."
-        )
+        raise unmatched(ids[0], truth)
     known = labels[~np.isnan(labels)]
     if known.min() == known.max():
         raise UserError(
             "The labels of the corpus are all the same, so nothing can be measured by them; give labels of "
             "both kinds."
         )
-    cells = []
-    for name, label in zip(ids, found, strict=True):
-        other = None if flavour is None else label_of(flavour, name)
-        second = "" if flavour is None else f", flavour {'?' if other is None else 'yes' if other else 'no'}"
-        cells.append(f"truth {'yes' if label else 'no'}{second}")
-    return labels, cells, int(np.isnan(labels).sum())
+    cells = [f"truth {'yes' if label else 'no'}" for label in found]
+    if flavour is not None:
+        others = [label_of(flavour, name) for name in ids]
+        if all(other is None for other in others):
+            raise unmatched(ids[0], flavour, "further label")
+        names = {None: "?", True: "yes", False: "no"}
+        cells = [f"{cell}, flavour {names[other]}" for cell, other in zip(cells, others, strict=True)]
+    return labels, cells
+
+
+def unmatched(document: str, labels: Mapping[str, bool], kind: str = "label") -> UserError:
+    """The labels are of other documents."""
+    return UserError(
+        f"No document of the corpus has a {kind}: its ids look like {document!r}, and those of the {kind}s "
+        f"like {next(iter(labels), '')!r}."
+    )
 
 
 def readings_of(
-    read: Read, notion: Notion, odds: Array, labels: Array | None, cells: list[str], settings: Settings
+    read: Read, odds: Array, labels: Array | None, cells: list[str], settings: Settings
 ) -> tuple[Reading, ...]:
-    """Weak and refined notion and the ceiling against the truth, on documents that nothing was fitted on."""
+    """Weak and refined notion and the ceiling against the truth, on the documents that are held out.
+
+    The topic model may have read these, but without their labels; the other two were not fitted on them.
+    """
     if labels is None:
         return ()
     known = ~np.isnan(labels)
     used, fit = known & read.held_out, known & ~read.held_out
     truth = labels == 1
+    if not truth[used].any() or truth[used].all():  # `notes_of` says so
+        return ()
     groups = [cell for cell, kept in zip(cells, used, strict=True) if kept]
     weak = np.log(read.q) - np.log1p(-np.minimum(read.q, 1 - 1e-12))
-    found = [read_notion("weak", weak[used], truth[used], groups, settings.seed)]
-    found.append(read_notion("refined", odds[used], truth[used], groups, settings.seed))
+    owners = [owner_of(name) for name, kept in zip(read.ids, used, strict=True) if kept]
+    notions = {"weak": weak, "refined": odds}
     if truth[fit].any() and not truth[fit].all():
-        best = ceiling(read.features, fit, truth, notion.layer, settings.width)
-        found.append(read_notion("ceiling", best[used], truth[used], groups, settings.seed))
-    return tuple(found)
+        notions["ceiling"] = ceiling(read.features, fit, used, truth, settings.width)
+    return tuple(
+        read_notion(name, found[used], truth[used], groups, owners, settings.seed)
+        for name, found in notions.items()
+    )
 
 
 def recovered(readings: Sequence[Reading]) -> float | None:
@@ -120,7 +142,7 @@ def recovered(readings: Sequence[Reading]) -> float | None:
 def positives_of(odds: Array, labels: Array | None) -> Labels:
     """Documents that the excess of agreement is counted against: the true ones, or the refined ones.
 
-    All of them, not the held-out ones alone: the weak labels were fitted to none.
+    All of them, not the held-out ones alone: the weak labels were not fitted to the truth.
     """
     return (odds > 0) if labels is None else (labels == 1)
 
@@ -148,28 +170,75 @@ def map_of(
     )  # fmt: skip
 
 
-def notes_of(read: Read, corpus: Corpus, notion: Notion, missing: int, has_truth: bool) -> Iterator[str]:
+def differing(read: Read, odds: Array, labels: Array | None, most: int = 5) -> list[Differing]:
+    """Held-out documents that one notion takes and the other does not, those first that are clearest."""
+    refined = probability(odds)
+    apart = np.where(read.held_out, refined - read.q, 0.0)
+    found = []
+    for sign in (1, -1):
+        order = np.argsort(-sign * apart, kind="stable")[:most]
+        rows = [row for row in order.tolist() if (refined[row] > 0.5) != (read.q[row] > 0.5)]
+        found += [
+            Differing(
+                read.ids[row], float(read.q[row]), float(refined[row]),
+                None if labels is None or np.isnan(labels[row]) else bool(labels[row]),
+            )
+            for row in rows if sign * apart[row] > 0
+        ]  # fmt: skip
+    return found
+
+
+def notes_of(
+    read: Read, corpus: Corpus, notion: Notion, labels: Array | None, written: Sequence[Written]
+) -> Iterator[str]:
     """What a reader must know first."""
-    if not has_truth:
-        yield (
-            "No truth was given, so this says where the two notions differ, not which of them is right; "
-            "read some of the documents on which they do."
-        )
-    if missing:
-        yield f"{missing} of {len(read.ids)} documents have no label; they are left out where truth counts."
+    yield from _notes_on_truth(read, labels)
     if corpus.skipped:
         first = corpus.skipped[0]
         yield f"{len(corpus.skipped)} left out of the corpus, the first: {first.name} {first.reason}."
-    if read.features.cut:
-        yield f"{read.features.cut} documents are longer than the model's context and were read in part."
-    everything = float((notion.log_odds(read.features) > 0).mean())
-    if everything > 0.8:
+    files = len({owner_of(name) for name in read.ids})
+    if files == 1:
         yield (
-            f"What was found holds {100 * everything:.0f}% of the documents: the topic is too diffuse to "
-            "choose among the model's clusters; try --method fixed-point, or more topics."
+            "All documents are passages of one file, so those that are measured on stand beside those that "
+            "were fitted on; the numbers are too good for other files."
         )
-    if notion.facts["stability"] < 0.6:
+    elif files < MIN_GROUPS:
+        yield f"The documents are passages of {files} files, and the intervals speak of no others."
+    if cut := read.features.cut:
+        documents = "1 document is" if cut == 1 else f"{cut:,} documents are"
+        yield f"{documents} longer than the model's context and read in part."
+    if instead := notion.facts.get("instead_of"):
         yield (
-            f"The notion depends on how it is looked at (agreement {notion.facts['stability']:.2f} over "
-            "layers and numbers of clusters), so it may be none of the model's own."
+            f"The model's own cluster that overlaps most was not taken, because {instead['reason']}. "
+            f"{notion.method} was used instead; it can repeat the topic's errors."
+        )
+    elif reason := doubt(notion, read.features):
+        yield (
+            f"What was found may be none of the model's own notions: {reason}. Try --method {FALLBACK}, or "
+            "more topics."
+        )
+    by_way = {each.name: each for each in written}
+    if by_way and by_way["steered"].refined.mean <= by_way["base"].refined.mean:
+        yield (
+            "Steering did not bring the texts closer to the notion: by its own measure "
+            f"{100 * by_way['base'].refined.mean:.0f}% before, {100 * by_way['steered'].refined.mean:.0f}% "
+            "after; write behind a --prompt that such documents begin like, or steer another way (--steer)."
+        )
+
+
+def _notes_on_truth(read: Read, labels: Array | None) -> Iterator[str]:
+    if labels is None:
+        yield (
+            "No truth was given, so this says where the two notions differ, not which of them is right; "
+            "read some of the documents on which they do, below."
+        )
+        return
+    if missing := int(np.isnan(labels).sum()):
+        yield f"{missing:,} of {len(read.ids):,} documents have no label and are left out where truth counts."
+    kept = labels[read.held_out]
+    yes, no = int((kept == 1).sum()), int((kept == 0).sum())
+    if not (yes and no):
+        yield (
+            f"Of the {len(kept):,} documents held out {yes} are labelled 1 and {no} are labelled 0, so "
+            "nothing can be measured by the truth; label more of them, or give more files."
         )

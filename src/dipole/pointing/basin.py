@@ -19,7 +19,7 @@ from dipole.pointing.runners import RUNNERS, Run, Runner, runner
 from dipole.pointing.space import Space
 from dipole.pointing.starts import KINDS, corrupted
 from dipole.recognizers.pooled import Features
-from dipole.types import UserError
+from dipole.types import UserError, check_seed
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.bool_]
@@ -54,12 +54,13 @@ class Grid:
         """Refuse what means nothing.
 
         Raises:
-            UserError: A grid of fewer than 2 values, no seed, or a method that there is not.
+            UserError: A grid of fewer than 2 values, no seed or a bad one, or a method that there is not.
         """
         for name, least in (("size", 2), ("seeds", 1), ("width", 1)):
             if getattr(self, name) < least:
                 what = {"size": "A grid", "seeds": "The number of seeds", "width": "The width"}[name]
                 raise UserError(f"{what} must be at least {least}, and is {getattr(self, name)}.")
+        check_seed(self.seed)
         wrong = [name for name in self.methods if name not in RUNNERS]
         if wrong or not self.methods:
             said = f"and {wrong[0]!r} is none of them" if wrong else "and none was named"
@@ -198,14 +199,14 @@ class _Judge:
         self.truth, self.flavour = documents.truth[fit], documents.flavour[fit]
         self.held = documents.truth[~fit]
         self.rows: dict[int, tuple[Array, Array]] = {}
-        self.ceilings: dict[int, float] = {}
+        self.ceiling = 0.0
         for layer, space in spaces.items():
             rows = space.project(documents.features.at(layer))
             self.rows[layer] = rows[fit], rows[~fit]
             known = torch.from_numpy(self.truth.astype(np.float64))
             weight, bias = logistic(torch.from_numpy(rows[fit]), known, standardise=True)
-            best = Probe(weight.numpy(), float(bias), {})
-            self.ceilings[layer] = scores(best.log_odds(rows[~fit]) > 0, self.held)[2]
+            best = Probe(weight.numpy(), bias, {})
+            self.ceiling = max(self.ceiling, scores(best.log_odds(rows[~fit]) > 0, self.held)[2])
 
     def end(self, blank: End, run: Run, start: Labels | None) -> End:
         """The record of where a start ended."""
@@ -213,11 +214,11 @@ class _Judge:
             return blank
         found = run(start)
         fitted, held = (found.probe.log_odds(rows) for rows in self.rows[found.layer])
-        f1, ceiling = scores(held > 0, self.held)[2], self.ceilings[found.layer]
-        inside, auc = f1 >= INSIDE * ceiling, area(held, self.held)
+        f1, auc = scores(held > 0, self.held)[2], area(held, self.held)
+        inside = f1 >= INSIDE * self.ceiling > 0
         fate = fate_of(fitted > 0, start, self.truth, self.flavour, auc, inside)
         return replace(
-            blank, f1=f1, auc=auc, ceiling=ceiling, inside=inside, fate=fate, rounds=found.rounds,
+            blank, f1=f1, auc=auc, ceiling=self.ceiling, inside=inside, fate=fate, rounds=found.rounds,
             share=float((fitted > 0).mean()), settled=found.settled, layer=found.layer,
         )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dipole.evaluation.statistics import interval, resampling, share_difference, wilson
 from dipole.interventions._logistic import logistic
 from dipole.pointing.space import Space
 from dipole.recognizers.lda import require_sklearn
@@ -18,18 +19,19 @@ from dipole.types import Interval
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.bool_]
-_RESAMPLES = 1000
+_LOTS = 2000  # more files than that are resampled in so many lots, to bound the memory
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A notion against the truth, on documents that nothing was fitted on.
+    """A notion against the truth, on documents that no probe was fitted on.
 
     Attributes:
         name: `weak`, `refined` or `ceiling` (a probe trained on the truth).
         precision: Share of the documents called positive that are.
         recall: Share of the positive documents called so.
-        f1: Their harmonic mean, with a bootstrap interval over documents.
+        f1: Their harmonic mean, with a bootstrap interval over files (a document that is no passage is one),
+            or over documents where they are of fewer than 5 files.
         auc: Area under the ROC curve.
         cells: For each group of documents the share called positive, and how many documents it has.
     """
@@ -42,7 +44,14 @@ class Reading:
     cells: Mapping[str, tuple[float, int]]
 
 
-def read_notion(name: str, log_odds: Array, truth: Labels, cells: Sequence[str], seed: int = 0) -> Reading:
+def read_notion(
+    name: str,
+    log_odds: Array,
+    truth: Labels,
+    cells: Sequence[str],
+    owners: Sequence[str] = (),
+    seed: int = 0,
+) -> Reading:
     """Measure one notion.
 
     Args:
@@ -50,6 +59,7 @@ def read_notion(name: str, log_odds: Array, truth: Labels, cells: Sequence[str],
         log_odds: `(n,)`; positive is a yes.
         truth: `(n,)`.
         cells: Group of each document; all in one where empty.
+        owners: File of each document; each its own where empty.
         seed: Of the bootstrap.
     """
     require_sklearn()
@@ -64,8 +74,10 @@ def read_notion(name: str, log_odds: Array, truth: Labels, cells: Sequence[str],
         str(cell): (float(said[groups == cell].mean()), int((groups == cell).sum()))
         for cell in sorted(set(groups.tolist()))
     }
-    low, high = _bootstrap(said, truth, seed)
-    return Reading(name, precision, recall, Interval(f1, low, high), auc, shares)
+    columns = np.stack([said & truth, said, truth], axis=1).astype(np.float64)
+    plan = resampling(_lots(owners or [str(i) for i in range(len(truth))], seed), seed)
+    bounds = interval(columns, _f1, plan)
+    return Reading(name, precision, recall, Interval(f1, bounds.low, bounds.high), auc, shares)
 
 
 def scores(said: Labels, truth: Labels) -> tuple[float, float, float]:
@@ -76,23 +88,32 @@ def scores(said: Labels, truth: Labels) -> tuple[float, float, float]:
     return precision, recall, 2 * hits / max(float(said.sum() + truth.sum()), 1.0)
 
 
-def _bootstrap(said: Labels, truth: Labels, seed: int) -> tuple[float, float]:
-    rng = np.random.default_rng(seed)
-    rows = rng.integers(len(truth), size=(_RESAMPLES, len(truth)))
-    found = [scores(said[r], truth[r])[2] for r in rows]
-    low, high = np.quantile(found, [0.025, 0.975])
-    return float(low), float(high)
+def _f1(sums: Array) -> Array:
+    """F1 `(...,)` from sums `(..., 3)` of hits, of what was called positive and of what is."""
+    found: Array = 2 * sums[..., 0] / np.maximum(sums[..., 1] + sums[..., 2], 1)
+    return found
 
 
-def ceiling(features: Features, fit: Labels, truth: Labels, layer: int, width: int) -> Array:
-    """Log-odds `(n,)` of a probe trained on the truth of the documents to fit on, in the same space."""
-    rows = features.at(layer)
-    space = Space.fit(rows[torch.from_numpy(fit)], width)
-    coordinates = torch.from_numpy(space.project(rows))
+def _lots(owners: Sequence[str], seed: int) -> list[int]:
+    """A number for each document: that of its file, or of a lot of files where there are many."""
+    names, index = np.unique(np.array(owners), return_inverse=True)
+    lots: list[int] = (np.random.default_rng(seed).permutation(len(names)) % _LOTS)[index].tolist()
+    return lots
+
+
+def ceiling(features: Features, fit: Labels, measured: Labels, truth: Labels, width: int) -> Array:
+    """Log-odds `(n,)` of a probe trained on the truth of the documents to fit on, in the same space.
+
+    Of all layers the one with the highest F1 on the measured documents is taken, in favour of the ceiling.
+    """
     known = torch.from_numpy(truth[fit].astype(float))
-    weight, bias = logistic(coordinates[torch.from_numpy(fit)], known, standardise=True)
-    odds: Array = (coordinates @ weight + bias).numpy()
-    return odds
+    found: list[Array] = []
+    for layer in features.layers:
+        rows = features.at(layer)
+        coordinates = torch.from_numpy(Space.fit(rows[torch.from_numpy(fit)], width).project(rows))
+        probe = logistic(coordinates[torch.from_numpy(fit)], known, standardise=True)
+        found.append(probe.log_odds(coordinates).numpy())
+    return max(found, key=lambda odds: scores(odds[measured] > 0, truth[measured])[2])
 
 
 def gap_recovered(weak: float, refined: float, best: float) -> float | None:
@@ -108,22 +129,23 @@ class Written:
     Attributes:
         name: `base`, `steered`, `reversed` or `filtered` (best of several by the weak notion).
         texts: Prompt and completion.
-        weak: Share that the weak notion takes for its own.
+        weak: Share that the weak notion takes for its own; a text that it can't score counts as a no, as a
+            document does.
         refined: Share that the refined notion takes for its own.
-        judged: Share that the judge accepts; None without a judge.
-        excess: Weak-agreement excess: `weak` less the share of the true documents that the weak notion takes
-            for its own. About 0 for what is true to the notion, far above 0 for what is held to the weak
-            outline.
+        judged: Share that the judge accepts; None without a judge. Shares have Wilson's interval.
+        excess: `weak` less the share of the true documents that the weak notion takes
+            for its own, with Newcombe's interval. About 0 for what is true to the notion, far above 0 for
+            what is held to the weak outline.
         perplexity_ratio: Perplexity under the base over that of the base's own texts.
         distinct_2: Different pairs of words, over the base's at equal numbers of pairs.
     """
 
     name: str
     texts: tuple[str, ...]
-    weak: float
-    refined: float
-    judged: float | None
-    excess: float
+    weak: Interval
+    refined: Interval
+    judged: Interval | None
+    excess: Interval
     perplexity_ratio: float
     distinct_2: float
 
@@ -134,15 +156,15 @@ def probability(log_odds: Array) -> Array:
     return found
 
 
-def share(values: Sequence[float]) -> float:
-    """Share of the log-odds above 0 among those that are numbers."""
-    known = np.array([v for v in values if v == v])
-    return float((known > 0).mean()) if len(known) else float("nan")
+def share(said: Sequence[bool]) -> Interval:
+    """Share of yes, with Wilson's interval; NaN of nothing."""
+    nothing = Interval(float("nan"), float("nan"), float("nan"))
+    return wilson(sum(said), len(said)) if len(said) else nothing
 
 
-def judged_share(texts: Sequence[str], judge: Callable[[str], bool] | None) -> float | None:
-    """Share of the texts that the judge accepts."""
-    return None if judge is None else float(np.mean([judge(text) for text in texts]))
+def excess(weak: Interval, among_true: Interval) -> Interval:
+    """Weak-agreement excess: `P(weak says yes | written) - P(weak says yes | true documents)`."""
+    return share_difference(weak, among_true)
 
 
 def plain(reading: Reading) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from dipole.controls._layers import check_layers
 from dipole.pointing.measure import Reading, Written, plain
-from dipole.pointing.methods import METHODS, Method
+from dipole.pointing.refine import WAYS, Way
 from dipole.pointing.steering import Steer
 from dipole.recognizers.notion import NotionScore
-from dipole.types import Intervention, UserError
+from dipole.types import Interval, Intervention, UserError, check_seed
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,10 @@ class Settings:
     """How to get from the weak notion to the strong one.
 
     Attributes:
-        method: How the notion is found: intersection (the node of the model's own cluster tree that overlaps
-            most), difference, residual, probe (noisy labels with the confidence loss), kmeans, mixture
-            (two clusters, begun at the weak labels) or fixed-point.
+        method: How the notion is found: auto (intersection, or fixed-point where that is in doubt),
+            intersection (the node of the model's own cluster tree that overlaps most), difference, residual,
+            probe (noisy labels with the confidence loss), kmeans, mixture (two clusters, begun at the weak
+            labels) or fixed-point.
         steer: How it steers: fudge (guidance by a probe of beginnings) or vector.
         layers: Layers to read, counted from 0 with commas, or auto.
         max_layers: How many layers auto reads, evenly spread.
@@ -32,7 +33,7 @@ class Settings:
         seed: Of clusters, draws and texts.
     """
 
-    method: Method = "intersection"
+    method: Way = "auto"
     steer: Steer = "fudge"
     layers: str = "auto"
     max_layers: int = 4
@@ -44,14 +45,15 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
-        if self.method not in METHODS:
-            raise UserError(f"method must be one of {', '.join(METHODS)}, and is {self.method!r}.")
+        if self.method not in WAYS:
+            raise UserError(f"method must be one of {', '.join(WAYS)}, and is {self.method!r}.")
         if self.steer not in ("fudge", "vector"):
             raise UserError(f"steer must be fudge or vector, and is {self.steer!r}.")
         check_layers(self.layers)
         for name, least in (("max_layers", 1), ("width", 2), ("n", 0), ("max_new_tokens", 1)):
             if getattr(self, name) < least:
                 raise UserError(f"{name} must be at least {least}, and is {getattr(self, name)}.")
+        check_seed(self.seed)
         if not 0 < self.held_out < 1:
             raise UserError(f"held_out is a share between 0 and 1, and is {self.held_out}.")
 
@@ -76,6 +78,24 @@ class Mapped(NamedTuple):
     truth: bool | None
 
 
+class Differing(NamedTuple):
+    """A held-out document on which the two notions differ.
+
+    Attributes:
+        id: Its id.
+        weak: Probability by the weak notion.
+        refined: Probability by the refined one.
+        truth: Its label; None without truth.
+        text: Its beginning.
+    """
+
+    id: str
+    weak: float
+    refined: float
+    truth: bool | None
+    text: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Pointed:
     """What pointing gave.
@@ -86,8 +106,11 @@ class Pointed:
         notion: How it was found, as plain data.
         readings: Weak, refined and ceiling against the truth; empty without truth.
         recovered: Share of the gap between weak notion and ceiling that the refined one closes, in F1.
+        among_true: Share of the true documents (of the refined notion's, without truth) that the weak notion
+            takes for its own: what the excess of a way of writing is counted from.
         written: Ways of writing.
         documents: Some held-out documents on a map.
+        differing: Some held-out documents that only one of the notions takes.
         agreement: Share of held-out documents on which weak and refined notion agree.
         skipped: What of the corpus was left out.
         notes: Plain sentences that a reader must see first.
@@ -98,8 +121,10 @@ class Pointed:
     notion: Mapping[str, Any]
     readings: tuple[Reading, ...]
     recovered: float | None
+    among_true: Interval
     written: tuple[Written, ...]
     documents: tuple[Mapped, ...]
+    differing: tuple[Differing, ...]
     agreement: float
     skipped: int
     notes: tuple[str, ...]
@@ -110,7 +135,9 @@ class Pointed:
             "notion": self.notion,
             "readings": [plain(reading) for reading in self.readings],
             "gap_recovered_f1": self.recovered,
+            "weak_share_of_true": asdict(self.among_true),
             "written": [asdict(written) for written in self.written],
+            "differing": [each._asdict() for each in self.differing],
             "agreement": self.agreement,
             "skipped": self.skipped,
             "notes": self.notes,

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dipole.pointing.clusters import soft_jaccard
+from dipole.pointing.clusters import agreement
 from dipole.pointing.methods import FIT, Method, Probe, Weak
 from dipole.pointing.space import Space
 from dipole.recognizers.pooled import Features
@@ -20,11 +19,15 @@ from dipole.types import UserError
 Array = NDArray[np.float64]
 COMPONENTS = (6, 12, 20)
 RULE = (
-    "the candidate whose members agree most with those of the other candidates (mean soft Jaccard over "
-    "layers and numbers of clusters): a notion that is there does not depend on how it is looked at"
+    "the candidate whose members agree most with those of the other candidates (mean Jaccard less chance, "
+    "over layers and numbers of clusters): a notion that is there does not depend on how it is looked at"
 )
+Way = Literal["auto"] | Method
+WAYS: tuple[Way, ...] = ("auto", *get_args(Method))
+FALLBACK: Method = "fixed-point"
 _CLUSTERED: tuple[Method, ...] = ("intersection", "kmeans")
 _FEWEST = 20
+_MOST_SHARE, _LEAST_STABILITY = 0.8, 0.6
 
 
 class Candidate(NamedTuple):
@@ -35,14 +38,15 @@ class Candidate(NamedTuple):
         components: Clusters; 0 for a method without any.
         probe: What was found, on coordinates of `space`.
         space: Of that layer.
-        stability: Mean agreement with the other candidates, in [0, 1]; 1 where there is no other.
+        stability: Mean agreement with the other candidates, 0 by chance and 1 at most; None where there is no
+            other.
     """
 
     layer: int
     components: int
     probe: Probe
     space: Space
-    stability: float
+    stability: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +96,7 @@ def check_weak(q: Array) -> None:
 def refine(
     features: Features,
     weak: Weak,
-    method: Method = "intersection",
+    method: Way = "auto",
     components: Sequence[int] = COMPONENTS,
     width: int = 24,
     seed: int = 0,
@@ -100,12 +104,14 @@ def refine(
     """The strong model's notion that the weak labels point at.
 
     Methods with clusters try every layer and number of clusters and take the most stable candidate; the
-    others read the middle one of the layers.
+    others read the middle one of the layers. `auto` is the intersection where the model's clusters have what
+    the weak labels point at, and self-training with its prior held where there is doubt; see `doubt`. The
+    facts then tell `instead_of`.
 
     Args:
         features: Of the documents to fit on.
         weak: What the weak model says of the same documents.
-        method: One of `methods.METHODS`.
+        method: One of `WAYS`.
         components: Numbers of clusters to try.
         width: Principal components of a layer that are used.
         seed: Of the clusters' starts.
@@ -113,13 +119,47 @@ def refine(
     Raises:
         UserError: Too few documents, or the weak labels are all on one side.
     """
+    if method != "auto":
+        return _refined(features, weak, method, components, width, seed)
+    first = _refined(features, weak, "intersection", components, width, seed)
+    reason = doubt(first, features)
+    if reason is None:
+        return first
+    second = _refined(features, weak, FALLBACK, components, width, seed)
+    instead = {
+        "reason": reason,
+        **{k: first.facts[k] for k in ("method", "layer", "stability", "candidates")},
+    }
+    return replace(second, facts={**second.facts, "instead_of": instead})
+
+
+def doubt(notion: Notion, features: Features) -> str | None:
+    """Why what was found may be none of the model's own notions; nothing where there is no such reason."""
+    share = float((notion.log_odds(features) > 0).mean())
+    if share > _MOST_SHARE:
+        return (
+            f"it holds {100 * share:.0f}% of the documents, so the topic is too diffuse to choose among the "
+            "model's clusters"
+        )
+    stability = notion.facts["stability"]
+    if stability is not None and stability < _LEAST_STABILITY:
+        return (
+            f"it depends on how it is looked at (agreement beyond chance {stability:.2f} over layers and "
+            "numbers of clusters)"
+        )
+    return None
+
+
+def _refined(
+    features: Features, weak: Weak, method: Method, components: Sequence[int], width: int, seed: int
+) -> Notion:
     n = len(features.values)
     check_weak(weak.q)
     clustered = method in _CLUSTERED
     layers = features.layers if clustered else (features.layers[len(features.layers) // 2],)
     numbers = numbers_of(components, n) if clustered else [0]
     found = _candidates(features, weak, method, layers, numbers, width, seed)
-    best = max(found, key=lambda c: c.stability)
+    best = max(found, key=lambda c: c.stability or 0.0)
     weight, bias = best.space.lift(best.probe.weight, best.probe.bias)
     facts = {
         "method": method,
@@ -156,10 +196,10 @@ def _candidates(
         rows = space.project(features.at(layer))
         for count in numbers:
             probe = FIT[method](rows, weak, count, seed)
-            found.append(Candidate(layer, count, probe, space, 1.0))
-            members.append(torch.from_numpy(probe.log_odds(rows)).sigmoid().numpy())
+            found.append(Candidate(layer, count, probe, space, None))
+            members.append(probe.log_odds(rows) > 0)
     if len(found) == 1:
         return found
-    agreement = np.array([[soft_jaccard(a, b) for b in members] for a in members])
-    mean = (agreement.sum(1) - np.diag(agreement)) / (len(found) - 1)
+    agreed = np.array([[agreement(a, b) for b in members] for a in members])
+    mean = (agreed.sum(1) - np.diag(agreed)) / (len(found) - 1)
     return [c._replace(stability=float(s)) for c, s in zip(found, mean, strict=True)]

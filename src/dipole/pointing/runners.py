@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dipole.pointing.clusters import Node, best_overlap, k_means, mixture, soft_jaccard, tree
+from dipole.pointing.clusters import Node, agreement, best_overlap, k_means, mixture, tree
 from dipole.pointing.fixed_point import fixed_point
 from dipole.pointing.methods import Probe, linear_probe
 from dipole.pointing.refine import numbers_of
@@ -100,7 +100,7 @@ class Overlapping:
                 found = mixture(rows[layer], count, seed)
                 self.responsibilities.append(found.responsibilities(rows[layer]))
                 self.nodes.append(tree(found))
-        self._probes: dict[tuple[int, Node], tuple[Probe, Array]] = {}
+        self._probes: dict[tuple[int, Node], tuple[Probe, Labels]] = {}
         self._agreement: dict[tuple[tuple[int, Node], tuple[int, Node]], float] = {}
 
     def __call__(self, start: Labels) -> Outcome:
@@ -110,22 +110,21 @@ class Overlapping:
             (k, best_overlap(q, r, nodes).node)
             for k, (r, nodes) in enumerate(zip(self.responsibilities, self.nodes, strict=True))
         ]
-        agreement = np.zeros(len(chosen))
+        agreed = np.zeros(len(chosen))
         for i, j in combinations(range(len(chosen)), 2):
-            agreement[[i, j]] += self._agree(chosen[i], chosen[j])
-        best = int(agreement.argmax())
+            agreed[[i, j]] += self._agree(chosen[i], chosen[j])
+        best = int(agreed.argmax())
         return Outcome(self._probe(chosen[best])[0], self.candidates[best][0], 1, True)
 
-    def _probe(self, node: tuple[int, Node]) -> tuple[Probe, Array]:
-        """The probe of a node, and the membership that it gives each document."""
+    def _probe(self, node: tuple[int, Node]) -> tuple[Probe, Labels]:
+        """The probe of a node, and the documents that it takes."""
         if node not in self._probes:
             rows = self.rows[self.candidates[node[0]][0]]
             probe = linear_probe(rows, self.responsibilities[node[0]][:, list(node[1])].sum(1), {})
-            member = 1 / (1 + np.exp(-np.clip(probe.log_odds(rows), -500, 500)))
-            self._probes[node] = probe, member
+            self._probes[node] = probe, probe.log_odds(rows) > 0
         return self._probes[node]
 
     def _agree(self, a: tuple[int, Node], b: tuple[int, Node]) -> float:
         if (a, b) not in self._agreement:
-            self._agreement[a, b] = soft_jaccard(self._probe(a)[1], self._probe(b)[1])
+            self._agreement[a, b] = agreement(self._probe(a)[1], self._probe(b)[1])
         return self._agreement[a, b]

@@ -76,8 +76,9 @@ def steering(
             texts.append(document.text)
             labels.append(member[row])
     return guidance(
-        lm, texts, np.array(labels), [p for p in prompts if p], recognizer.layer, _CANDIDATES, seed, _MASS
-    )
+        lm, texts, np.array(labels), [p for p in prompts if p], recognizer.layer, _CANDIDATES, seed, _MASS,
+        prior=float(member[fit].mean()),
+    )  # fmt: skip
 
 
 def _balanced(fit: Labels, member: Array, seed: int) -> NDArray[np.int64]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from dipole.evaluation.side_effects import paired_distinct
 from dipole.interventions.decode import best_of_each, several
 from dipole.lm import sample_seed
-from dipole.pointing.measure import Written, judged_share, share
+from dipole.pointing.measure import Written, excess, share
 from dipole.recognizers._told import loss_under
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.topic import TopicScore
 from dipole.sampling import Decoding
-from dipole.types import Intervention, Sample, scored_text
+from dipole.types import Interval, Intervention, Sample, scored_text
 
 if TYPE_CHECKING:
     from dipole.lm import LM
@@ -33,7 +33,7 @@ def write_and_measure(
     max_new_tokens: int,
     seed: int,
     *,
-    weak_recall: float,
+    among_true: Interval,
     judge: Callable[[str], bool] | None = None,
     on_step: Callable[[str], None] = lambda _: None,
 ) -> tuple[Written, ...]:
@@ -51,7 +51,7 @@ def write_and_measure(
         n: Texts a way.
         max_new_tokens: Token budget of each.
         seed: Of the texts.
-        weak_recall: Share of the true documents that the weak notion takes for its own.
+        among_true: Share of the true documents that the weak notion takes for its own.
         judge: Whether a text is of the notion.
         on_step: Told what is being done.
     """
@@ -70,7 +70,7 @@ def write_and_measure(
             writer = intervention.apply(lm, strength) if strength else lm
             samples = writer.sample(asked, seeds, max_new_tokens)
         base = base or samples
-        found.append(_measured(name, lm, samples, base, pointer, recognizer, weak_recall, judge))
+        found.append(_measured(name, lm, samples, base, pointer, recognizer, among_true, judge))
     return tuple(found)
 
 
@@ -88,20 +88,20 @@ def _measured(
     base: Sequence[Sample],
     pointer: TopicScore,
     recognizer: NotionScore,
-    weak_recall: float,
+    among_true: Interval,
     judge: Callable[[str], bool] | None,
 ) -> Written:
     texts = [scored_text(sample) for sample in samples]
-    weak = share([score.value for score in pointer.score(texts)])
+    weak = share([score.value > 0 for score in pointer.score(texts)])  # NaN, for no score, is a no
     before, after = paired_distinct([s.text for s in base], [s.text for s in samples], 2)
     gain = loss_under(lm.base, samples) - loss_under(lm.base, base)
     return Written(
         name,
         tuple(texts),
         weak,
-        share([score.value for score in recognizer.score(texts)]),
-        judged_share(texts, judge),
-        weak - weak_recall,
+        share([score.value > 0 for score in recognizer.score(texts)]),
+        None if judge is None else share([judge(text) for text in texts]),
+        excess(weak, among_true),
         math.exp(min(gain, 50.0)),
         after / before if before else float("nan"),
     )

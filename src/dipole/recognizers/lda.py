@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dipole.types import UserError
+from dipole.types import MOST_SEED, UserError, check_seed
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -31,7 +31,6 @@ OnIteration = Callable[[int, int, float], None]
 """Called after each iteration: its number from 0, how many there will be, and how much the topics moved."""
 
 _FITTING_TOLERANCE, _TOLERANCE = 1e-2, 1e-3
-_MOST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -67,12 +66,11 @@ class Settings:
         for name in ("iterations", "restarts", "min_df"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, and is {getattr(self, name)}.")
-        if not 0 <= self.seed <= _MOST_SEED - self.restarts:
-            raise UserError(f"The seed must be from 0 to {_MOST_SEED - self.restarts}, and is {self.seed}.")
+        check_seed(self.seed, MOST_SEED - self.restarts)
         if not (0 < self.race <= 1 and 0 < self.max_df <= 1):
             raise UserError(f"race and max_df are shares above 0, and are {self.race} and {self.max_df}.")
-        if self.max_words < 0:
-            raise UserError(f"max_words must be 0 or more, and is {self.max_words}.")
+        if self.max_words < 0 or self.max_words == 1:
+            raise UserError(f"max_words must be 0, for all words, or at least 2, and is {self.max_words}.")
         if self.batch < 0:
             raise UserError(f"batch must be 0 or more, and is {self.batch}.")
 
@@ -175,7 +173,7 @@ def count_words(texts: Iterable[str], settings: Settings) -> tuple[csr_matrix, t
         raise UserError(
             f"Too few words are left to count: {len(kept)} of {counts.shape[1]} stand in at least "
             f"{settings.min_df} and at most {settings.max_df:.0%} of the {n} documents; give more documents, "
-            "or longer ones."
+            "longer ones, or such as differ."
         )
     names = vectorizer.get_feature_names_out()
     return counts[:, kept].astype(np.float64), tuple(str(names[i]) for i in kept), counts.shape[1]

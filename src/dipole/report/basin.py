@@ -154,7 +154,8 @@ def _own(own: End, flavour: str) -> str:
     end = "inside" if own.inside else f"at {meaning(own.fate, flavour)}"
     return (
         f"Begun at the topic’s own labels (precision {own.precision:.2f}, recall {own.recall:.2f}, "
-        f"F1 {before:.2f}) it ends {end}: F1 {own.f1:.2f} of a ceiling of {own.ceiling:.2f}."
+        f"F1 {before:.2f} on the documents that are fitted on) it ends {end}: F1 {own.f1:.2f} of a "
+        f"ceiling of {own.ceiling:.2f}."
     )
 
 

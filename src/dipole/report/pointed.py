@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dipole.pointing.measure import Reading, Written
-from dipole.pointing.record import Mapped, Pointed
+from dipole.pointing.record import Differing, Mapped, Pointed
 from dipole.report import comparison_svg as svg
-from dipole.report.formatting import change, duration, number, plain_bounds
+from dipole.report.formatting import NONE, bounds, change, duration, number, plain_bounds
 from dipole.report.templates import template
 from dipole.report.text import one_line, shell_line, visible
 
@@ -42,13 +42,15 @@ def render_pointed_html(pointed: Pointed, manifest: Mapping[str, Any]) -> str:
         "cells": _cells(pointed.readings),
         "maps": _maps(pointed.documents),
         "shown": len(pointed.documents),
+        "differing": _differing(pointed.differing),
+        "reference": _reference(pointed),
         "written": [_written(w) for w in pointed.written],
         "judged": any(w.judged is not None for w in pointed.written),
         "samples": _samples(pointed.written),
         "candidates": _candidates(pointed.notion),
         "rule": one_line(str(pointed.notion.get("rule") or "")),
         "command": visible(str(manifest.get("command") or "")),
-        "use": _use(str(manifest.get("out") or "notion")),
+        "use": _use(str(manifest.get("out") or "notion"), manifest.get("prompts") or []),
         "facts": _facts(pointed, manifest),
     }
     return str(template("pointed.html.jinja").render(view=view))
@@ -73,10 +75,10 @@ def verdict(pointed: Pointed) -> str:
     if "steered" in by_way:
         before, after = by_way["base"], by_way["steered"]
         told = "the judge" if after.judged is not None else "its own notion"
-        values = [w.refined if w.judged is None else w.judged for w in (before, after)]
+        one, other = (w.refined if w.judged is None else w.judged for w in (before, after))
         parts.append(
-            f"By {told}, {number(values[0], 'share')} of what it writes is of the notion, and steered "
-            f"{number(values[1], 'share')}."
+            f"By {told}, {number(one.mean, 'share')} of what it writes is of the notion, and steered "
+            f"{number(other.mean, 'share')} (95% interval {plain_bounds(other, 'share')})."
         )
     return " ".join(parts)
 
@@ -136,10 +138,12 @@ def _written(written: Written) -> dict[str, str]:
     return {
         "name": _NAMES.get(written.name, written.name),
         "n": str(len(written.texts)),
-        "judged": number(written.judged, "share"),
-        "refined": number(written.refined, "share"),
-        "weak": number(written.weak, "share"),
-        "excess": change(written.excess, "share"),
+        "judged": NONE if written.judged is None else number(written.judged.mean, "share"),
+        "judged_range": plain_bounds(written.judged, "share"),
+        "refined": number(written.refined.mean, "share"),
+        "weak": number(written.weak.mean, "share"),
+        "excess": change(written.excess.mean, "share"),
+        "excess_range": bounds(written.excess, "share"),
         "perplexity": number(written.perplexity_ratio, "ratio"),
         "distinct": number(written.distinct_2, "ratio"),
     }
@@ -160,7 +164,7 @@ def _excerpt(text: str) -> str:
 
 def _candidates(notion: Mapping[str, Any]) -> list[dict[str, str]]:
     rows = []
-    for found in notion.get("candidates") or []:
+    for found in (notion.get("instead_of") or notion).get("candidates") or []:
         rows.append(
             {
                 "layer": str(found["layer"]),
@@ -175,12 +179,33 @@ def _candidates(notion: Mapping[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
-def _use(folder: str) -> str:
+def _use(folder: str, prompts: Sequence[object]) -> str:
+    prompt = next((str(p) for p in prompts if p), "Once")
     lines = (
-        ["dipole", "generate", "Once", "--intervention", f"{folder}:1.0"],
+        ["dipole", "generate", prompt, "--intervention", f"{folder}:1.0"],
         ["dipole", "score", "--recognizer", folder, "-"],
     )
     return "\n".join(visible(shell_line(line)) for line in lines)
+
+
+def _reference(pointed: Pointed) -> str:
+    whose = "true documents" if pointed.readings else "documents of its own notion (no truth was given)"
+    taken = number(pointed.among_true.mean, "share")
+    return f"Of the {whose} in the whole corpus the topic model takes {taken} for its own."
+
+
+def _differing(found: Sequence[Differing]) -> list[dict[str, str]]:
+    names = {None: "", True: "yes", False: "no"}
+    return [
+        {
+            "id": one_line(each.id),
+            "weak": number(each.weak, "probability"),
+            "refined": number(each.refined, "probability"),
+            "truth": names[each.truth],
+            "text": _excerpt(each.text),
+        }
+        for each in found
+    ]
 
 
 def _facts(pointed: Pointed, manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
