@@ -3,10 +3,10 @@
 The corpus is the microworld's, four cells of equal size: {detective plot or not} x {crime words or not}.
 Topic models of few words are fitted with several seeds; every topic whose precision against the truth lies in
 0.6 to 0.85, with at least 0.3 recall, is taken (the truth qualifies the starting point, as in the recipe, and
-takes no part in what follows). Each is refined by each method; some also write, and are judged by the world's
-own judge.
+takes no part in what follows). Each is refined by each method; the first of each corpus also writes, and is judged
+by the world's own judge. Others of the same corpus would write the same where they come to the same notion.
 
-    python benchmarks/detective.py --out results.jsonl --seeds 10 --texts 400 --writing 3
+    python benchmarks/detective.py --out results.jsonl --corpora 4 --seeds 10 --texts 400
 """
 
 from __future__ import annotations
@@ -37,20 +37,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON lines, one a topic and method")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--cell", type=int, default=400, help="stories a cell")
-    parser.add_argument("--corpora", type=int, default=3)
+    parser.add_argument("--corpora", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=10, help="topic models a corpus")
     parser.add_argument("--topics", type=int, default=3)
     parser.add_argument("--max-words", type=int, default=40)
-    parser.add_argument("--writing", type=int, default=5, help="topics that also write")
     parser.add_argument("--texts", type=int, default=400)
     parser.add_argument("--methods", default=",".join(METHODS))
     flags = parser.parse_args()
     lm = dipole.load(flags.model)
-    written = 0
     with tempfile.TemporaryDirectory() as place, flags.out.open("a", encoding="utf-8") as out:
         for corpus_seed in range(flags.corpora):
             folder = Path(place, str(corpus_seed))
             write_cells(folder, flags.cell, corpus_seed)
+            written = False
             corpus, truth = open_corpus(folder / "docs.jsonl"), read_labels(folder / "truth.csv")
             for seed in range(flags.seeds):
                 settings = LDA(flags.topics, restarts=1, seed=seed, max_words=flags.max_words)
@@ -58,8 +57,8 @@ def main() -> None:
                 for index, precision, recall in qualifying(model, truth):
                     pointer = TopicScore(model, index)
                     for method in flags.methods.split(","):
-                        texts = flags.texts if method == "intersection" and written < flags.writing else 0
-                        written += texts > 0
+                        texts = flags.texts if method == "intersection" and not written else 0
+                        written = written or texts > 0
                         record = run(lm, pointer, corpus, folder, method, texts)
                         record |= {"corpus": corpus_seed, "seed": seed, "topic": index}
                         record |= {"weak_precision": precision, "weak_recall": recall}

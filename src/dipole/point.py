@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -147,7 +148,11 @@ def _pointed_at(pointer: TopicScore, corpus: Corpus) -> tuple[list[str], Array, 
 
 def _with_texts(found: Sequence[Differing], corpus: Corpus) -> tuple[Differing, ...]:
     wanted = {each.id for each in found}
-    texts = {document.id: document.text[:_EXCERPT] for document in corpus if document.id in wanted}
+    texts = {
+        document.id: shorten(document.text[: 2 * _EXCERPT], _EXCERPT, placeholder=" …")
+        for document in corpus
+        if document.id in wanted
+    }
     return tuple(each._replace(text=texts[each.id]) for each in found)
 
 

@@ -46,6 +46,16 @@ def test_the_interval_speaks_of_files_and_not_of_their_passages() -> None:
     assert alone.f1.high - alone.f1.low < (once.f1.high - once.f1.low) / 3
 
 
+def test_all_hits_are_no_certainty() -> None:
+    truth = np.arange(20) < 10
+    found = read_notion("refined", np.where(truth, 1.0, -1.0), truth, [])
+    assert (found.f1.mean, found.f1.low, found.f1.high) == (
+        1.0,
+        pytest.approx(10 / (10 + 1.96**2), 1e-4),
+        1.0,
+    )
+
+
 def test_the_gap_is_what_lies_between_the_weak_notion_and_the_ceiling() -> None:
     assert gap_recovered(0.6, 0.9, 1.0) == pytest.approx(0.75)
     assert gap_recovered(0.6, 0.5, 1.0) == pytest.approx(-0.25)

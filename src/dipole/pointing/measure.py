@@ -77,6 +77,8 @@ def read_notion(
     columns = np.stack([said & truth, said, truth], axis=1).astype(np.float64)
     plan = resampling(_lots(owners or [str(i) for i in range(len(truth))], seed), seed)
     bounds = interval(columns, _f1, plan)
+    if f1 == 1:  # no resample can differ; what Wilson says of as many hits
+        bounds = wilson(files := len(set(plan.groups[truth].tolist())), files)
     return Reading(name, precision, recall, Interval(f1, bounds.low, bounds.high), auc, shares)
 
 
