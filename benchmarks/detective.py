@@ -3,8 +3,8 @@
 The corpus is the microworld's, four cells of equal size: {detective plot or not} x {crime words or not}.
 Topic models of few words are fitted with several seeds; every topic whose precision against the truth lies in
 0.6 to 0.85, with at least 0.3 recall, is taken (the truth qualifies the starting point, as in the recipe, and
-takes no part in what follows). Each is refined by each method; the first of each corpus also writes, and is judged
-by the world's own judge. Others of the same corpus would write the same where they come to the same notion.
+takes no part in what follows). Each is refined by each method; the first of each corpus also writes, and is
+judged by the world's own judge. Others of one corpus write the same where they come to the same notion.
 
     python benchmarks/detective.py --out results.jsonl --corpora 4 --seeds 10 --texts 400
 """

@@ -100,9 +100,19 @@ def test_documents_on_which_the_notions_differ_are_listed(pointed: tuple[Pointed
         assert (each.weak > 0.5) != (each.refined > 0.5)
         assert each.text
     assert "Where the two differ" in (out / "report.html").read_text()
-    among = made.among_true.mean
+
+
+def test_the_excess_is_counted_from_what_the_topic_takes_of_the_true_documents(
+    pointed: tuple[Pointed, Path], stories: Path, corpus: Corpus, pointer: TopicScore
+) -> None:
+    made, _ = pointed
+    truth = read_labels(stories / "truth.csv")
+    said = [score.value > 0 for score in pointer.score([d.text for d in corpus if truth[d.id]])]
+    assert made.among_true.mean == pytest.approx(np.mean(said))
     for written in made.written:
-        assert written.excess.mean == pytest.approx(written.weak.mean - among)
+        takes = [score.value > 0 for score in pointer.score(list(written.texts))]
+        assert written.weak.mean == pytest.approx(np.mean(takes))
+        assert written.excess.mean == pytest.approx(np.mean(takes) - np.mean(said))
 
 
 def test_cells_are_counted_by_truth_and_flavour(pointed: tuple[Pointed, Path]) -> None:

@@ -105,6 +105,21 @@ def test_settings_reach_the_map() -> None:
         Translation(n=0)
 
 
+def test_it_is_said_where_passages_of_a_file_had_to_be_parted(tmp_path: Path) -> None:
+    source, target, vector = tiny_model("gpt2"), tiny_model("llama"), vector_of("gpt2")
+    one = [Document(f"book.txt#{i}", d.text) for i, d in enumerate(documents())]
+    made = translate(vector, source, target, one, settings=Translation(layers="1"))
+    assert (made.facts["corpus"]["whole"], made.facts["corpus"]["units"]) == (False, 1)
+    save_translated(made, tmp_path / "v", target)
+    for name in ("report.html", "README.md"):
+        assert "too few files (1)" in (tmp_path / "v" / name).read_text("utf-8")
+    ten = [Document(f"{i % 10}.txt#{i // 10}", d.text) for i, d in enumerate(documents())]
+    whole = translate(vector, source, target, ten, settings=Translation(layers="1"))
+    assert whole.facts["corpus"]["whole"]
+    save_translated(whole, tmp_path / "w", target)
+    assert "too few files" not in (tmp_path / "w" / "report.html").read_text("utf-8")
+
+
 def test_a_dipole_has_no_part_in_the_map() -> None:
     source, target, vector = tiny_model("gpt2"), tiny_model("llama"), vector_of("gpt2")
     settings = Translation(layers="1", n=2, max_new_tokens=3)
@@ -140,7 +155,20 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "made for mini" in capsys.readouterr().err
     assert run([*common[:4], "--corpus", str(tmp_path / "none"), "--out", str(tmp_path / "w")]) == 2
     assert "no corpus" in capsys.readouterr().err
+    assert run([*common, "--out", str(tmp_path / "w"), "--seed", "-1"]) == 2
+    assert "The seed must be from 0" in capsys.readouterr().err
+    assert run([*common, "--out", str(tmp_path / "vm"), "--overwrite"]) == 2
+    assert "which this command reads" in capsys.readouterr().err
     assert not (tmp_path / "w").exists()
+
+
+def test_a_place_that_can_not_be_written_is_found_out_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda place, mode: place != tmp_path)
+    out = tmp_path / "a" / "b"
+    assert run(["translate", "nothing", "--to", "tiny", "--corpus", "nothing", "--out", str(out)]) == 2
+    assert f"Can't write {out}: permission is denied" in capsys.readouterr().err
 
 
 @pytest.mark.long

@@ -183,6 +183,19 @@ def check_output(folder: Path, overwrite: bool = False, resume: bool | None = No
         _check_replaceable(folder, overwrite, content, resumable=resume is not None)
 
 
+def check_stageable(folder: Path) -> None:
+    """Refuse, before any work is done, where `staged` would find no place; nothing is changed.
+
+    Raises:
+        UserError: The nearest folder above that there is can't be written.
+    """
+    above = folder.resolve().parent
+    while not above.exists():
+        above = above.parent
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise explain(folder, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
 @contextmanager
 def staged(folder: Path, overwrite: bool = False) -> Iterator[Path]:
     """A new folder to write into, which is put in place of `folder` at the end of the `with` block.

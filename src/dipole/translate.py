@@ -24,9 +24,9 @@ from dipole.stitching.mapping import (
     relative_norm,
     require_vector,
 )
-from dipole.stitching.reading import Text
+from dipole.stitching.parts import Text
 from dipole.stitching.ridge import LAMBDAS
-from dipole.types import UserError
+from dipole.types import UserError, check_seed
 
 if TYPE_CHECKING:
     from dipole.lm import LM
@@ -67,11 +67,12 @@ class Translation:
         """Refuse what means nothing.
 
         Raises:
-            UserError: A count is below 1.
+            UserError: A count is below 1, or the seed no seed.
         """
         for field in ("max_tokens", "batch_size", "n", "max_new_tokens"):
             if getattr(self, field) < 1:
                 raise UserError(f"{field} must be at least 1, and is {getattr(self, field)}.")
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,6 +273,8 @@ def _facts(
             "pairs": tally.pairs,
             "kept": tally.kept,
             "relaxed": found.relaxed,
+            "whole": found.split.whole,
+            "units": len(tally.units.pairs),
         },
         "verification": transfer,
     }

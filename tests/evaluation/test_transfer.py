@@ -6,15 +6,20 @@ import functools
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import scipy.stats
 import torch
 
 from architectures import tiny_model
 from contracts.recipes import DIPOLE
+from dipole.evaluation.response import over_draws
 from dipole.evaluation.transfer import Transfer, verify
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
 from dipole.recognizers._told import leanings, tell
+from dipole.report.formatting import number, plain_bounds
+from dipole.report.translated_rows import null_words, response_rows
 from dipole.stitching.fitting import Stitch
 from dipole.stitching.mapping import layer_norms, mapped_vector
 from dipole.stitching.ridge import Map
@@ -96,7 +101,61 @@ def test_nulls_are_means_over_their_draws_at_equal_norm() -> None:
     assert (found.draws, transfer["random"].draws, transfer["labels"].draws) == (2, 8, 8)
     assert found.effect.mean == pytest.approx(sum(effects) / 2, abs=SCORE)
     own = transfer["native"].effect.mean
-    assert found.spread == pytest.approx(abs(effects[0] - effects[1]) / math.sqrt(2) / abs(own), rel=1e-3)
+    assert found.retention_draws is not None
+    assert found.retention_draws.deviation == pytest.approx(
+        abs(effects[0] - effects[1]) / math.sqrt(2) / abs(own), rel=1e-3
+    )
+
+
+def test_curves_are_compared_with_the_native_one() -> None:
+    transfer = measured(-2.0)
+    own = [c.mean for c in transfer["native"].curve]
+    one = [c.mean for c in transfer["translated"].curve]
+    found = transfer["translated"]
+    assert found.pearson == pytest.approx(np.corrcoef(own, one)[0, 1], abs=SCORE)
+    assert found.mse == pytest.approx(np.mean((np.array(own) - one) ** 2), abs=FLOAT32_SUM)
+    assert found.pearson < 0
+    same = measured(1.0)["translated"]
+    assert same.pearson == pytest.approx(1.0, abs=SCORE)
+    assert same.mse == pytest.approx(0.0, abs=FLOAT32_SUM)
+    assert all(math.isnan(transfer[name].mse) for name in ("source", "native"))
+
+
+def test_a_null_has_an_interval_over_its_draws() -> None:
+    values = [0.25, -0.10, 0.15, -0.20]
+    found = over_draws(values)
+    assert found is not None
+    wanted = scipy.stats.t.interval(0.95, 3, np.mean(values), scipy.stats.sem(values))
+    assert (found.mean.low, found.mean.high) == pytest.approx(wanted, abs=FLOAT32_SUM)
+    assert found.mean.mean == pytest.approx(0.025)
+    assert found.deviation == pytest.approx(np.std(values, ddof=1))
+    assert found.size == pytest.approx(0.175)
+    assert over_draws([0.3]) is None
+    transfer = measured(1.0)
+    for name in ("shuffled", "random", "labels"):
+        null = transfer[name]
+        assert null.retention is not None
+        assert null.retention_draws is not None
+        assert null.slope_draws is not None
+        assert null.retention_draws.mean.mean == pytest.approx(null.retention.mean, abs=SCORE)
+        assert null.slope_ratio is not None
+        assert null.slope_draws.mean.mean == pytest.approx(null.slope_ratio.mean, abs=SCORE)
+    assert transfer["translated"].retention_draws is None
+
+
+def test_a_table_gives_nulls_over_draws_and_the_others_over_prompts() -> None:
+    transfer = measured(1.0)
+    header, rows = response_rows(transfer)
+    by_name = dict(zip([r.name for r in transfer.responses], rows, strict=True))
+    null, own = transfer["random"], transfer["translated"]
+    assert null.retention_draws is not None
+    assert own.retention is not None
+    at = header.index("retention")
+    assert plain_bounds(null.retention_draws.mean, "share") in by_name["random"][at]
+    assert number(null.retention_draws.size, "share") in by_name["random"][at + 1]
+    assert plain_bounds(own.retention, "share") in by_name["translated"][at]
+    assert by_name["translated"][at + 1] == ""
+    assert number(null.retention_draws.size, "share") in null_words(null)
 
 
 def test_it_says_what_it_was_measured_on() -> None:

@@ -8,14 +8,17 @@ import pytest
 import torch
 
 import dipole
+import dipole.stitching.reading as reading
 from architectures import fresh_tiny_model, tiny_model
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
+from dipole.microworld.documents import generate
 from dipole.models.blocks import decoder_blocks
 from dipole.stitching.fitting import best_stitch, fit_stitches, survey
 from dipole.stitching.mapping import candidate_layers, mapped_vector, require_vector
 from dipole.stitching.pairing import Reader, pair_text
-from dipole.stitching.reading import Tally, paired_rows, part_of, source_rows
+from dipole.stitching.parts import Split, unit_of
+from dipole.stitching.reading import Tally, paired_rows, source_rows
 from dipole.types import DipoleWarning, UserError
 from tolerance import BATCHED_LOGITS, FLOAT32_SUM, SCORE, STITCH_FVU, STITCH_IDENTITY
 
@@ -43,7 +46,7 @@ def test_rows_are_the_activations_where_both_end_together() -> None:
     for rows in paired_rows(source, target, docs, [0, 2], [3], tally, batch_size=3):
         for number in sorted(set(rows.documents.tolist())):
             text = docs[number].text
-            assert rows.part == part_of(text)
+            assert rows.part == Split().part_of(docs[number])
             mine = rows.documents == number
             pairs = pair_text(Reader(source.resident, 512), Reader(target.resident, 512), text).pairs
             left, right = source.activations([text], [0, 2])[0], target.activations([text], [3])[0]
@@ -69,8 +72,8 @@ def test_the_survey_reads_the_rows_that_are_fitted_on() -> None:
 
 
 def test_copies_of_a_document_are_on_one_side_and_parts_have_their_shares() -> None:
-    parts = [part_of(d.text) for d in documents(3000)]
-    assert parts == [part_of(d.text) for d in documents(3000)]
+    parts = [Split().part_of(d) for d in documents(3000)]
+    assert parts == [Split().part_of(d) for d in documents(3000)]
     assert 0.77 < parts.count("fit") / 3000 < 0.83
     assert 0.08 < parts.count("test") / 3000 < 0.12
 
@@ -146,6 +149,56 @@ def test_rows_near_the_prompts_count_more_as_far_as_there_are_enough() -> None:
     assert all(s.fvu < 1.0 < s.fvu_shuffled + 0.1 for s in even)
     again = fit_stitches(source, target, docs, 2, [2], found)[0]
     assert torch.equal(again.map.matrix, near[1].map.matrix)
+
+
+def test_the_null_knows_nothing_however_few_documents_are_read_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pairing that is broken within one document leaves what that is about: FVU 0.96, cosine 0.26."""
+    source, target = dipole.load("mini"), dipole.load("tiny")
+    docs = [Document(str(i), d.text) for i, d in enumerate(generate(130, seed=1))]
+    found = survey(source, target, docs, 2)
+    whole = fit_stitches(source, target, docs, 2, [3], found)[0]
+    monkeypatch.setattr(reading, "_BUDGET", 1)
+    stitch = fit_stitches(source, target, docs, 2, [3], found)[0]
+    assert stitch.fvu_shuffled >= 0.98
+    true = stitch.map.matrix.flatten()
+    for made, other in zip(stitch.shuffled, whole.shuffled, strict=True):
+        assert abs(float(torch.cosine_similarity(made.matrix.flatten(), true, dim=0))) < 0.08
+        torch.testing.assert_close(made.matrix, other.matrix, atol=BATCHED_LOGITS, rtol=BATCHED_LOGITS)
+    assert not torch.equal(stitch.shuffled[0].matrix, stitch.shuffled[1].matrix)
+
+
+def test_the_null_has_the_weighted_mean_of_the_target() -> None:
+    """What needs no pairing to be known is no part of what the pairing explains."""
+    source, target, docs = tiny_model("gpt2"), tiny_model("llama"), documents(100)
+    found = survey(source, target, docs, 2, ["the cat said that I had to choose"])
+    assert found.nearness is not None
+    stitch = fit_stitches(source, target, docs, 2, [1], found)[0]
+    fit = [r for r in paired_rows(source, target, docs, [2], [1], Tally()) if r.part == "fit"]
+    x, y = torch.cat([r.source[0] for r in fit]), torch.cat([r.target[0] for r in fit])
+    w = found.nearness.weights(x)
+    mean_x, mean_y = w @ x.double() / w.sum(), w @ y.double() / w.sum()
+    for made in (stitch.map, *stitch.shuffled):
+        torch.testing.assert_close(made.points(mean_x), mean_y, atol=SCORE, rtol=SCORE)
+
+
+def test_passages_of_a_file_are_on_one_side() -> None:
+    source, target = tiny_model("gpt2"), tiny_model("llama")
+    docs = [Document(f"{i // 24}.txt#{i % 24}", d.text) for i, d in enumerate(documents(144))]
+    found = survey(source, target, docs, 1, ["the cat said that I had to choose"])
+    assert found.split.whole
+    assert found.split.places  # six files, of which a hash leaves nothing to report on
+    parts: dict[str, set[str]] = {}
+    for rows in paired_rows(source, target, docs, [1], [1], Tally(), split=found.split):
+        for number in rows.documents.tolist():
+            parts.setdefault(docs[number].id.partition("#")[0], set()).add(rows.part)
+    assert all(len(own) == 1 for own in parts.values())
+    assert set.union(*parts.values()) == {"fit", "choose", "test"}
+    stitch = fit_stitches(source, target, docs, 1, [1], found)[0]
+    pairs = found.tally.units.pairs
+    assert stitch.rows == sum(pairs[unit_of(d)] for d in docs[::24] if found.split.part_of(d) == "fit")
+    assert stitch.effective == pytest.approx(found.effective, rel=0.01)
 
 
 def test_layers_around_equal_relative_depth() -> None:

@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 import dipole
 from architectures import tiny_model
 from dipole.models.resident import Resident
-from dipole.stitching.pairing import UNKNOWN, Pair, Reader, merge, pair_text, token_ends, usable
+from dipole.stitching.pairing import RELAX_BELOW, UNKNOWN, Pair, Reader, merge, pair_text, token_ends, usable
 from dipole.types import UserError
 
 TEXTS = [
@@ -159,6 +159,29 @@ def test_nothing_is_known_from_an_unknown_word_on() -> None:
     ids, ends = words().read("The cat slept on the mat")
     assert len(ids) == 6
     assert ends == [3, 7, *[UNKNOWN] * 4]
+
+
+def test_a_lost_tail_is_not_kept() -> None:
+    raw = b"one two three four five six seven eight nine ten"
+    ends = [at for at in range(1, len(raw) + 1) if at == len(raw) or raw[at : at + 1] == b" "]
+    lost_at_the_fourth = [*ends[:3], *[UNKNOWN] * 7]
+    for sides in ((lost_at_the_fourth, ends), (ends, lost_at_the_fourth)):
+        pairing = merge(*sides, raw)
+        assert (pairing.exact, pairing.coarse, pairing.fine) == (2, 9, 9)
+        assert pairing.exact / pairing.coarse < RELAX_BELOW
+    # A start and an end token are no tail, nor is what lies beyond --max-tokens.
+    assert merge([UNKNOWN, *ends, UNKNOWN], ends, raw).fine == 9
+    assert merge(ends[:4], ends, raw).coarse == 3
+    assert merge([UNKNOWN] * 10, ends, raw).coarse == 9
+
+
+def test_which_side_is_coarser_counts_the_lost_tail() -> None:
+    """The source has finer tokens, and is lost behind the first of the words that it does not share."""
+    raw = b"a bc def gh ij kl"
+    fine, coarse = [1, 3, 4, 6, 7, *[UNKNOWN] * 9], [1, 4, 8, 11, 14, 17]
+    pairing = merge(fine, coarse, raw, relaxed=True)
+    assert (pairing.coarse, pairing.fine) == (5, 13)
+    assert pairing.pairs == (Pair(2, 1, 4), Pair(4, 2, 8, True))
 
 
 def test_a_tail_beyond_the_budget_is_not_paired() -> None:

@@ -8,8 +8,7 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
-from dipole.stitching.diagnostics import shuffled
-from dipole.stitching.ridge import Map, Moments, choose, fvu, solve, solve_all
+from dipole.stitching.ridge import Map, Moments, add_shared, choose, fvu, solve, solve_all, spectrum_of
 from dipole.types import UserError
 from tolerance import ESTIMATE, FLOAT32_SUM, MOMENTS, STITCH_FVU, STITCH_IDENTITY
 
@@ -134,6 +133,33 @@ def test_rows_of_weight_0_say_nothing() -> None:
     assert (some.n, some.effective) == (200, 150)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_moments_that_share_x_are_those_summed_alone_and_hold_one_product(weighted: bool) -> None:
+    x, outputs = rows(200, 12), [rows(200, 7, seed=3), rows(200, 5, seed=4)]
+    weights = torch.rand(200, generator=torch.Generator().manual_seed(5)).double() if weighted else None
+    if weights is not None:
+        weights[:60] = 0.0  # whole batches of no weight, the first among them
+    shared = [Moments(), Moments()]
+    for at in range(0, 200, 37):
+        part = slice(at, at + 37)
+        add_shared(shared, x[part], (y[part] for y in outputs), None if weights is None else weights[part])
+    for own, y in zip(shared, outputs, strict=True):
+        w = torch.ones(200).double() if weights is None else weights
+        mean_x, mean_y = w @ x / w.sum(), w @ y / w.sum()
+        wanted = ((x - mean_x) * w[:, None]).T @ (y - mean_y)
+        torch.testing.assert_close(own.xy, wanted, atol=MOMENTS, rtol=MOMENTS)
+        torch.testing.assert_close(own.yy, w @ (y - mean_y) ** 2, atol=MOMENTS, rtol=MOMENTS)
+        alone = moments(x, y, weights)
+        torch.testing.assert_close(
+            choose(own, own, (1e-3,), spectrum_of(shared[0])).matrix,
+            solve(alone, 1e-3).matrix,
+            atol=0,
+            rtol=0,
+        )
+        assert (own.n, own.weight, own.effective) == (alone.n, alone.weight, alone.effective)
+    assert shared[0].xx is shared[1].xx
+
+
 def test_fvu_is_the_quotient_of_residuals() -> None:
     x, other = rows(300, 10), rows(80, 10, seed=5)
     y, held_out = (z[:, :6] + 0.5 * rows(len(z), 6, seed=6) for z in (x, other))
@@ -149,7 +175,7 @@ def test_shuffled_pairs_explain_nothing() -> None:
     """Recipe 2 (e) 4."""
     x, other = rows(5000, 16).split((4000, 1000))
     turn = rotation(16)
-    broken = solve(moments(x, shuffled(x @ turn, torch.Generator().manual_seed(0))))
+    broken = solve(moments(x, (x @ turn)[torch.randperm(4000, generator=torch.Generator().manual_seed(0))]))
     assert fvu(broken, moments(other, other @ turn)) == pytest.approx(1.0, abs=ESTIMATE)
 
 

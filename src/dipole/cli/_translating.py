@@ -14,6 +14,7 @@ from dipole.cli._interventions import base_of, loaded
 from dipole.cli._output import output_folder
 from dipole.cli._tables import columns
 from dipole.cli._wordings import dipole_from
+from dipole.files import check_stageable
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def perform(flags: Mapping[str, Any]) -> None:
     from dipole.translate import Translation, save_translated, translate
 
     started = datetime.now(UTC)
-    folder = output_folder(flags["out"], flags["overwrite"])
+    folder = output_folder(flags["out"], flags["overwrite"], reads=[flags["vector"]])
+    check_stageable(folder)
     settings = Translation(
         flags["layers"],
         flags["near"],
@@ -107,7 +109,8 @@ def _steps(quiet: bool) -> Callable[[int, str], None] | None:
 
 
 def _print(made: Translated, folder: Path) -> None:
-    from dipole.report.translated import layer_rows, notes, response_rows, verdict
+    from dipole.report.translated import notes, verdict
+    from dipole.report.translated_rows import layer_rows, response_rows
 
     corpus = made.facts["corpus"]
     emit(

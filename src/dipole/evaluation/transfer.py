@@ -1,10 +1,6 @@
 """Whether a vector that came from another model steers as one of the model's own would.
 
-m(s) is the mean probability that the model prefers, of two texts that it wrote itself when told the claim
-and when told the opposite, the one on the claim's side (recipe 2: propensity over the strength). The effect
-is `(m(1) - m(-1)) / 2`, and the retention of a vector its effect over that of the native one, both with the
-same norm in units of their layer's median activation norm. The slope is that of the mean log-odds over the
-strengths, by least squares, which does not saturate. Intervals resample prompts. Nothing here chose a
+Its effect, and what is left of the native one's, is worked out in `evaluation.response`. Nothing here chose a
 layer, a map or a lambda.
 """
 
@@ -15,12 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dipole.concepts import Dipole
 from dipole.controls._layers import METHODS, Method
 from dipole.controls.vector import Vector, at_norm
-from dipole.evaluation.statistics import Resampling, interval, mean_interval, quotient, resampling
+from dipole.evaluation.response import ALL, Array, Response, response
+from dipole.evaluation.statistics import resampling
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
 from dipole.recognizers._pairs import pair_texts, read_pairs
@@ -28,42 +24,10 @@ from dipole.recognizers._told import Told, leanings, tell
 from dipole.stitching.diagnostics import Against, cosine_against_null, random_map, shuffled_labels
 from dipole.stitching.fitting import Stitch
 from dipole.stitching.mapping import layer_norms, mapped_vector
-from dipole.types import Interval, UserError
+from dipole.types import UserError
 
-Array = NDArray[np.float64]
 STRENGTHS = (-1.0, -0.5, 0.5, 1.0)
 RANDOM_DRAWS = 8
-_ALL = (-1.0, -0.5, 0.0, 0.5, 1.0)
-
-
-@dataclass(frozen=True)
-class Response:
-    """One vector's dose and response.
-
-    Attributes:
-        name: `source`, `native`, `translated`, or one of the nulls `shuffled`, `random`, `labels`.
-        label: The same for a reader.
-        layer: Where it acts.
-        curve: m at each of `Transfer.strengths`; of a null the mean over its draws.
-        effect: `(m(1) - m(-1)) / 2`.
-        slope: Log-odds in nats a unit of strength.
-        retention: Effect over the native one's; None for the native one, the source's in its own model, and
-            where the native effect can't be told from none.
-        slope_ratio: The same of the slopes.
-        spread: Standard deviation of the retention over draws; NaN for one vector.
-        draws: How many vectors stand behind it.
-    """
-
-    name: str
-    label: str
-    layer: int
-    curve: tuple[Interval, ...]
-    effect: Interval
-    slope: Interval
-    retention: Interval | None
-    slope_ratio: Interval | None
-    spread: float
-    draws: int
 
 
 @dataclass(frozen=True)
@@ -140,13 +104,13 @@ def verify(
             on_step(f"measuring {name}")
         units[name] = _measured(lm, vectors, told[id(lm)])
     responses = tuple(
-        _response(name, label, vectors[0].layers[0], units[name], units["native"], plan)
+        response(name, label, vectors[0].layers[0], units[name], units["native"], plan)
         for name, label, _, vectors in groups
     )
     reading = read_pairs(target, dipole, dipole.prompts or prompts, [stitch.target_layer])
     own = reading.claim[0].double().mean(0) - reading.against[0].double().mean(0)
     cosine = cosine_against_null(stitch.map, vector.vectors[0], own, seed=seed)
-    return Transfer(_ALL, relative, responses, cosine, prompts, bool(dipole.held_out), n)
+    return Transfer(ALL, relative, responses, cosine, prompts, bool(dipole.held_out), n)
 
 
 def require_measurable(
@@ -214,47 +178,5 @@ def _measured(lm: LM, vectors: Sequence[SteeringVector], told: Told) -> list[Arr
     found = []
     for made in vectors:
         rows = {s: leanings(made.apply(lm, s), told).numpy() for s in STRENGTHS}
-        found.append(np.stack([base if s == 0.0 else rows[s] for s in _ALL]))
+        found.append(np.stack([base if s == 0.0 else rows[s] for s in ALL]))
     return found
-
-
-def _response(
-    name: str, label: str, layer: int, units: list[Array], native: list[Array], plan: Resampling
-) -> Response:
-    shares = [_sigmoid(rows) for rows in units]
-    curve = tuple(mean_interval(np.mean([s[k] for s in shares], axis=0), plan) for k in range(len(_ALL)))
-    effects, slopes = [_effect(s) for s in shares], [_slope(rows) for rows in units]
-    effect, slope = np.mean(effects, axis=0), np.mean(slopes, axis=0)
-    own_effect, own_slope = _effect(_sigmoid(native[0])), _slope(native[0])
-    # A quotient over an effect that may be nothing says nothing.
-    own = mean_interval(own_effect, plan)
-    compared = name not in ("source", "native") and (own.low > 0 or own.high < 0)
-    retained = [float(e.sum() / own_effect.sum()) for e in effects] if compared else []
-    return Response(
-        name,
-        label,
-        layer,
-        curve,
-        mean_interval(effect, plan),
-        mean_interval(slope, plan),
-        interval(np.stack([effect, own_effect], axis=1), quotient, plan) if compared else None,
-        interval(np.stack([slope, own_slope], axis=1), quotient, plan) if compared else None,
-        float(np.std(retained, ddof=1)) if len(retained) > 1 else float("nan"),
-        len(units),
-    )
-
-
-def _sigmoid(rows: Array) -> Array:
-    made: Array = 0.5 * (1.0 + np.tanh(rows / 2.0))
-    return made
-
-
-def _effect(shares: Array) -> Array:
-    made: Array = (shares[-1] - shares[0]) / 2.0
-    return made
-
-
-def _slope(rows: Array) -> Array:
-    s = np.array(_ALL)
-    made: Array = s @ rows / float(s @ s)
-    return made

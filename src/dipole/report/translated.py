@@ -13,68 +13,23 @@ from dipole.report.formatting import number, plain_bounds
 from dipole.report.markdown import escape, table
 from dipole.report.templates import template
 from dipole.report.text import one_line, shell_line, visible
-from dipole.types import Interval
+from dipole.report.translated_rows import label_of, layer_rows, null_words, plain, response_rows
 
 if TYPE_CHECKING:
-    from dipole.evaluation.transfer import Response, Transfer
+    from dipole.evaluation.response import Response
+    from dipole.evaluation.transfer import Transfer
     from dipole.interventions.activations import SteeringVector
 
-WANTED, NULL_LIMIT = 0.7, 0.1
 _WIDTH, _HEIGHT = 720.0, 330.0
 _COLOURS = {"source": "s-weights", "native": "claim-side", "translated": "s-activations"}
-_LAYER_HEADER = (
-    "layer",
-    "lambda",
-    "unexplained, choosing",
-    "unexplained, held out",
-    "shuffled pairs",
-    "CKA",
-    "",
-)
-_VECTOR_HEADER = ("vector", "layer", "m(−1)", "m(0)", "m(1)", "effect", "retention", "slope ratio")
-
-
-def layer_rows(facts: Mapping[str, Any]) -> tuple[tuple[str, ...], list[list[str]]]:
-    """Header and rows of the table of layers that were tried."""
-    chosen = facts["map"]["target_layer"]
-    rows = [
-        [
-            str(row["target_layer"]),
-            f"{row['lambda']:g}",
-            _plain(row["fvu_choose"]),
-            _plain(row["fvu"]),
-            _plain(row["fvu_shuffled"]),
-            _plain(row["cka"]),
-            "chosen" if row["target_layer"] == chosen else "",
-        ]
-        for row in facts["layers"]
-    ]
-    return _LAYER_HEADER, rows
-
-
-def response_rows(transfer: Transfer) -> tuple[tuple[str, ...], list[list[str]]]:
-    """Header and rows of the table of vectors that were measured."""
-    zero = transfer.strengths.index(0.0)
-    rows = [
-        [
-            _label(r),
-            str(r.layer),
-            *(_plain(r.curve[k].mean) for k in (0, zero, -1)),
-            _plain(r.effect.mean),
-            _quotient(r.retention, r.spread),
-            _quotient(r.slope_ratio),
-        ]
-        for r in transfer.responses
-    ]
-    return _VECTOR_HEADER, rows
 
 
 def verdict(facts: Mapping[str, Any], transfer: Transfer | None) -> str:
     """One sentence on what came through."""
     if transfer is None:
         return (
-            f"The map leaves {_plain(facts['map']['fvu'])} of the variance of held-out text unexplained "
-            f"(shuffled pairs: {_plain(facts['map']['fvu_shuffled'])}). Whether the vector still steers was "
+            f"The map leaves {plain(facts['map']['fvu'])} of the variance of held-out text unexplained "
+            f"(shuffled pairs: {plain(facts['map']['fvu_shuffled'])}). Whether the vector still steers was "
             "not measured; a dipole would do that."
         )
     kept, own = transfer["translated"].retention, transfer["native"].effect
@@ -87,7 +42,7 @@ def verdict(facts: Mapping[str, Any], transfer: Transfer | None) -> str:
     return (
         f"The translated vector keeps {number(kept.mean, 'share')} {plain_bounds(kept, 'share')} of the "
         "native vector's effect at equal strength; "
-        + ", ".join(f"a {r.label} {number(r.retention.mean, 'share')}" for r in nulls if r.retention)
+        + ", ".join(null_words(r) for r in nulls if r.retention is not None)
         + "."
     )
 
@@ -100,7 +55,13 @@ def notes(facts: Mapping[str, Any], transfer: Transfer | None) -> list[str]:
         found.append(
             f"Only {number(corpus['kept'], 'share')} of the tokens end together in both models, so tokens "
             "that end in the same word were paired too; without those the variance unexplained is "
-            f"{_plain(exact)}."
+            f"{plain(exact)}."
+        )
+    if not corpus["whole"]:
+        found.append(
+            f"The corpus has too few files ({corpus['units']}) to keep the passages of each together, so the "
+            "map was fitted on some passages and reported on others of the same file; of a new file more of "
+            "the variance would be unexplained."
         )
     if not facts["near"]:
         found.append(
@@ -208,17 +169,13 @@ def _curve(response: Response, transfer: Transfer, x: Scale, y: Scale) -> list[s
         parts.append(band(upper, lower, f"band {colour}"))
     parts.append(path([(x(s), y(v.mean)) for s, v in known], f"curve {colour}"))
     for s, v in known:
-        words = title(f"{_label(response)}, strength {tick_text(s)}: {number(v.mean)} {plain_bounds(v)}")
+        words = title(f"{label_of(response)}, strength {tick_text(s)}: {number(v.mean)} {plain_bounds(v)}")
         parts.append(element("circle", words, cx=x(s), cy=y(v.mean), r=3, class_=f"mark {colour}"))
     return parts
 
 
 def _colour(response: Response) -> str:
     return _COLOURS.get(response.name, "null")
-
-
-def _label(response: Response) -> str:
-    return response.label if response.draws == 1 else f"{response.label} (mean of {response.draws})"
 
 
 def _cosine(transfer: Transfer) -> str:
@@ -245,14 +202,3 @@ def _numbers(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Norm at strength 1", f"{facts['relative_norm']:.2f} of the median state's"),
         ("Hash of the corpus", str(corpus["hash"])),
     ]
-
-
-def _plain(value: float | None) -> str:
-    return number(math.nan if value is None else value)
-
-
-def _quotient(value: Interval | None, spread: float = math.nan) -> str:
-    if value is None:
-        return ""
-    more = "" if math.isnan(spread) else f" ± {100 * spread:.0f}%"
-    return f"{number(value.mean, 'share')} {plain_bounds(value, 'share')}{more}".strip()

@@ -93,11 +93,6 @@ def random_map(stitch: Map, seed: int = 0) -> Map:
     return Map(drawn * (stitch.matrix.norm() / drawn.norm()), stitch.bias, stitch.penalty)
 
 
-def shuffled(rows: Tensor, generator: torch.Generator) -> Tensor:
-    """The rows in random order: the pairing broken, everything else as it was."""
-    return rows[torch.randperm(len(rows), generator=generator)]
-
-
 def shuffled_labels(claim: Tensor, against: Tensor, seed: int = 0) -> Tensor:
     """Mean difference of pairs, half of which (as near as can be) are turned round at random.
 

@@ -12,20 +12,16 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
 from dipole.lm import LM
 from dipole.recognizers._pairs import read_last
-from dipole.stitching.diagnostics import linear_cka, shuffled
 from dipole.stitching.nearness import ROWS_PER_WIDTH, CosineCounts, Nearness, near
 from dipole.stitching.pairing import RELAX_BELOW
-from dipole.stitching.reading import Rows, Tally, Text, hidden_width, paired_rows, source_rows
-from dipole.stitching.ridge import LAMBDAS, Map, Moments, choose, fvu
+from dipole.stitching.parts import PARTS, Split, Text
+from dipole.stitching.reading import Tally, hidden_width, paired_rows, source_rows
+from dipole.stitching.ridge import LAMBDAS, Map, Moments, Spectrum, choose, fvu, spectrum_of
+from dipole.stitching.sums import Sums
 from dipole.types import DipoleWarning, UserError
 
-SHUFFLES = 4
-SAMPLE = 4096
 _FIT_SHARE = 0.8
 OnStep = Callable[[int, str], None]
 
@@ -39,12 +35,14 @@ class Survey:
         relaxed: Whether too few did, so that marked pairs are added.
         nearness: Weights of rows; None for equal ones.
         effective: About how many effective rows there will be to fit on.
+        split: What each document is for.
     """
 
     tally: Tally
     relaxed: bool
     nearness: Nearness | None
     effective: float
+    split: Split = Split()
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +55,7 @@ class Stitch:
         map: The map.
         fvu_choose: Variance unexplained on the documents that lambda and the layer were chosen on, weighted.
         fvu: The same on documents that took no part in anything.
-        fvu_shuffled: The same of maps fitted to shuffled pairs, mean.
+        fvu_shuffled: The same of maps fitted to pairs with rows of other documents, mean.
         fvu_exact: Of a map fitted without relaxed pairs, on exact ones; None where there are no relaxed ones.
         cka: Linear CKA of a sample of held-out rows, not weighted.
         rows: Rows that it was fitted on.
@@ -78,38 +76,6 @@ class Stitch:
     effective: float
     norms: tuple[float, float]
     shuffled: tuple[Map, ...]
-
-
-class _Sums:
-    """Moments of one target layer."""
-
-    def __init__(self, relaxed: bool, seed: int) -> None:
-        self.parts = {part: Moments() for part in ("fit", "choose", "test")}
-        self.exact = {part: Moments() for part in ("fit", "choose", "test")} if relaxed else None
-        self.broken = [Moments() for _ in range(SHUFFLES)]
-        self.generators = [torch.Generator().manual_seed(seed + k) for k in range(SHUFFLES)]
-        self.sample: list[tuple[Tensor, Tensor]] = []
-        self.sampled = 0
-
-    def add(self, rows: Rows, x: Tensor, y: Tensor, weights: Tensor | None) -> None:
-        self.parts[rows.part].add(x, y, weights)
-        if self.exact is not None:
-            keep = ~rows.relaxed
-            self.exact[rows.part].add(x[keep], y[keep], None if weights is None else weights[keep])
-        if rows.part == "fit":
-            for moments, generator in zip(self.broken, self.generators, strict=True):
-                moments.add(x, shuffled(y, generator), weights)
-        elif rows.part == "test" and self.sampled < SAMPLE:
-            room = SAMPLE - self.sampled
-            self.sample.append((x[:room].clone(), y[:room].clone()))
-            self.sampled += len(x[:room])
-
-    def norms(self) -> tuple[float, float]:
-        sizes = torch.cat([y for _, y in self.sample]).double().norm(dim=1)
-        return float(sizes.median()), float(sizes.mean())
-
-    def cka(self) -> float:
-        return linear_cka(*(torch.cat(side) for side in zip(*self.sample, strict=True)))
 
 
 def survey(
@@ -150,7 +116,7 @@ def survey(
             f"{target.resident.name} that end at the same byte; give longer texts, in a language that both "
             "tokenizers know."
         )
-    relaxed, rows = tally.kept < RELAX_BELOW, _FIT_SHARE * tally.pairs
+    relaxed, rows, split = tally.kept < RELAX_BELOW, _FIT_SHARE * tally.pairs, tally.units.split()
     wide = hidden_width(source)
     if rows < ROWS_PER_WIDTH * wide:
         warnings.warn(
@@ -160,17 +126,18 @@ def survey(
             stacklevel=2,
         )
     if not prompts:
-        return Survey(tally, relaxed, None, rows)
+        return Survey(tally, relaxed, None, rows, split)
     anchors = read_last(source, prompts, [layer])[0][0]
     made, counts = near(moments.mean_x, moments.xx / moments.weight, anchors), CosineCounts()
     again = Tally()
-    for part, states in source_rows(source, target, documents, wanted, again, max_tokens, batch_size):
+    stream = source_rows(source, target, documents, wanted, again, max_tokens, batch_size, split)
+    for part, states in stream:
         if part == "fit":
             counts.add(made.cosines(states[0]))
         if on_step is not None:
             on_step(again.documents, "weighing")
     power = counts.largest_power(ROWS_PER_WIDTH * wide)
-    return Survey(tally, relaxed, replace(made, power=power), counts.effective(power))
+    return Survey(tally, relaxed, replace(made, power=power), counts.effective(power), split)
 
 
 def fit_stitches(
@@ -204,34 +171,65 @@ def fit_stitches(
     Raises:
         UserError: Too few documents to hold some out, or activations that are not finite.
     """
-    sums = {layer: _Sums(found.relaxed, seed) for layer in target_layers}
-    tally = Tally()
+    sums, tally = Sums(len(target_layers), found.relaxed, seed), Tally()
     stream = paired_rows(
-        source, target, documents, [source_layer], target_layers, tally, found.relaxed, max_tokens, batch_size
+        source,
+        target,
+        documents,
+        [source_layer],
+        target_layers,
+        tally,
+        found.relaxed,
+        max_tokens,
+        batch_size,
+        found.split,
     )
     for rows in stream:
-        x = rows.source[0]
-        weights = None if found.nearness is None else found.nearness.weights(x)
-        for k, layer in enumerate(target_layers):
-            sums[layer].add(rows, x, rows.target[k], weights)
+        sums.add(rows, None if found.nearness is None else found.nearness.weights(rows.source[0]))
         if on_step is not None:
             on_step(tally.documents, "reading both")
-    return [_stitch(source_layer, layer, made, penalties) for layer, made in sums.items()]
+    sums.finish()
+    return _stitches(source_layer, target_layers, sums, penalties)
 
 
-def _stitch(source_layer: int, target_layer: int, sums: _Sums, penalties: Sequence[float]) -> Stitch:
-    fit, choosing, test = (sums.parts[part] for part in ("fit", "choose", "test"))
-    if not (fit.weight and choosing.weight and test.weight):
+def _stitches(
+    source_layer: int, target_layers: Sequence[int], sums: Sums, penalties: Sequence[float]
+) -> list[Stitch]:
+    n = [sums.parts[part][0].n for part in PARTS]
+    if not all(sums.parts[part][0].weight for part in PARTS):
         raise UserError(
-            f"The corpus has too few documents with pairs ({fit.n}, {choosing.n} and {test.n} pairs to fit, "
-            "to choose and to report on); give some dozens at least."
+            f"The corpus has too few documents with pairs ({n[0]}, {n[1]} and {n[2]} pairs to fit, to choose "
+            "and to report on); give some dozens at least."
         )
-    best = choose(fit, choosing, penalties)
-    broken = tuple(choose(moments, choosing, (best.penalty,)) for moments in sums.broken)
+    spectrum, alone = spectrum_of(sums.parts["fit"][0]), None
+    if sums.exact is not None and all(moments[0].weight for moments in sums.exact.values()):
+        alone = spectrum_of(sums.exact["fit"][0])
+    return [
+        _stitch(source_layer, layer, sums, k, penalties, spectrum, alone)
+        for k, layer in enumerate(target_layers)
+    ]
+
+
+def _stitch(
+    source_layer: int,
+    target_layer: int,
+    sums: Sums,
+    at: int,
+    penalties: Sequence[float],
+    spectrum: Spectrum,
+    alone: Spectrum | None,
+) -> Stitch:
+    """The map to one layer; the spectra are of all rows to fit on, and of the exact pairs among them."""
+    fit, choosing, test = (sums.parts[part][at] for part in PARTS)
+    best = choose(fit, choosing, penalties, spectrum)
+    # Partners are drawn without weights. The weighted mean can be known without a pairing, so the null has it
+    # too; else its variance unexplained would be above 1 for reasons that are not those of the pairing.
+    nulls = [replace(moments, mean_y=fit.mean_y) for moments in sums.broken[at]]
+    broken = tuple(choose(moments, choosing, (best.penalty,), spectrum) for moments in nulls)
     exact = None
-    if sums.exact is not None and all(moments.weight for moments in sums.exact.values()):
-        alone = choose(sums.exact["fit"], sums.exact["choose"], penalties)
-        exact = fvu(alone, sums.exact["test"])
+    if sums.exact is not None and alone is not None:
+        made = choose(sums.exact["fit"][at], sums.exact["choose"][at], penalties, alone)
+        exact = fvu(made, sums.exact["test"][at])
     return Stitch(
         source_layer,
         target_layer,
@@ -240,10 +238,10 @@ def _stitch(source_layer: int, target_layer: int, sums: _Sums, penalties: Sequen
         fvu(best, test),
         sum(fvu(m, test) for m in broken) / len(broken),
         exact,
-        sums.cka(),
+        sums.cka(at),
         fit.n,
         fit.effective,
-        sums.norms(),
+        sums.norms(at),
         broken,
     )
 

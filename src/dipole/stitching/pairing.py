@@ -48,7 +48,8 @@ class Pairing:
 
     Attributes:
         pairs: In the order of the text.
-        coarse: How many tokens of the coarser tokenization could have had a partner.
+        coarse: How many tokens of the coarser tokenization could have had a partner, those whose ends got
+            lost among them.
         fine: The same of the finer.
     """
 
@@ -103,6 +104,16 @@ def usable(ends: Sequence[int], raw: bytes) -> list[tuple[int, int]]:
     return [(i, end) for i, end in known[1:] if i > 0 and not _inside_character(raw, end)]
 
 
+def lost(ends: Sequence[int], raw: bytes) -> int:
+    """How many tokens have no known end because an earlier one does not stand in the text (`token_ends`).
+
+    The first token is not counted, as nothing pairs it; a tail that the tokenizer was not given is not lost.
+    """
+    last = max((i for i, end in enumerate(ends) if end != UNKNOWN), default=0)
+    whole = bool(ends) and ends[last] == len(raw)
+    return 0 if whole else len(ends) - last - 1
+
+
 def _inside_character(raw: bytes, end: int) -> bool:
     return end < len(raw) and raw[end] & 0xC0 == 0x80
 
@@ -124,9 +135,10 @@ def merge(source: Sequence[int], target: Sequence[int], raw: bytes, relaxed: boo
         if end == other:
             pairs.append(Pair(at, to, end))
         i, j = i + (end <= other), j + (other <= end)
+    sizes = len(left) + lost(source, raw), len(right) + lost(target, raw)
     if relaxed:
-        pairs += _relaxed(left, right, raw, {pair.end for pair in pairs})
-    return Pairing(tuple(sorted(pairs, key=_by_end)), *sorted((len(left), len(right))))
+        pairs += _relaxed(left, right, raw, {pair.end for pair in pairs}, sizes[0] <= sizes[1])
+    return Pairing(tuple(sorted(pairs, key=_by_end)), *sorted(sizes))
 
 
 def _by_end(pair: Pair) -> int:
@@ -134,9 +146,12 @@ def _by_end(pair: Pair) -> int:
 
 
 def _relaxed(
-    left: Sequence[tuple[int, int]], right: Sequence[tuple[int, int]], raw: bytes, paired: set[int]
+    left: Sequence[tuple[int, int]],
+    right: Sequence[tuple[int, int]],
+    raw: bytes,
+    paired: set[int],
+    source_is_coarse: bool,
 ) -> list[Pair]:
-    source_is_coarse = len(left) <= len(right)
     coarse, fine = (left, right) if source_is_coarse else (right, left)
     found, j = [], 0
     for position, end in coarse:

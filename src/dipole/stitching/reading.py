@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from dipole.lm import LM
 from dipole.stitching.pairing import Pairing, Reader, merge
+from dipole.stitching.parts import PARTS, Part, Split, Text, Units
 
-Part = Literal["fit", "choose", "test"]
-PARTS: tuple[Part, ...] = ("fit", "choose", "test")
 _BUDGET = 128 * 2**20  # bytes of activations held at once while they are read
 _AT_ONCE = 64  # texts
-
-
-class Text(Protocol):
-    """A document of a corpus."""
-
-    @property
-    def id(self) -> str:
-        """Its name."""
-        ...
-
-    @property
-    def text(self) -> str:
-        """What it says."""
-        ...
 
 
 class Rows(NamedTuple):
@@ -52,15 +37,6 @@ class Rows(NamedTuple):
     documents: Tensor
 
 
-def part_of(text: str) -> Part:
-    """What a document is for: 8 of 10 to fit on, 1 to choose lambda and layers on, 1 to report on.
-
-    By a hash of the text, so copies of a document are on its side, and adding documents moves none.
-    """
-    tenth = int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") % 10
-    return "choose" if tenth == 0 else "test" if tenth == 1 else "fit"
-
-
 @dataclass
 class Tally:
     """What the stream has seen so far.
@@ -73,6 +49,7 @@ class Tally:
         coarse: Tokens of the coarser tokenization that could have had a partner.
         fine: The same of the finer.
         digest: Hash over the texts, in their order.
+        units: Which of them stay together.
     """
 
     documents: int = 0
@@ -82,21 +59,23 @@ class Tally:
     coarse: int = 0
     fine: int = 0
     digest: str = ""
+    units: Units = field(default_factory=Units)
 
     @property
     def kept(self) -> float:
         """Share of the coarser tokenization's tokens that were paired by equal ends."""
         return self.pairs / self.coarse if self.coarse else 0.0
 
-    def count(self, text: str, pairing: Pairing) -> None:
+    def count(self, document: Text, pairing: Pairing) -> None:
         """Take in one document."""
+        self.units.count(document, pairing.exact)
         self.documents += 1
         self.unpaired += not pairing.pairs
         self.pairs += pairing.exact
         self.relaxed += len(pairing.pairs) - pairing.exact
         self.coarse += pairing.coarse
         self.fine += pairing.fine
-        own = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        own = hashlib.sha256(document.text.encode("utf-8", "surrogatepass")).hexdigest()
         self.digest = hashlib.sha256((self.digest + own).encode()).hexdigest()[:16]
 
 
@@ -118,6 +97,7 @@ def paired_rows(
     relaxed: bool = False,
     max_tokens: int = 512,
     batch_size: int = 32,
+    split: Split = Split(),
 ) -> Iterator[Rows]:
     """Read both LMs on every document, some documents at a time.
 
@@ -131,11 +111,12 @@ def paired_rows(
         relaxed: Pair tokens that end in the same word too; marked.
         max_tokens: Tokens of a document that are read at most, by each model.
         batch_size: Rows a forward.
+        split: What each document is for.
 
     Raises:
         UserError: A tokenizer whose tokens have no bytes, or a layer that there is not.
     """
-    for items in _items(source, target, documents, tally, relaxed, max_tokens):
+    for items in _items(source, target, documents, tally, relaxed, max_tokens, split):
         for some in _in_budget(items, source, target, len(source_layers), len(target_layers)):
             yield from _read(source, target, some, source_layers, target_layers, batch_size)
 
@@ -148,6 +129,7 @@ def source_rows(
     tally: Tally,
     max_tokens: int = 512,
     batch_size: int = 32,
+    split: Split = Split(),
 ) -> Iterator[tuple[Part, Tensor]]:
     """Read the source alone, at all tokens that have a partner; the target lends its tokenizer.
 
@@ -159,6 +141,7 @@ def source_rows(
         tally: Counted into.
         max_tokens: Tokens of a document that are read at most.
         batch_size: Rows a forward.
+        split: What each document is for.
 
     Returns:
         What some documents are for, with their `(layers, rows, source width)` float32.
@@ -166,7 +149,7 @@ def source_rows(
     Raises:
         UserError: As for `paired_rows`.
     """
-    for items in _items(source, target, documents, tally, False, max_tokens):
+    for items in _items(source, target, documents, tally, False, max_tokens, split):
         for some in _in_budget(items, source, target, len(layers), 0):
             read = source.token_activations([i.source for i in some], layers, batch_size) if layers else []
             for part in PARTS:
@@ -176,7 +159,13 @@ def source_rows(
 
 
 def _items(
-    source: LM, target: LM, documents: Iterable[Text], tally: Tally, relaxed: bool, max_tokens: int
+    source: LM,
+    target: LM,
+    documents: Iterable[Text],
+    tally: Tally,
+    relaxed: bool,
+    max_tokens: int,
+    split: Split,
 ) -> Iterator[list[_Item]]:
     """Documents with their pairs, some at a time, short ones first, so that little is padding."""
     readers = Reader(source.resident, max_tokens), Reader(target.resident, max_tokens)
@@ -187,9 +176,9 @@ def _items(
             (ids, ends), (others, other_ends) = (reader.read(document.text) for reader in readers)
             raw = document.text.encode("utf-8", "surrogatepass")
             pairing = merge(ends, other_ends, raw, relaxed)
-            tally.count(document.text, pairing)
+            tally.count(document, pairing)
             if pairing.pairs:
-                items.append(_Item(number, part_of(document.text), ids, others, pairing))
+                items.append(_Item(number, split.part_of(document), ids, others, pairing))
         items.sort(key=lambda item: len(item.target))
         yield items
 

@@ -16,8 +16,9 @@ rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -71,31 +72,52 @@ class Moments:
             y: `(rows, target width)`.
             weights: `(rows,)`, none negative; None for equal ones.
         """
+        add_shared((self,), x, (y,), weights)
+
+
+def add_shared(
+    moments: Sequence[Moments], x: Tensor, outputs: Iterable[Tensor], weights: Tensor | None = None
+) -> None:
+    """Take in rows that several moments have in common but for y; they then hold one X'X between them.
+
+    Args:
+        moments: At least one; what they took in before must have been the same x and weights, by this.
+        x: `(rows, source width)`.
+        outputs: For each of the moments `(rows, target width)`; one at a time is held.
+        weights: As for `Moments.add`.
+    """
+    x = x.double()
+    w = x.new_ones(len(x)) if weights is None else weights.double()
+    first, more = moments[0], float(w.sum())
+    before, total = first.weight, first.weight + more
+    n, squares = first.n + len(x), first.squares + float((w**2).sum())
+    mean_x, xx = first.mean_x, first.xx
+    if more > 0.0:
+        if not before:
+            mean_x, xx = x.new_zeros(x.shape[1]), x.new_zeros(x.shape[1], x.shape[1])
+        mean = w @ x / more
+        centred, step, between = x - mean, mean - mean_x, before * more / total
+        weighted = (centred * w[:, None]).T
+        xx += weighted @ centred + between * torch.outer(step, step)
+        mean_x = mean_x + step * (more / total)
+    for own, y in zip(moments, outputs, strict=True):
         if len(x) != len(y):
             raise ValueError(f"{len(x)} source rows cannot be paired with {len(y)} target rows.")
-        x, y = x.double(), y.double()
-        w = x.new_ones(len(x)) if weights is None else weights.double()
-        more = float(w.sum())
-        self.n += len(x)
-        self.squares += float((w**2).sum())
-        if more <= 0.0:
-            return
-        if not self.weight:
-            wide, tall = x.shape[1], y.shape[1]
-            self.mean_x, self.mean_y, self.yy = x.new_zeros(wide), y.new_zeros(tall), y.new_zeros(tall)
-            self.xx, self.xy = x.new_zeros(wide, wide), x.new_zeros(wide, tall)
-        mean_x, mean_y = w @ x / more, w @ y / more
-        cx, cy = x - mean_x, y - mean_y
-        dx, dy = mean_x - self.mean_x, mean_y - self.mean_y
-        total = self.weight + more
-        between = self.weight * more / total
-        weighted = (cx * w[:, None]).T
-        self.xx += weighted @ cx + between * torch.outer(dx, dx)
-        self.xy += weighted @ cy + between * torch.outer(dx, dy)
-        self.yy += w @ cy**2 + between * dy**2
-        self.mean_x = self.mean_x + dx * (more / total)
-        self.mean_y = self.mean_y + dy * (more / total)
-        self.weight = total
+        own.n, own.weight, own.squares, own.mean_x, own.xx = n, total, squares, mean_x, xx
+        if more > 0.0:
+            _add_output(own, y.double(), weighted, w, step, before)
+
+
+def _add_output(own: Moments, y: Tensor, weighted: Tensor, w: Tensor, step: Tensor, before: float) -> None:
+    more = float(w.sum())
+    if not before:
+        own.mean_y, own.yy = y.new_zeros(y.shape[1]), y.new_zeros(y.shape[1])
+        own.xy = y.new_zeros(len(step), y.shape[1])
+    mean, between = w @ y / more, before * more / (before + more)
+    centred, move = y - mean, mean - own.mean_y
+    own.xy += weighted @ centred + between * torch.outer(step, move)
+    own.yy += w @ centred**2 + between * move**2
+    own.mean_y = own.mean_y + move * (more / (before + more))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +145,29 @@ class Map:
         return mapped
 
 
+class Spectrum(NamedTuple):
+    """The eigendecomposition of X'X, which moments that share it need but once.
+
+    Attributes:
+        values: `(source width,)`, none negative.
+        basis: `(source width, source width)`, an eigenvector a column.
+    """
+
+    values: Tensor
+    basis: Tensor
+
+
+def spectrum_of(moments: Moments) -> Spectrum:
+    """Decompose the X'X of some moments.
+
+    Raises:
+        UserError: There are fewer than two rows, or they are not finite.
+    """
+    _check(moments)
+    values, basis = torch.linalg.eigh(moments.xx)
+    return Spectrum(values.clamp(min=0.0), basis)
+
+
 def solve(moments: Moments, penalty: float = 0.0) -> Map:
     """The ridge map of some moments.
 
@@ -132,27 +177,25 @@ def solve(moments: Moments, penalty: float = 0.0) -> Map:
             width, the smallest of the exact solutions.
 
     Raises:
-        UserError: There are fewer than two rows, or they are not finite.
+        UserError: As for `spectrum_of`.
     """
-    _check(moments)
-    return next(iter(solve_all(moments, (penalty,))))
+    return next(solve_all(moments, (penalty,)))
 
 
-def solve_all(moments: Moments, penalties: Sequence[float]) -> list[Map]:
-    """`solve` for several penalties, with one decomposition of X'X."""
+def solve_all(
+    moments: Moments, penalties: Sequence[float], spectrum: Spectrum | None = None
+) -> Iterator[Map]:
+    """`solve` for several penalties, one map at a time, with one decomposition of X'X."""
     _check(moments)
-    values, basis = torch.linalg.eigh(moments.xx)
-    values = values.clamp(min=0.0)
+    values, basis = spectrum or spectrum_of(moments)
     projected = basis.T @ moments.xy
     mean = float(values.mean())
     floor = float(values.max()) * len(values) * torch.finfo(torch.float64).eps
-    found = []
     for penalty in penalties:
         shifted = values + penalty * mean
         inverse = torch.where(shifted > floor, 1.0 / shifted.clamp(min=1e-300), torch.zeros_like(shifted))
         matrix = basis @ (inverse[:, None] * projected)
-        found.append(Map(matrix, moments.mean_y - moments.mean_x @ matrix, penalty))
-    return found
+        yield Map(matrix, moments.mean_y - moments.mean_x @ matrix, penalty)
 
 
 def _check(moments: Moments) -> None:
@@ -187,7 +230,12 @@ def fvu(stitch: Map, moments: Moments) -> float:
     return max(0.0, variance - 2 * crossed + fitted + moments.weight * float(offset @ offset)) / variance
 
 
-def choose(fit_on: Moments, choose_on: Moments, penalties: Sequence[float] = LAMBDAS) -> Map:
+def choose(
+    fit_on: Moments,
+    choose_on: Moments,
+    penalties: Sequence[float] = LAMBDAS,
+    spectrum: Spectrum | None = None,
+) -> Map:
     """The map of the penalty whose FVU on other documents is lowest; ties go to the larger penalty."""
-    maps = solve_all(fit_on, penalties)
+    maps = solve_all(fit_on, penalties, spectrum)
     return min(maps, key=lambda made: (fvu(made, choose_on), -made.penalty))
