@@ -46,21 +46,26 @@ def main() -> None:
     parser.add_argument("--models", default="tiny")
     parser.add_argument("--passages", type=int, default=40, help="of each book")
     parser.add_argument("--topics", type=int, default=10)
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--splits", type=int, default=6, help="ways to part the authors, with topics of their own"
+    )
     flags = parser.parse_args()
-    texts, truth, authors, books = passages(flags.books, flags.passages, flags.seed)
-    seen = split(authors, truth, flags.seed)
-    q, words, described = weak(texts, truth, seen, flags.topics, flags.seed)
-    print(f"{len(texts)} passages, {seen.sum()} seen, {len(set(authors))} authors; {described}", flush=True)
+    texts, truth, authors, books = passages(flags.books, flags.passages, 0)
+    parted = []
+    for seed in range(flags.splits):
+        seen = split(authors, truth, seed)
+        parted.append((seed, seen, *weak(texts, truth, seen, flags.topics, seed)))
+        print(f"split {seed}: {seen.sum()} of {len(texts)} passages seen; {parted[-1][-1]}", flush=True)
     for name in flags.models.split(","):
         started = time.perf_counter()
         features = embedded(texts) if name == "minilm" else read(name, texts)
         seconds = time.perf_counter() - started
-        for record in measured(features, q, words, truth, authors, books, seen, flags.seed):
-            record |= {"model": Path(name).name, "seconds": round(seconds, 1), **described}
-            print(record["model"], record["notion"], record["f1"], record["f1_range"], flush=True)
-            with flags.out.open("a", encoding="utf-8") as out:
-                print(json.dumps(record), file=out)
+        for seed, seen, q, words, described in parted:
+            for record in measured(features, q, words, truth, authors, books, seen, seed):
+                record |= {"model": Path(name).name, "split": seed, "seconds": round(seconds, 1), **described}
+                print(record["model"], seed, record["notion"], record["f1"], record["auc"], flush=True)
+                with flags.out.open("a", encoding="utf-8") as out:
+                    print(json.dumps(record), file=out)
 
 
 def passages(folder: Path, each: int, seed: int) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray]:
@@ -132,14 +137,19 @@ def measured(features, q, words, truth, authors, books, seen, seed):
         notion = refine(part, Weak(calibrated[seen], words[seen]), method, seed=seed)
         found[method] = notion.log_odds(features)
         if method == "auto":
-            print("auto:", notion.method, notion.facts.get("instead_of", {}).get("reason", ""), flush=True)
+            took = {"auto": notion.method, "reason": notion.facts.get("instead_of", {}).get("reason", "")}
     layer = features.layers[len(features.layers) // 2]
     space = Space.fit(features.at(layer)[train], 24)
     rows = torch.from_numpy(space.project(features.at(layer)))
     weight, bias = logistic(rows[train], torch.from_numpy(truth[seen].astype(float)), standardise=True)
     found["ceiling"] = (rows @ weight + bias).numpy()
     for name, odds in found.items():
-        yield {"notion": name, **held_out(odds[~seen], truth[~seen], authors[~seen], books[~seen], seed)}
+        more = took if name == "auto" else {}
+        yield {
+            "notion": name,
+            **more,
+            **held_out(odds[~seen], truth[~seen], authors[~seen], books[~seen], seed),
+        }
 
 
 def held_out(odds: np.ndarray, truth: np.ndarray, authors: np.ndarray, books: np.ndarray, seed: int) -> dict:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 pytest.importorskip("sklearn")
 
 from dipole.pointing.methods import METHODS, Method, Weak
-from dipole.pointing.refine import FALLBACK, doubt, refine
+from dipole.pointing.refine import FALLBACK, diffuse, refine, unstable
 from dipole.recognizers.pooled import Features
 from dipole.types import UserError
 from tolerance import MOMENTS
@@ -109,7 +109,8 @@ def test_auto_is_the_intersection_where_the_model_has_what_is_pointed_at() -> No
     assert found.method == "intersection"
     assert "instead_of" not in found.facts
     assert torch.equal(found.weight, asked.weight)
-    assert doubt(found, features) is None
+    assert diffuse(found, features) is None
+    assert unstable(found) is None
 
 
 def test_auto_trains_itself_where_the_topic_is_diffuse() -> None:
@@ -119,23 +120,23 @@ def test_auto_trains_itself_where_the_topic_is_diffuse() -> None:
     centres[1, 0], centres[2, 1] = 6, 60  # the notion and most others side by side, a few far off
     values = torch.from_numpy(centres[cluster] + rng.normal(size=(900, 12))).float()
     features, truth = Features((1,), values[:, None], (1.0,), 0), cluster == 0
-    diffuse = Weak(np.where(truth, 0.6, 0.45), np.zeros((900, 0)))
-    forced = refine(features, diffuse, "intersection", components=(3, 4), width=8)
+    spread = Weak(np.where(truth, 0.6, 0.45), np.zeros((900, 0)))
+    forced = refine(features, spread, "intersection", components=(3, 4), width=8)
     assert (forced.log_odds(features) > 0).mean() > 0.8
-    found = refine(features, diffuse, components=(3, 4), width=8)
+    found = refine(features, spread, components=(3, 4), width=8)
     assert found.method == FALLBACK
     assert found.facts["instead_of"]["method"] == "intersection"
-    assert found.facts["instead_of"]["reason"] == doubt(forced, features)
+    assert found.facts["instead_of"]["reason"] == diffuse(forced, features)
     assert "diffuse" in found.facts["instead_of"]["reason"]
     assert f1(found.log_odds(features) > 0, truth) > 0.95
     json.dumps(found.facts)
 
 
-def test_what_depends_on_how_it_is_looked_at_is_doubted() -> None:
+def test_what_depends_on_how_it_is_looked_at_is_said() -> None:
     features, weak, _ = world()
     found = refine(features, weak, components=(5, 8), width=8)
-    unstable = replace(found, facts={**found.facts, "stability": 0.59})
-    assert "agreement beyond chance 0.59" in str(doubt(unstable, features))
-    assert doubt(replace(found, facts={**found.facts, "stability": 0.61}), features) is None
-    everything = replace(found, bias=1e6)
-    assert "100% of the documents" in str(doubt(everything, features))
+    shaky = replace(found, facts={**found.facts, "stability": 0.59})
+    assert "agreement beyond chance 0.59" in str(unstable(shaky))
+    assert unstable(replace(found, facts={**found.facts, "stability": 0.61})) is None
+    assert unstable(refine(features, weak, "difference", width=8)) is None
+    assert "100% of the documents" in str(diffuse(replace(found, bias=1e6), features))

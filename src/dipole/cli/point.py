@@ -31,8 +31,8 @@ def point(
         str,
         typer.Option(
             "--method",
-            help="auto (intersection, or fixed-point where that is in doubt), intersection, difference, "
-            "residual, probe, kmeans, mixture or fixed-point.",
+            help="auto (intersection, or fixed-point where that is nearly everything), intersection, "
+            "difference, residual, probe, kmeans, mixture or fixed-point.",
         ),
     ] = "auto",
     steer: Annotated[str, typer.Option("--steer", help="fudge (guidance by a probe) or vector.")] = "fudge",

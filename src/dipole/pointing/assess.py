@@ -14,7 +14,7 @@ from dipole.corpus import Corpus, label_of, owner_of
 from dipole.evaluation.statistics import MIN_GROUPS
 from dipole.pointing.measure import Reading, Written, ceiling, gap_recovered, probability, read_notion
 from dipole.pointing.record import Differing, Mapped, Settings
-from dipole.pointing.refine import FALLBACK, Notion, doubt
+from dipole.pointing.refine import FALLBACK, Notion, diffuse, unstable
 from dipole.pointing.space import Space
 from dipole.recognizers.pooled import Features
 from dipole.types import UserError
@@ -212,11 +212,10 @@ def notes_of(
             f"The model's own cluster that overlaps most was not taken, because {instead['reason']}. "
             f"{notion.method} was used instead; it can repeat the topic's errors."
         )
-    elif reason := doubt(notion, read.features):
-        yield (
-            f"What was found may be none of the model's own notions: {reason}. Try --method {FALLBACK}, or "
-            "more topics."
-        )
+    elif reason := diffuse(notion, read.features):
+        yield f"What was found points at nothing: {reason}. Try --method {FALLBACK}, or more topics."
+    elif reason := unstable(notion):
+        yield f"What was found may be none of the model's own notions: {reason}. Read where the two differ."
     by_way = {each.name: each for each in written}
     if by_way and by_way["steered"].refined.mean <= by_way["base"].refined.mean:
         yield (

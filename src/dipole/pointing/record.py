@@ -19,7 +19,7 @@ class Settings:
     """How to get from the weak notion to the strong one.
 
     Attributes:
-        method: How the notion is found: auto (intersection, or fixed-point where that is in doubt),
+        method: How the notion is found: auto (intersection, or fixed-point where that is nearly everything),
             intersection (the node of the model's own cluster tree that overlaps most), difference, residual,
             probe (noisy labels with the confidence loss), kmeans, mixture (two clusters, begun at the weak
             labels) or fixed-point.

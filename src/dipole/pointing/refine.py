@@ -104,9 +104,8 @@ def refine(
     """The strong model's notion that the weak labels point at.
 
     Methods with clusters try every layer and number of clusters and take the most stable candidate; the
-    others read the middle one of the layers. `auto` is the intersection where the model's clusters have what
-    the weak labels point at, and self-training with its prior held where there is doubt; see `doubt`. The
-    facts then tell `instead_of`.
+    others read the middle one of the layers. `auto` is the intersection, but self-training with its prior
+    held where that points at nearly everything (`diffuse`); the facts then tell `instead_of`.
 
     Args:
         features: Of the documents to fit on.
@@ -122,7 +121,7 @@ def refine(
     if method != "auto":
         return _refined(features, weak, method, components, width, seed)
     first = _refined(features, weak, "intersection", components, width, seed)
-    reason = doubt(first, features)
+    reason = diffuse(first, features)
     if reason is None:
         return first
     second = _refined(features, weak, FALLBACK, components, width, seed)
@@ -133,21 +132,26 @@ def refine(
     return replace(second, facts={**second.facts, "instead_of": instead})
 
 
-def doubt(notion: Notion, features: Features) -> str | None:
-    """Why what was found may be none of the model's own notions; nothing where there is no such reason."""
+def diffuse(notion: Notion, features: Features) -> str | None:
+    """Why what was found points at nothing: it is nearly everything; None where it is not."""
     share = float((notion.log_odds(features) > 0).mean())
-    if share > _MOST_SHARE:
-        return (
-            f"it holds {100 * share:.0f}% of the documents, so the topic is too diffuse to choose among the "
-            "model's clusters"
-        )
+    if share <= _MOST_SHARE:
+        return None
+    return (
+        f"it holds {100 * share:.0f}% of the documents, so the topic is too diffuse to choose among the "
+        "model's clusters"
+    )
+
+
+def unstable(notion: Notion) -> str | None:
+    """Why what was found may be none of the model's own notions; None where there is no such reason."""
     stability = notion.facts["stability"]
-    if stability is not None and stability < _LEAST_STABILITY:
-        return (
-            f"it depends on how it is looked at (agreement beyond chance {stability:.2f} over layers and "
-            "numbers of clusters)"
-        )
-    return None
+    if stability is None or stability >= _LEAST_STABILITY:
+        return None
+    return (
+        f"it depends on how it is looked at (agreement beyond chance {stability:.2f} over layers and "
+        "numbers of clusters)"
+    )
 
 
 def _refined(
