@@ -72,8 +72,15 @@ def topic_of(spec: str) -> TopicScore:
     Raises:
         UserError: There is none of that name, or it is another kind of recognizer.
     """
-    from dipole.recognizers.fitted import load_fitted
+    from dipole.recognizers.fitted import load_fitted, split
     from dipole.recognizers.topic import TopicScore
+
+    folder, _ = split(spec)
+    if not spec.strip() or not folder.is_dir():
+        raise UserError(
+            f"There is no folder {str(folder)!r}; give a topic such as topics:3, of a folder that "
+            "`dipole topics` made."
+        )
 
     def no_model(_name: str) -> Any:
         raise UserError(
