@@ -141,7 +141,7 @@ def test_bad_input(tiny: LM, stories: Path, corpus: Corpus, pointer: TopicScore,
     out = tmp_path / "out"
     for labels, flavour, said in (
         ({"elsewhere": True}, None, "No document of the corpus has a label: its ids look like 's0'"),
-        (truth, {"elsewhere": True}, "No document of the corpus has a label of both kinds"),
+        (truth, {"elsewhere": True}, "No document of the corpus has a further label"),
         ({name: True for name in truth}, None, "are labelled 1, so there is no notion"),
         ({name: label for name, label in list(truth.items())[:12]}, None, "at least 20 documents"),
     ):

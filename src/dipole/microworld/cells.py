@@ -12,7 +12,7 @@ import random
 import sys
 from pathlib import Path
 
-from dipole.files import staged, write_text_atomic
+from dipole.files import staged, write_manifest, write_text_atomic
 from dipole.microworld.stories import Story, write_story
 from dipole.types import UserError
 
@@ -57,6 +57,7 @@ def write_cells(folder: Path, cell: int, seed: int, overwrite: bool = False) -> 
         ):
             rows = "".join(f"s{i},{int(value)}\n" for i, value in enumerate(values))
             write_text_atomic(made / f"{name}.csv", "id,label\n" + rows)
+        write_manifest(made, {"made_by": "dipole", "format": 1, "cell": cell, "seed": seed})
 
 
 def main(argv: list[str] | None = None) -> int:
