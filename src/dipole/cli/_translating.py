@@ -42,7 +42,7 @@ def perform(flags: Mapping[str, Any]) -> None:
         flags["n"],
         seed=flags["seed"],
     )
-    corpus = open_corpus(flags["corpus"], flags["words"])
+    corpus = open_corpus(flags["corpus"], flags["words_per_document"])
     dipole = _dipole(flags)
     vector = _vector(flags["vector"])
     source = _model(flags["from_"] or base_of([(vector, flags["vector"])]), "--from", flags)

@@ -6,24 +6,31 @@ from typing import Annotated
 
 import typer
 
-from dipole.cli._flags import Against, Claim, Device, DipoleFile, Dtype, Json, Overwrite, Quiet, Trust
+from dipole.cli._flags import (
+    Against,
+    Claim,
+    CorpusPath,
+    Device,
+    DipoleFile,
+    Dtype,
+    Json,
+    Overwrite,
+    Quiet,
+    Trust,
+    WordsPerDocument,
+)
 
 
 def translate(
     vector: Annotated[str, typer.Argument(metavar="FOLDER", help="A vector that `dipole fit vector` made.")],
     to: Annotated[str, typer.Option("--to", help="The model that it is wanted for.")],
-    corpus: Annotated[
-        str,
-        typer.Option("--corpus", help="Texts that both models read: a folder, JSONL, CSV or TSV file."),
-    ],
+    corpus: CorpusPath,
     out: Annotated[str, typer.Option("--out", help="Folder for the translated vector.")],
     from_: Annotated[
         str | None,
         typer.Option("--from", help="The model that it was made for. [default: as the vector names it]"),
     ] = None,
-    words: Annotated[
-        int | None, typer.Option("--words", help="Cut texts into passages of about so many words.")
-    ] = None,
+    words_per_document: WordsPerDocument = None,
     layers: Annotated[
         str,
         typer.Option("--layers", help="Layers of --to to try, such as 2,3, or auto: equal relative depth."),
