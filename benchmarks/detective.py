@@ -59,7 +59,9 @@ def main() -> None:
                     for method in flags.methods.split(","):
                         texts = flags.texts if method == "intersection" and not written else 0
                         written = written or texts > 0
-                        record = run(lm, pointer, corpus, folder, method, texts)
+                        # texts of each corpus have random numbers of their own
+                        draw = corpus_seed if texts else 0
+                        record = run(lm, pointer, corpus, folder, method, texts, draw)
                         record |= {"corpus": corpus_seed, "seed": seed, "topic": index}
                         record |= {"weak_precision": precision, "weak_recall": recall}
                         print(json.dumps(record), file=out, flush=True)
@@ -81,13 +83,15 @@ def qualifying(model: TopicModel, truth: dict[str, bool]) -> list[tuple[int, flo
     return found
 
 
-def run(lm: dipole.LM, pointer: TopicScore, corpus: object, folder: Path, method: str, texts: int) -> dict:
+def run(
+    lm: dipole.LM, pointer: TopicScore, corpus: object, folder: Path, method: str, texts: int, seed: int
+) -> dict:
     """Point, and what came of it as plain data."""
     started = time.perf_counter()
     pointed = point(
-        lm, pointer, corpus, folder / "out", Settings(method=method, n=texts), prompts=["Here is a story."],
-        truth=read_labels(folder / "truth.csv"), flavour=read_labels(folder / "crime.csv"),
-        judge=judge.is_detective, overwrite=True,
+        lm, pointer, corpus, folder / "out", Settings(method=method, n=texts, seed=seed),
+        prompts=["Here is a story."], truth=read_labels(folder / "truth.csv"),
+        flavour=read_labels(folder / "crime.csv"), judge=judge.is_detective, overwrite=True,
     )  # fmt: skip
     readings = {reading.name: reading for reading in pointed.readings}
     return {
