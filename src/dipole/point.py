@@ -23,13 +23,13 @@ from dipole.pointing.assess import (
     held_out,
     labels_of,
     map_of,
-    notes_of,
     positives_of,
     readings_of,
     recovered,
 )
 from dipole.pointing.measure import probability, share
 from dipole.pointing.methods import Weak
+from dipole.pointing.notes import notes_of
 from dipole.pointing.record import Differing, Pointed, Settings
 from dipole.pointing.refine import COMPONENTS, check_weak, refine
 from dipole.pointing.steering import steering
