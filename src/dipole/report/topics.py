@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +20,8 @@ from dipole.report.topics_view import Map, TopicView, document_map, ring
 _LONGEST = 260
 _MOST_SKIPPED = 20
 _WIDTH, _HEIGHT, _RADIUS = 920.0, 600.0, 235.0
-_MOST_LABELS = 40
+_LABELLED = ((14, 3), (40, 1))  # words of a label for up to so many topics; beyond, numbers alone
+_LONGEST_WORD = 18
 _STILL_MOVING = 0.01
 
 
@@ -124,17 +126,19 @@ def _drawn(found: Map, shown: Sequence[Mapping[str, Any]]) -> str:
             f'<circle cx="{x0 + _RADIUS * x:.1f}" cy="{y0 + _RADIUS * y:.1f}" r="2.6" class="k{topic}"/>'
         )
     for (x, y), named in zip(found.anchors.tolist(), shown, strict=True):
-        parts += _label(x0, y0, x, y, named, len(shown) <= _MOST_LABELS)
+        parts += _label(x0, y0, x, y, named, len(shown))
     style = "".join(f".map .k{t['index']}{{fill:{t['colour']}}}" for t in shown)
     return f"<style>{style}</style>" + svg.drawing(
         _WIDTH, _HEIGHT, parts, "Map of the documents, coloured by their leading topic"
     )
 
 
-def _label(x0: float, y0: float, x: float, y: float, topic: Mapping[str, Any], words: bool) -> list[str]:
-    side = "middle" if abs(x) < 0.2 else ("start" if x > 0 else "end")
+def _label(x0: float, y0: float, x: float, y: float, topic: Mapping[str, Any], of: int) -> list[str]:
+    side = "middle" if abs(x) < min(0.2, math.pi / of) else ("start" if x > 0 else "end")
     place = (x0 + (_RADIUS + 20) * x, y0 + (_RADIUS + 22) * y + 4)
-    said = f"{topic['index']}  {topic['name']}" if words else str(topic["index"])
+    most = next((words for topics, words in _LABELLED if of <= topics), 0)
+    words = [w if len(w) <= _LONGEST_WORD else w[:_LONGEST_WORD] + "…" for w in topic["name"].split(", ")]
+    said = f"{topic['index']}  {', '.join(words[:most])}".rstrip()
     rim = (x0 + _RADIUS * x, y0 + _RADIUS * y)
     return [
         svg.element(
