@@ -84,7 +84,7 @@ class End:
         seed: Of the start.
         f1: On held-out documents.
         auc: On held-out documents.
-        ceiling: F1 there of a probe trained on the truth, in the same space.
+        ceiling: F1 of a probe trained on the truth, in the same space at the best of the layers.
         inside: Whether F1 is at least 0.95 of it.
         fate: Which fixed point it is; see `fates`.
         share: Share of the documents fitted on that are positive at the end.
