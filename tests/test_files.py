@@ -200,3 +200,5 @@ def test_a_file_of_the_user_is_not_replaced_although_it_has_our_name(tmp_path: P
         write("basin.json")
     assert mine.read_text() == "mine"
     assert (tmp_path / "run" / "report.html").is_file()
+    (aside,) = (path for path in tmp_path.iterdir() if path.name != "run")  # the work is not lost
+    assert (aside / "basin.json").read_text() == "ours"

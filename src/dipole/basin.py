@@ -17,6 +17,7 @@ from dipole.corpus import Corpus, label_of
 from dipole.files import staged, write_json_atomic, write_manifest, write_text_atomic
 from dipole.pointing.assess import held_out, unmatched
 from dipole.pointing.basin import Documents, End, Grid, OnStart, basin, summary
+from dipole.pointing.notes import notes_on_reading
 from dipole.recognizers.pooled import read_features
 from dipole.recognizers.topic import TopicScore
 from dipole.report.basin import render_basin_html
@@ -200,12 +201,7 @@ def _notes(
         )
     if len(read.chosen) < read.labelled:
         found.append(f"{len(read.chosen):,} of {read.labelled:,} labelled documents were used.")
-    if corpus.skipped:
-        first = corpus.skipped[0]
-        found.append(f"{len(corpus.skipped)} left out of the corpus, the first: {first.name} {first.reason}.")
-    if cut:
-        how_many = "1 document is" if cut == 1 else f"{cut:,} documents are"
-        found.append(f"{how_many} longer than the model’s context and read in part.")
+    found += notes_on_reading(corpus, cut)
     impossible = sum(end.method == ends[0].method and end.layer < 0 for end in ends)
     if impossible:
         found.append(

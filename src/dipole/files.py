@@ -201,7 +201,8 @@ def staged(folder: Path, overwrite: bool = False) -> Iterator[Path]:
     """A new folder to write into, which is put in place of `folder` at the end of the `with` block.
 
     So `folder` never holds half of something, what it held before stays until then, and a folder that can't
-    be written is found out before any work is done. When the block raises, nothing has happened.
+    be written is found out before any work is done. When the block raises, nothing has happened. Where a file
+    would be replaced that is not ours, the new folder stays beside it.
 
     Args:
         folder: The output folder; refused as by `prepare_output`.
@@ -233,20 +234,24 @@ def _put_in_place(made: Path, place: Path, overwrite: bool) -> None:
         _mark(made)
         os.rename(made, place)
         return
-    _check_no_foreign(place, [path.name for path in made.iterdir()])
+    _refuse_foreign(made, place)
     prepare_output(place, overwrite=overwrite)
     for path in sorted(made.iterdir(), key=lambda path: (path.name in _LAST, path.name)):
         os.replace(path, place / path.name)
 
 
-def _check_no_foreign(place: Path, names: Sequence[str]) -> None:
-    """Refuse to replace a file that dipole did not put there, whatever the user asked for."""
+def _refuse_foreign(made: Path, place: Path) -> None:
+    """Do not replace a file that dipole did not put there, whatever was asked for; keep what was made."""
     ours = {*OWN_NAMES, MARKER, *_listed(place)}
-    foreign = sorted(name for name in names if name not in ours and (place / name).exists())
+    names = sorted(path.name for path in made.iterdir() if path.name not in ours)
+    foreign = [name for name in names if (place / name).exists()]
     if foreign:
+        aside = place.with_name(f"{place.name}-{secrets.token_hex(4)}")
+        _mark(made)
+        os.rename(made, aside)
         raise UserError(
-            f"{place} has a file {foreign[0]!r} that dipole did not write there, so it is left alone; move "
-            "it away, or choose another folder with --out."
+            f"{place} has a file {foreign[0]!r} that dipole did not write there, so it is left alone; what "
+            f"was made now is in {aside}."
         )
 
 

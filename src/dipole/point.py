@@ -147,6 +147,8 @@ def _pointed_at(pointer: TopicScore, corpus: Corpus) -> tuple[list[str], Array, 
 
 
 def _with_texts(found: Sequence[Differing], corpus: Corpus) -> tuple[Differing, ...]:
+    if not found:
+        return ()
     wanted = {each.id for each in found}
     texts = {
         document.id: shorten(document.text[: 2 * _EXCERPT], _EXCERPT, placeholder=" …")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from dipole.types import UserError
+from dipole.types import MOST_SEED, UserError
 
-LARGEST = 2**32 - 1  # what every seed and count that is made from a flag can hold
+LARGEST = MOST_SEED  # of counts too
 
 
 def require_number(flag: str, value: object, lowest: int = 0) -> None:

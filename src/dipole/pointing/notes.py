@@ -21,9 +21,7 @@ def notes_of(
 ) -> Iterator[str]:
     """What a reader must know first."""
     yield from _notes_on_truth(read, labels)
-    if corpus.skipped:
-        first = corpus.skipped[0]
-        yield f"{len(corpus.skipped)} left out of the corpus, the first: {first.name} {first.reason}."
+    yield from notes_on_reading(corpus, read.features.cut)
     files = len({owner_of(name) for name in read.ids})
     if files == 1:
         yield (
@@ -32,9 +30,6 @@ def notes_of(
         )
     elif files < MIN_GROUPS:
         yield f"The documents are passages of {files} files, and the intervals speak of no others."
-    if cut := read.features.cut:
-        documents = "1 document is" if cut == 1 else f"{cut:,} documents are"
-        yield f"{documents} longer than the model's context and read in part."
     if instead := notion.facts.get("instead_of"):
         yield (
             f"The model's own cluster that overlaps most was not taken, because {instead['reason']}. "
@@ -51,6 +46,16 @@ def notes_of(
             f"{100 * by_way['base'].refined.mean:.0f}% before, {100 * by_way['steered'].refined.mean:.0f}% "
             "after; write behind a --prompt that such documents begin like, or steer another way (--steer)."
         )
+
+
+def notes_on_reading(corpus: Corpus, cut: int) -> Iterator[str]:
+    """What of a corpus was left out, and how many documents were cut."""
+    if corpus.skipped:
+        first = corpus.skipped[0]
+        yield f"{len(corpus.skipped)} left out of the corpus, the first: {first.name} {first.reason}."
+    if cut:
+        documents = "1 document is" if cut == 1 else f"{cut:,} documents are"
+        yield f"{documents} longer than the model's context and read in part."
 
 
 def _notes_on_truth(read: Read, labels: Array | None) -> Iterator[str]:

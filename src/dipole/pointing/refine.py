@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from dipole.pointing.clusters import agreement
-from dipole.pointing.methods import FIT, Method, Probe, Weak
+from dipole.pointing.methods import FIT, METHODS, Method, Probe, Weak
 from dipole.pointing.space import Space
 from dipole.recognizers.pooled import Features
 from dipole.types import UserError
@@ -23,7 +23,7 @@ RULE = (
     "over layers and numbers of clusters): a notion that is there does not depend on how it is looked at"
 )
 Way = Literal["auto"] | Method
-WAYS: tuple[Way, ...] = ("auto", *get_args(Method))
+WAYS: tuple[Way, ...] = ("auto", *METHODS)
 FALLBACK: Method = "fixed-point"
 _CLUSTERED: tuple[Method, ...] = ("intersection", "kmeans")
 _FEWEST = 20
