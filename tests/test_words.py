@@ -7,7 +7,7 @@ import unicodedata
 import pytest
 import regex
 
-from dipole.words import canonical, fold, segments, terms, turkic_fold, words
+from dipole.words import canonical, fold, segments, terms, turkic_fold, units, words
 
 TEXTS = (
     "The paper clips, 3,000 of them, weigh 5.5 kg.",
@@ -119,3 +119,18 @@ def test_canonical_keeps_points_and_sharp_s() -> None:
     assert canonical("Maße") != canonical("Masse")
     assert canonical("👨\u200d👩\u200d👧") != canonical("👨👩👧")
     assert unicodedata.is_normalized("NFC", canonical("A\u0301İ"))
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("One two,  three-four. ", ["One ", "two,  ", "three-four. "]),
+        ("回形针很好。「是」 ok 3個", ["回", "形", "针", "很", "好。「", "是」 ", "ok ", "3", "個"]),
+        ("น้ำใจ ดี", ["น้ำ", "ใจ ", "ดี"]),
+        ("हिन्दी है", ["हिन्दी ", "है"]),
+        ("", []),
+    ],
+)
+def test_units(text: str, wanted: list[str]) -> None:
+    assert units(text) == wanted
+    assert "".join(units(text)) == text

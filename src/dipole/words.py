@@ -39,9 +39,8 @@ _SEGMENT = regex.compile(
 _ASCII_WORD = re.compile(r"[a-z0-9](?:[a-z0-9]|_+(?=[a-z0-9])|(?<=[0-9])[.,'](?=[0-9]))*+")
 _HAS_WORD = regex.compile(r"[\p{L}\p{N}]")
 _ELIDED = regex.compile(rf"(?<={WORD_CHARACTER}{_MARKS})'(?={WORD_CHARACTER})", regex.V1)
-_UNSPACED = regex.compile(
-    r"[\p{Line_Break=SA}\p{Ideographic}\p{Hiragana}\p{Katakana}ー\u3000-\u303f\uff01-\uff9f]\p{M}*$"
-)
+_HAS_UNSPACED = regex.compile(r"[\p{Line_Break=SA}\p{Ideographic}\p{Hiragana}\p{Katakana}ー]")
+_UNSPACED = regex.compile(rf"(?:{_HAS_UNSPACED.pattern}|[\u3000-\u303f\uff01-\uff9f])\p{{M}}*$")
 _HIRAGANA = regex.compile(r"[\p{Hiragana}ー]+")
 
 _FORMS = ("<wide>", "<narrow>", "<initial>", "<medial>", "<final>", "<isolated>")
@@ -140,6 +139,26 @@ def terms(text: str) -> list[str]:
             found.append(piece)
         behind = match.end()
     return found + _pairs(run)
+
+
+def units(text: str) -> list[str]:
+    """The text from its first word on, cut into words with what stands behind each, blanks too.
+
+    What stands between blanks is a word; in a script that puts no blanks between words each segment is one.
+    """
+    found: list[str] = []
+    for chunk in regex.findall(r"\S+\s*", text):
+        if _HAS_UNSPACED.search(chunk) is None:
+            found.append(chunk)
+            continue
+        first = True
+        for match in _SEGMENT.finditer(chunk):
+            if first or _HAS_WORD.search(match.group()):
+                found.append(match.group())
+            else:
+                found[-1] += match.group()
+            first = False
+    return found
 
 
 def ends_unspaced(text: str) -> bool:
