@@ -38,7 +38,7 @@ def named(model: TopicModel, theme: str) -> int:
 def test_words_are_those_of_scikit_learn() -> None:
     texts = [d.text for d in documents(30)] + ["murder and the sea", "the rare zebra"]
     counts, vocabulary, all_words = lda.count_words(iter(texts), Settings(2, min_df=3, max_df=0.3))
-    direct = CountVectorizer(stop_words="english", min_df=3, max_df=0.3)
+    direct = CountVectorizer(stop_words="english", min_df=3, max_df=0.3)  # of English it has the same words
     assert (counts != direct.fit_transform(texts)).nnz == 0
     assert vocabulary == tuple(direct.get_feature_names_out())
     assert all_words == 24 + 3

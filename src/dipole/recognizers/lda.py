@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dipole.types import MOST_SEED, UserError, check_seed
+from dipole.words import terms
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -29,6 +30,16 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 OnIteration = Callable[[int, int, float], None]
 """Called after each iteration: its number from 0, how many there will be, and how much the topics moved."""
+
+SPLITTINGS: dict[str, dict[str, Any]] = {
+    "unicode": {"tokenizer": terms, "token_pattern": None, "lowercase": False},
+    "scikit-learn": {},
+}
+"""How a text is cut into words, as arguments of scikit-learn's counter.
+
+A saved model keeps its own way. That of scikit-learn, which cuts Hindi words at their vowel signs, is for
+models from before `unicode`.
+"""
 
 _FITTING_TOLERANCE, _TOLERANCE = 1e-2, 1e-3
 
@@ -137,8 +148,8 @@ def log_odds(theta: Array, topic: int) -> Array:
 def count_words(texts: Iterable[str], settings: Settings) -> tuple[csr_matrix, tuple[str, ...], int]:
     """Counts `(n, words)`, the vocabulary, and how many words it had before rare and frequent ones went.
 
-    Texts are streamed; what stays in memory is the counts. Words are two letters or more, in small letters,
-    without English stop words.
+    Texts are streamed; what stays in memory is the counts. Words are those of `dipole.words.terms`, without
+    English stop words.
 
     Raises:
         UserError: There are fewer texts than topics, or no word is left.
@@ -146,7 +157,7 @@ def count_words(texts: Iterable[str], settings: Settings) -> tuple[csr_matrix, t
     require_sklearn()
     from sklearn.feature_extraction.text import CountVectorizer
 
-    vectorizer = CountVectorizer(stop_words="english")
+    vectorizer = CountVectorizer(stop_words="english", **SPLITTINGS["unicode"])
     try:
         counts = vectorizer.fit_transform(texts)
     except UserError:
@@ -154,7 +165,7 @@ def count_words(texts: Iterable[str], settings: Settings) -> tuple[csr_matrix, t
     except ValueError:  # an empty vocabulary
         raise UserError(
             "No word is left to count: the documents have stop words and signs alone; a topic model needs "
-            "documents in words that are parted by blanks."
+            "documents with words of two letters or more."
         ) from None
     n = counts.shape[0]
     if n < settings.n_topics:

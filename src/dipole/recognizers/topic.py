@@ -46,6 +46,7 @@ class TopicModel:
         moved: Share of the topics' probability that still moved in the last iteration.
         training: What it was fitted to; None in a model that was loaded without.
         source: Folder that it was loaded from; empty before.
+        splitting: How it cuts a text into words, a key of `lda.SPLITTINGS`.
     """
 
     components: Array
@@ -59,6 +60,7 @@ class TopicModel:
     moved: float
     training: Training | None = None
     source: str = ""
+    splitting: str = "unicode"
 
     @classmethod
     def fit(
@@ -108,7 +110,8 @@ class TopicModel:
     def _counter(self) -> Any:
         from sklearn.feature_extraction.text import CountVectorizer
 
-        return CountVectorizer(vocabulary={word: i for i, word in enumerate(self.vocabulary)})
+        places = {word: i for i, word in enumerate(self.vocabulary)}
+        return CountVectorizer(vocabulary=places, **lda.SPLITTINGS[self.splitting])
 
     def count(self, texts: Iterable[str]) -> csr_matrix:
         """How often each text has each word of the vocabulary, `(n, words)`."""
@@ -198,6 +201,7 @@ class TopicModel:
             "kept": self.kept,
             "bound": self.bound,
             "moved": self.moved,
+            "splitting": self.splitting,
             "topics": [[word for word, _ in self.top_words(k)] for k in range(self.n_topics)],
         }
         _topic_folder.write(folder, self.components, self.shares, self.vocabulary, facts, self.training)
@@ -215,6 +219,9 @@ class TopicModel:
         """
         place = Path(folder)
         components, shares, vocabulary, facts = _topic_folder.read(place)
+        splitting = facts.get("splitting", "scikit-learn")
+        if splitting not in tuple(lda.SPLITTINGS):
+            raise _topic_folder.damaged(place, f"it cuts words by {splitting!r}, which is not known")
         try:
             return cls(
                 components=components,
@@ -225,6 +232,7 @@ class TopicModel:
                 bounds=tuple(facts["bounds"]),
                 training=_topic_folder.read_training(place) if training else None,
                 source=str(folder),
+                splitting=splitting,
                 **{name: facts[name] for name in ("kept", "bound", "moved")},
             )
         except (KeyError, TypeError) as error:

@@ -10,6 +10,7 @@ from torch import Tensor
 from dipole.interventions._pool.automaton import Walk
 from dipole.interventions._pool.vocabulary import Vocabulary
 from dipole.types import UserError
+from dipole.words import ends_unspaced
 
 _OPENING = "([{<\"'`/-–—_“‘«„‚‹"
 
@@ -66,6 +67,9 @@ def require_writable(vocabulary: Vocabulary, text: str, what: str, name: str) ->
 def opens_with_space(prompt: str) -> bool:
     """Whether what follows a prompt begins with a space.
 
-    It does not where the prompt is empty, or ends in a blank or in a sign that opens something.
+    It does not where the prompt is empty, or ends in a blank, in a sign that opens something, or in a script
+    that puts no blanks between words.
     """
-    return bool(prompt) and not prompt[-1].isspace() and prompt[-1] not in _OPENING
+    return (
+        bool(prompt) and not prompt[-1].isspace() and prompt[-1] not in _OPENING and not ends_unspaced(prompt)
+    )
