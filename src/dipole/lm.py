@@ -62,11 +62,13 @@ class LM:
         Blocks of LMs that share one resident model may be nested: each sees its own interventions only,
         so a base LM that scores inside the block of a steered one is the base. An adapter that is being
         trained (put there by `inject`) is no such block, and a plain LM then is the model as it stands.
-        One resident model serves one thread at a time.
+        One resident model serves one thread at a time: while the block is open, calls of other threads on
+        any LM of the same resident wait for its end, so a block must not wait for such a thread.
 
         Raises:
             UserError: The LM has interventions that are not in the model: on prompts, tokens, logits or the
-                choice of continuations. `generate` and `response_logits` know those.
+                choice of continuations. `generate` and `response_logits` know those. Or the model could
+                never become free; see `Turns.take`.
         """
         outside = [a.intervention.surface for a in self.applied if a.intervention.surface not in _IN_MODEL]
         if outside:
@@ -81,6 +83,7 @@ class LM:
     def _engaged(self) -> Iterator[Any]:
         """The model with what belongs inside it, whatever else the LM has."""
         with (
+            self.resident.turns.take(self.resident.name),
             engaged_adapters(self.resident.model, self._of("weights")) as model,
             engaged_vectors(model, self._of("activations")),
             torch.no_grad(),

@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 class _Frame:
     """The hooks of one engagement; they do nothing while another is nested in it."""
 
-    def __init__(self) -> None:
-        self.active = True
+    def __init__(self, stack: list[_Frame]) -> None:
+        self._stack = stack
         self.handles: list[Any] = []
+
+    @property
+    def active(self) -> bool:
+        """Whether it is the innermost."""
+        return self._stack[-1] is self
 
     def after(self, module: nn.Module, edit: Edit) -> None:
         """Change what a module returns."""
@@ -76,11 +81,7 @@ def engaged_vectors(model: Any, vectors: Sequence[tuple[SteeringVector, float]])
     if not stack and not vectors:
         yield
         return
-    outer = stack[-1] if stack else None
-    was = outer.active if outer else False
-    frame = _Frame()
-    if outer:
-        outer.active = False
+    frame = _Frame(stack)
     stack.append(frame)
     try:
         for vector, strength in vectors:
@@ -90,8 +91,6 @@ def engaged_vectors(model: Any, vectors: Sequence[tuple[SteeringVector, float]])
         for handle in frame.handles:
             handle.remove()
         stack.remove(frame)
-        if outer:
-            outer.active = was
 
 
 def _put_in(frame: _Frame, model: Any, vector: SteeringVector, strength: float) -> None:

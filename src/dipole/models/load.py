@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.models.resident import Resident
+from dipole.models.turns import process_lock
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 BUNDLED = ("tiny", "mini")
 _BROKEN = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError)
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
+_LOADING = process_lock()  # transformers changes global settings while it loads, and so does `_quiet`
 
 
 def load(
@@ -52,7 +54,7 @@ def load(
         return _load_saved(Path(model).expanduser(), dtype, device, trust_remote_code)
     source = _source(model)
     target = _device(device)
-    with _quiet():
+    with _LOADING, _quiet():
         _refuse_non_causal(source, model, revision, trust_remote_code)
         return LM(_load_resident(source, model, dtype, target, revision, trust_remote_code))
 

@@ -119,15 +119,16 @@ def _check(ppo: PPO, lm: LM, concept: Any) -> tuple[str, ...]:
 def _live_adapter(ppo: PPO, lm: LM) -> Iterator[Any]:
     """The resident model with a fresh adapter injected, seeded and trainable, for the length of the fit."""
     model = lm.resident.model
-    before = Tree(model)
-    with torch.random.fork_rng(devices=_cuda_devices(model)):
-        torch.manual_seed(ppo.seed)
-        wrapped = inject(model, [ppo.lora_config()])
-    try:
-        wrapped.eval()  # dropout stays off: the policy that samples and the one that learns are the same
-        yield wrapped
-    finally:
-        before.restore()
+    with lm.resident.turns.take(lm.resident.name):
+        before = Tree(model)
+        with torch.random.fork_rng(devices=_cuda_devices(model)):
+            torch.manual_seed(ppo.seed)
+            wrapped = inject(model, [ppo.lora_config()])
+        try:
+            wrapped.eval()  # dropout stays off: the policy that samples and the one that learns are the same
+            yield wrapped
+        finally:
+            before.restore()
 
 
 def _cuda_devices(model: Any) -> list[int]:
