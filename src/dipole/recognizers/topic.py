@@ -112,7 +112,6 @@ class TopicModel:
 
     def count(self, texts: Iterable[str]) -> csr_matrix:
         """How often each text has each word of the vocabulary, `(n, words)`."""
-        lda.require_sklearn()
         counts: csr_matrix = self._counter.transform(texts).astype(np.float64)
         return counts
 
