@@ -14,6 +14,7 @@ import numpy as np
 
 from dipole.concepts.topic import Topic
 from dipole.corpus import Document
+from dipole.paths import given_path
 from dipole.recognizers import _topic_folder, lda
 from dipole.recognizers._statements import texts_of
 from dipole.recognizers._topic_folder import Training
@@ -212,7 +213,7 @@ class TopicModel:
         Raises:
             UserError: It is not there, is damaged, or its vocabulary is not the one that it was fitted with.
         """
-        place = Path(folder)
+        place = given_path(folder, "The folder of topics")
         components, shares, vocabulary, facts = _topic_folder.read(place)
         try:
             return cls(
