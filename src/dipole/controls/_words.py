@@ -87,7 +87,7 @@ def words_of(text: str, flag: str) -> list[str]:
         parts = text.split(",")
     else:
         try:
-            parts = given_file(text, flag).read_text("utf-8").splitlines()
+            parts = given_file(text, f"The file of {flag}").read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{flag} names the file {text}, which can't be read ({error}); give a UTF-8 text file with "
