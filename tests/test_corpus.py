@@ -167,7 +167,7 @@ def refused(path: Path | str, words: int | None = None) -> str:
 
 def test_refusals(tmp_path: Path) -> None:
     assert "There is no corpus at" in refused(tmp_path / "absent")
-    assert "There is no corpus at ''" in refused("")
+    assert "empty string" in refused("")
     (tmp_path / "photo.png").write_bytes(b"\x89PNG")
     assert "holds no .txt" in refused(tmp_path)
     assert "no form that can be read" in refused(tmp_path / "photo.png")

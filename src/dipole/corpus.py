@@ -24,6 +24,7 @@ from dipole._corpus_files import (
     wrong_text,
 )
 from dipole.passages import passages
+from dipole.paths import given_file, given_path
 from dipole.types import UserError
 
 _YES, _NO = ("1", "true", "yes"), ("0", "false", "no")
@@ -86,10 +87,10 @@ def open_corpus(path: str | Path, words: int | None = None) -> Corpus:
         UserError: There is no such path or no text file in it, its form is not known, a table has no column
             `text`, or `words` is below 1.
     """
-    place = Path(path).expanduser()
+    place = given_path(path, "The corpus")
     if words is not None and words < 1:
         raise UserError(f"A passage must have at least 1 word, and {words} was asked for.")
-    if not str(path).strip() or not place.exists():
+    if not place.exists():
         raise UserError(f"There is no corpus at {str(path)!r}; give {FORMS}.")
     if place.is_dir():
         closed: list[Skipped] = []
@@ -98,6 +99,7 @@ def open_corpus(path: str | Path, words: int | None = None) -> Corpus:
                 raise UserError(f"The folder {path} or a part of it {closed[0].reason}; give {FORMS}.")
             raise UserError(f"The folder {path} holds no .txt or .txt.gz file; give {FORMS}.")
         return Corpus(place, words, lambda skipped: _folder(place, words, skipped))
+    given_file(place, "The corpus")
     form = form_of(place)
     if form is None:
         raise UserError(f"{path} is of no form that can be read as a corpus; give {FORMS}.")
@@ -118,11 +120,12 @@ def read_labels(path: str | Path) -> dict[str, bool]:
         UserError: The file can't be read, has no such columns or no row, a label is none of these, or an id
             stands there twice with both labels; it names the line.
     """
-    place = Path(path).expanduser()
-    if not place.is_file() or form_of(place) != TABLE:
+    place = given_path(path, "The file of labels")
+    if not place.exists() or form_of(place) != TABLE:
         raise UserError(
             f"There are no labels at {str(path)!r}; give a .csv or .tsv file with columns id, label."
         )
+    given_file(place, "The file of labels")
     labels: dict[str, bool] = {}
     for line, key, written in _labelled(place):
         label = written.casefold() in _YES

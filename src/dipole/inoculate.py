@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dipole.controls.weights._loop import HISTORY, Metrics, Run
 from dipole.controls.weights.ppo import PPO
 from dipole.files import prepare_output, write_json_atomic
+from dipole.paths import given_path
 from dipole.types import Effect, Recognizer, UserError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def inoculate(
     """
     from accelerate import PartialState
 
-    folder = Path(out)
+    folder = given_path(out, "The output folder")
     state = PartialState(cpu=lm.resident.device.type == "cpu")
     started = datetime.now(UTC)
     recognizer = control.recognizer(judge or lm)

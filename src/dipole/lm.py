@@ -19,6 +19,7 @@ from dipole.interventions.weights import engaged_adapters
 from dipole.models.batching import chunks, pad_batch
 from dipole.models.blocks import decoder_blocks
 from dipole.models.resident import Resident
+from dipole.paths import given_path
 from dipole.sampling import Decoding, draw_rows, forced_logits
 from dipole.types import Intervention, Sample, Surface, UserError
 
@@ -101,7 +102,7 @@ class LM:
         Raises:
             UserError: The folder holds something, or can't be written.
         """
-        path = Path(folder)
+        path = given_path(folder, "The folder of the LM")
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UserError(f"{folder} exists and is not an empty folder; choose another one for the LM.")
         parts = []

@@ -106,7 +106,7 @@ def test_words_are_given_as_a_list_or_a_file(tmp_path: Path, tiny: LM) -> None:
 @pytest.mark.parametrize(
     ("words", "against", "message"),
     [
-        ("missing/words.txt", "", "names the file missing/words.txt, which can't be read"),
+        ("missing/words.txt", "", "no file 'missing/words.txt'"),
         ("paper clips", "paper bags", "begins a word on both sides"),
         (",", "", "holds no word"),
     ],

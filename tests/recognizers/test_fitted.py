@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("sklearn")
-
 from dipole.recognizers import TopicModel, TopicScore
 from dipole.recognizers.fitted import FITTED, is_fitted, load_fitted, split
 from dipole.recognizers.lda import Settings

@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-
-pytest.importorskip("sklearn")
 from sklearn.decomposition import LatentDirichletAllocation
 from sklearn.feature_extraction.text import CountVectorizer
 
@@ -294,14 +292,6 @@ def test_bad_corpora() -> None:
 def test_bad_settings(settings: dict[str, float], said: str) -> None:
     with pytest.raises(UserError, match=said):
         Settings(**settings)
-
-
-def test_scikit_learn_is_missing(monkeypatch: pytest.MonkeyPatch, model: TopicModel) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"pip install \"dipole\[topics\]\""):
-        TopicModel.fit(documents(), FAST)
-    with pytest.raises(UserError, match="scikit-learn"):
-        TopicScore(model, 0).score(["murder"])
 
 
 def test_coherence_by_hand() -> None:

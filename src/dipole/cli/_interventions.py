@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli._control import control_hint
 from dipole.cli._flags import load_model, source_of
 from dipole.files import MANIFEST
+from dipole.paths import given_path
 from dipole.types import Intervention, UserError
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def loaded(folder: str) -> Intervention:
     try:
         return load_intervention(folder)
     except UserError as error:
-        if Path(folder).expanduser().exists():
+        if given_path(folder).exists():
             raise
         raise UserError(f"{error}{control_hint(folder)}") from None
 
@@ -66,7 +66,7 @@ def _bound_to(found: Intervention) -> str | None:
 
 def _made_with(folder: str) -> str | None:
     try:
-        facts = json.loads((Path(folder).expanduser() / MANIFEST).read_text("utf-8"))
+        facts = json.loads((given_path(folder) / MANIFEST).read_text("utf-8"))
         return str(facts["model"]["name"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dipole.files import write_text_atomic
+from dipole.paths import given_file, given_path
 from dipole.types import UserError
 
 
@@ -19,18 +20,16 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         UserError: The file is missing, can't be read, or is not TOML in UTF-8.
     """
+    if not given_path(path).exists():
+        raise UserError(f"There is no file {path}; wanted a TOML file with `claim` and `against`.")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"There is no file {path}; wanted a TOML file with `claim` and `against`.") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder; wanted a TOML file with `claim` and `against`.") from None
+        text = given_file(path, "The TOML file").read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} is not UTF-8 text (byte {error.start}); wanted a TOML file, saved as UTF-8."
         ) from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-        raise UserError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}.") from error
+    except OSError as error:
+        raise UserError(f"{path} can't be read: {error.strerror or error}.") from error
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

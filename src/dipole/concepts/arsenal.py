@@ -13,6 +13,7 @@ import regex
 from dipole.concepts._text import same_pole
 from dipole.concepts._toml import read_toml, refuse_unknown_keys, toml_string, write_new
 from dipole.concepts.dipole import Dipole
+from dipole.paths import given_path
 from dipole.registry import unknown
 from dipole.types import UserError
 from dipole.words import canonical
@@ -112,7 +113,7 @@ class Arsenal:
         Raises:
             UserError: The file is missing, is not TOML in UTF-8, or holds no valid dipoles.
         """
-        file = Path(path)
+        file = given_path(path, "The TOML file")
         data = read_toml(file)
         if "dipole" not in data and ("claim" in data or "against" in data):
             return cls((Dipole.from_dict(data, str(file)),), file.stem)
@@ -124,7 +125,7 @@ class Arsenal:
         Raises:
             UserError: The file exists and `overwrite` is off, or it can't be written.
         """
-        write_new(Path(path), self.to_toml(), overwrite)
+        write_new(given_path(path, "The TOML file"), self.to_toml(), overwrite)
 
     def to_toml(self) -> str:
         """The arsenal as TOML."""

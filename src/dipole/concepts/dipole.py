@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from dipole.concepts._mentions import spans, stem
 from dipole.concepts._text import same_pole, same_text, text_of, texts_of
 from dipole.concepts._toml import read_toml, refuse_unknown_keys, toml_list, toml_string, write_new
+from dipole.paths import given_path
 from dipole.types import DipoleWarning, UserError
 from dipole.words import words
 
@@ -193,7 +194,7 @@ class Dipole:
         Raises:
             UserError: The file is missing, is not TOML in UTF-8, or holds no valid dipole, or several.
         """
-        file = Path(path)
+        file = given_path(path, "The TOML file")
         data = read_toml(file)
         tables = data.get("dipole")
         if isinstance(tables, list):
@@ -210,7 +211,7 @@ class Dipole:
         Raises:
             UserError: The file exists and `overwrite` is off, or it can't be written.
         """
-        write_new(Path(path), self.to_toml(), overwrite)
+        write_new(given_path(path, "The TOML file"), self.to_toml(), overwrite)
 
     def to_toml(self) -> str:
         """The dipole as TOML; empty fields are left out."""

@@ -13,6 +13,7 @@ from dipole.concepts import Dipole
 from dipole.interventions.logits import in_front
 from dipole.models.batching import chunks
 from dipole.models.resident import Resident
+from dipole.paths import given_file
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -81,12 +82,12 @@ def words_of(text: str, flag: str) -> list[str]:
     Raises:
         UserError: The file can't be read.
     """
-    path = Path(text).expanduser()
+    path = Path(text)
     if not text or not (path.is_file() or "/" in text or path.suffix == ".txt"):
         parts = text.split(",")
     else:
         try:
-            parts = path.read_text("utf-8").splitlines()
+            parts = given_file(text, f"The file of {flag}").read_text("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{flag} names the file {text}, which can't be read ({error}); give a UTF-8 text file with "

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.interventions._folder import META_FILE, read_meta
+from dipole.paths import given_path
 from dipole.types import Intervention, UserError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def load_intervention(folder: str | Path) -> Intervention:
     Raises:
         UserError: There is no such folder, it is not an intervention, or a file in it is broken.
     """
-    given = Path(folder).expanduser()
+    given = given_path(folder, "The intervention")
     if not given.is_dir():
         what = "is a file" if given.exists() else "does not exist"
         raise UserError(

@@ -21,6 +21,7 @@ import torch
 
 from dipole.files import to_plain, write_bytes_atomic
 from dipole.interventions.activations import CONVENTION, SteeringVector
+from dipole.paths import given_file
 from dipole.types import UserError
 
 ARCHITECTURE = "controlvector"
@@ -74,8 +75,7 @@ def import_gguf(path: Path) -> SteeringVector:
         UserError: The file is missing, broken or no control vector, or the package `gguf` is missing.
     """
     package = _package()
-    if not path.is_file():
-        raise UserError(f"There is no file {path}; wanted a control vector in GGUF.")
+    given_file(path, "The control vector")
     try:
         reader = package.GGUFReader(str(path))
         texts = {key: _text(reader.fields.get(key)) for key in ("general.architecture", _OWN_KEY)}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.models.resident import Resident
 from dipole.models.turns import process_lock
+from dipole.paths import given_path, tell_shadowed
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -33,9 +34,9 @@ def load(
     """Load a causal language model as an `LM`.
 
     Args:
-        model: `tiny` (the default) or `mini`, which are bundled; a local folder in the Hugging Face
-            format; an id on the hub, downloaded by the ordinary `from_pretrained`; or a folder that
-            `LM.save` wrote, whose interventions are then applied.
+        model: `tiny` (the default) or `mini`, which are bundled (`./tiny` is a folder); a local folder in the
+            Hugging Face format; an id on the hub, downloaded by the ordinary `from_pretrained`; or a folder
+            that `LM.save` wrote, whose interventions are then applied.
         dtype: `auto` keeps what the checkpoint stores on an accelerator and takes float32 on a CPU, or
             float32, bfloat16, float16.
         device: `auto` takes the accelerator that there is, a device name such as `cuda:1` or `cpu` takes
@@ -50,8 +51,10 @@ def load(
 
     if dtype not in _DTYPES:
         raise UserError(f"dtype {dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
-    if (Path(model).expanduser() / LM_FILE).is_file():
-        return _load_saved(Path(model).expanduser(), dtype, device, trust_remote_code)
+    if model in BUNDLED:
+        tell_shadowed(model, "the bundled LM")
+    elif model.strip() and (given_path(model, "The model") / LM_FILE).is_file():
+        return _load_saved(given_path(model), dtype, device, trust_remote_code)
     source = _source(model)
     target = _device(device)
     with _LOADING, _quiet():
@@ -90,14 +93,14 @@ def _source(model: str) -> str:
     """What `from_pretrained` is given: a folder that exists, or a hub id."""
     if not model.strip():
         raise UserError("The model is an empty string; give a hub id, a folder, or a bundled LM: tiny, mini.")
-    if model in BUNDLED and not Path(model).is_dir():
+    if model in BUNDLED:
         folder = Path(str(resources.files("dipole.models") / "bundled" / model))
         if not (folder / "config.json").is_file():
             raise UserError(
                 f"The bundled LM {model!r} is missing from this installation; install dipole again."
             )
         return str(folder)
-    path = Path(model).expanduser()
+    path = given_path(model, "The model")
     if not (path.is_absolute() or model.startswith((".", "~")) or path.exists() or model.count("/") > 1):
         return model
     if (path / "config.json").is_file():
@@ -260,7 +263,7 @@ def _unreachable(model: str, error: Exception) -> str:
             f"{model} needs Python code from its own repository to run; read that code, and if you trust it, "
             "ask for it with --trust-remote-code (trust_remote_code=True)."
         )
-    if Path(model).expanduser().is_dir() or model in BUNDLED:
+    if model in BUNDLED or given_path(model).is_dir():
         return _broken_folder(model, first, lower)
     if "gated" in lower or "401" in lower or "403" in lower:
         return (
@@ -275,7 +278,7 @@ def _unreachable(model: str, error: Exception) -> str:
 
 
 def _broken_folder(model: str, first: str, lower: str) -> str:
-    folder = Path(model).expanduser()
+    folder = given_path(model)
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]
     if folder.is_dir() and not weights:
         pickles = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dipole.paths import given_path
 from dipole.recognizers._topic_folder import RECOGNIZER
 from dipole.types import Recognizer, UserError
 
@@ -31,11 +32,11 @@ def is_fitted(spec: str) -> bool:
 
 def split(spec: str) -> tuple[Path, str | None]:
     """The folder and the item of `FOLDER` or `FOLDER:ITEM`; a folder that is really called so comes first."""
-    whole = Path(spec).expanduser()
+    whole = given_path(spec, "The recognizer")
     if whole.is_dir() or ":" not in spec:
         return whole, None
     folder, _, item = spec.rpartition(":")
-    return Path(folder).expanduser(), item
+    return given_path(folder or ".", "The recognizer"), item
 
 
 def load_fitted(spec: str, open_model: Callable[[str], LM]) -> Recognizer:

@@ -13,7 +13,6 @@ Departures from scikit-learn's defaults:
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -111,12 +110,6 @@ class Found(NamedTuple):
     moved: float
 
 
-def require_sklearn() -> None:
-    """Refuse where scikit-learn is missing, and say what to install."""
-    if importlib.util.find_spec("sklearn") is None:
-        raise UserError('Topics and clusters need scikit-learn: pip install "dipole[topics]".')
-
-
 def word_distributions(components: Array) -> Array:
     """Probability of each word in each topic, `(topics, words)`: rows that sum to 1."""
     return np.asarray(components / components.sum(axis=1, keepdims=True))
@@ -154,7 +147,6 @@ def count_words(texts: Iterable[str], settings: Settings) -> tuple[csr_matrix, t
     Raises:
         UserError: There are fewer texts than topics, or no word is left.
     """
-    require_sklearn()
     from sklearn.feature_extraction.text import CountVectorizer
 
     vectorizer = CountVectorizer(stop_words="english", **SPLITTINGS["unicode"])
@@ -248,7 +240,6 @@ class _Start:
 
 def restored(components: Array, doc_topic_prior: float, topic_word_prior: float) -> Any:
     """scikit-learn's model with these parameters, for `transform` alone."""
-    require_sklearn()
     from scipy.special import psi
     from sklearn.decomposition import LatentDirichletAllocation
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from dipole.concepts.topic import Topic
 from dipole.corpus import Document
+from dipole.paths import given_path
 from dipole.recognizers import _topic_folder, lda
 from dipole.recognizers._statements import texts_of
 from dipole.recognizers._topic_folder import Training
@@ -115,7 +116,6 @@ class TopicModel:
 
     def count(self, texts: Iterable[str]) -> csr_matrix:
         """How often each text has each word of the vocabulary, `(n, words)`."""
-        lda.require_sklearn()
         counts: csr_matrix = self._counter.transform(texts).astype(np.float64)
         return counts
 
@@ -217,7 +217,7 @@ class TopicModel:
         Raises:
             UserError: It is not there, is damaged, or its vocabulary is not the one that it was fitted with.
         """
-        place = Path(folder)
+        place = given_path(folder, "The folder of topics")
         components, shares, vocabulary, facts = _topic_folder.read(place)
         splitting = facts.get("splitting", "scikit-learn")
         if splitting not in tuple(lda.SPLITTINGS):

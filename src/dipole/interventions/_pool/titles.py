@@ -20,6 +20,7 @@ from dipole.interventions._pool.automaton import AutomatonWalk, Masks, State, Wa
 from dipole.interventions._pool.language import require_writable
 from dipole.interventions._pool.sorted_texts import Bytes, SortedTexts, sort_texts
 from dipole.interventions._pool.vocabulary import Ints, Vocabulary
+from dipole.paths import given_file
 from dipole.types import UserError
 
 _TEXT, _ESCAPED, _BANG, _LINK = 0, 1, 2, 3
@@ -158,7 +159,7 @@ def read_titles(path: str | Path) -> Titles:
     Raises:
         UserError: The file can't be read, holds no title, or one that can't stand in a Markdown link.
     """
-    file = Path(path).expanduser()
+    file = given_file(path, "The file of titles")
     try:
         content = file.read_bytes()
         content.decode("utf-8")
