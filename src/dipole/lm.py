@@ -16,8 +16,9 @@ from dipole.interventions._guide import Decoder, Row, Session
 from dipole.interventions.activations import engaged_vectors
 from dipole.interventions.prompt import prompt_ids
 from dipole.interventions.weights import engaged_adapters
-from dipole.models.batching import chunks, pad_batch
+from dipole.models.batching import chunks, pad_batch, parts
 from dipole.models.blocks import decoder_blocks
+from dipole.models.hidden import find_input, state_of
 from dipole.models.resident import Resident
 from dipole.paths import given_path
 from dipole.sampling import Decoding, draw_rows, forced_logits
@@ -77,6 +78,7 @@ class LM:
                 f"This LM is steered on its {outside[0]}, so it can write but not be read as one model; "
                 "use an LM with interventions on weights and activations only, such as the base."
             )
+        self.resident.probe.require()
         with self._engaged() as model:
             yield model
 
@@ -191,6 +193,7 @@ class LM:
                 replace(self, applied=others), prompts, seeds, max_new_tokens, decoding, batch_size, strength
             )
             return drawn
+        self.resident.probe.require()
         encoded = [self.prompt_ids(text) for text in prompts]
         for text, ids in zip(prompts, encoded, strict=True):
             self._require_room(text, len(ids), max_new_tokens)
@@ -224,6 +227,7 @@ class LM:
         Raises:
             UserError: A row is longer than the context.
         """
+        self.resident.probe.require()
         encoded = [self.prompt_ids(text) for text in prompts]
         for ids, response in zip(encoded, responses, strict=True):
             self._require_fit(len(ids) + len(response))
@@ -331,16 +335,20 @@ class LM:
             )
         for ids in encoded:
             self._require_fit(len(ids))
-        result: list[Tensor] = []
+        self.resident.probe.require()
+        lengths = [len(ids) for ids in encoded]
+        ragged = len(set(lengths)) < 2 or self.resident.probe.right
+        result: dict[int, Tensor] = {}
         with self._engaged() as model:
-            for part in chunks(len(encoded), batch_size):
-                batch = pad_batch(encoded[part], self.resident.pad_id, "right", self.resident.device)
+            for part in parts(lengths, batch_size, ragged):
+                rows = [encoded[r] for r in part]
+                batch = pad_batch(rows, self.resident.pad_id, "right", self.resident.device)
                 caught: dict[int, Tensor] = {}
                 with _caught_outputs([blocks[i] for i in layers], caught):
                     model(**self.resident.inputs(batch, 1), use_cache=False)
                 stacked = torch.stack([caught[k].float().cpu() for k in range(len(layers))], dim=1)
-                result.extend(stacked[r, :, : len(ids)].clone() for r, ids in enumerate(encoded[part]))
-        return result
+                result.update((r, stacked[k, :, : lengths[r]].clone()) for k, r in enumerate(part))
+        return [result[r] for r in range(len(lengths))]
 
     def require_room(self, prompt: str, max_new_tokens: int) -> None:
         """Check that a prompt leaves room in the context.
@@ -382,12 +390,12 @@ def sample_seed(seed: int, prompt_index: int, sample_index: int) -> int:
 @contextmanager
 def _caught_outputs(blocks: Sequence[Any], caught: dict[int, Tensor]) -> Iterator[None]:
     def hook(index: int) -> Any:
-        def keep(_module: Any, _args: Any, output: Any) -> None:
-            caught[index] = output[0] if isinstance(output, tuple) else output
+        def keep(_module: Any, args: Any, kwargs: Any, output: Any) -> None:
+            caught[index] = state_of(output, find_input(args, kwargs))
 
         return keep
 
-    handles = [block.register_forward_hook(hook(k)) for k, block in enumerate(blocks)]
+    handles = [block.register_forward_hook(hook(k), with_kwargs=True) for k, block in enumerate(blocks)]
     try:
         yield
     finally:

@@ -201,7 +201,7 @@ def test_without_a_norm_logits_change_by_exactly_the_vector() -> None:
     for layer in toy.layers:
         layer.register_forward_hook(lambda _m, args, out: args[0] + out)
     toy.forward = lambda h: toy.layers[1](toy.layers[0](h))  # type: ignore[method-assign]
-    h, v = torch.randn(3, 6), torch.arange(6.0)
+    h, v = torch.randn(1, 3, 6), torch.arange(6.0)
     with torch.no_grad():
         base = toy(h)
         with engaged_vectors(toy, [(SteeringVector((1,), v[None]), 3.0)]):

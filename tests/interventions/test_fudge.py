@@ -22,7 +22,7 @@ from dipole.interventions.logits import Boost
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
 from dipole.models.resident import Resident
-from dipole.models.stepping import Stepper
+from dipole.models.stepping import steps
 from dipole.sampling import Decoding
 from dipole.types import UserError
 from reference import fudge as slow
@@ -246,7 +246,7 @@ def test_low_precision_models_are_read_in_float32() -> None:
 def test_a_fork_leaves_what_it_came_from_as_it_was(name: str) -> None:
     resident = tiny_model(name).resident
     rows = [list(range(5, 16)), [9], [20, 21, 22]]
-    one, other = (Stepper(resident, resident.model, rows) for _ in range(2))
+    one, other = (steps(resident, resident.model, rows) for _ in range(2))
     assert (one.row_bytes(), one.start().shape, other.start().shape) == (0, (3, 300), (3, 300))
     tokens = torch.tensor([40, 41, 42])
     for _ in range(2):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from architectures import names, tiny_model
-from dipole.models.stepping import Stepper
+from dipole.models.stepping import Stepper, steps
 from reference import generation as slow
 from tolerance import BATCHED_LOGITS
 
@@ -28,9 +28,9 @@ def _agree(model: object, got: Tensor, ids: Sequence[Sequence[int]]) -> None:
 def test_steps_equal_whole_forwards(name: str, cached: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     resident = tiny_model(name).resident
     if not cached:
-        known = resident.forward_parameters - {"past_key_values"}
-        monkeypatch.setitem(vars(resident), "forward_parameters", known)
-    stepper = Stepper(resident, resident.model, ROWS)
+        monkeypatch.setitem(vars(resident.probe), "caches", "no")
+    stepper = steps(resident, resident.model, ROWS)
+    assert isinstance(stepper, Stepper)
     ids = [list(row) for row in ROWS]
     _agree(resident.model, stepper.start(), ids)
     for step, tokens in enumerate(TOKENS):
@@ -50,7 +50,7 @@ def test_equal_rows_are_read_once() -> None:
     handle = resident.model.get_input_embeddings().register_forward_hook(
         lambda _m, args, _o: read.append(args[0].shape[0])
     )
-    stepper = Stepper(resident, resident.model, [[5, 6], [7], [5, 6], [5, 6]])
+    stepper = steps(resident, resident.model, [[5, 6], [7], [5, 6], [5, 6]])
     logits = stepper.start()
     stepper.advance(torch.tensor([1, 2, 3, 4]))
     handle.remove()

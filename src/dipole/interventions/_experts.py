@@ -15,7 +15,7 @@ from dipole.interventions._folder import checked_apply, need, read_meta, write_f
 from dipole.interventions._guide import Session
 from dipole.interventions._logit_maths import contrastive_decoding, experts, nucleus, plausible
 from dipole.interventions.logits import Room, base_of, in_front, number
-from dipole.models.stepping import Stepper
+from dipole.models.stepping import steps
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class Reader:
     def __init__(self, lm: LM, rows: Sequence[Sequence[int]]) -> None:
         """Prepare to read the rows."""
         self._lm, self._room = lm, Room(lm.resident, rows)
-        self._stepper = Stepper(lm.resident, lm.resident.model, rows)
+        self._stepper = steps(lm.resident, lm.resident.model, rows)
         self._waiting: Tensor | None = None
         self._started = False
 

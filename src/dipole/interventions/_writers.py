@@ -11,26 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dipole.models.hidden import find_state, input_of
+
 _FOUND: weakref.WeakKeyDictionary[nn.Module, tuple[str, ...]] = weakref.WeakKeyDictionary()
 _CLOSE = 0.02
 _LARGEST = 3
-
-
-def state_of(output: Any) -> Tensor:
-    """The hidden states in what a module returns: the tensor itself, or the first of a tuple."""
-    state: Tensor = output[0] if isinstance(output, tuple) else output
-    return state
-
-
-def with_state(output: Any, state: Tensor) -> Any:
-    """What a module returned, with other hidden states."""
-    return (state, *output[1:]) if isinstance(output, tuple) else state
-
-
-def input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """The hidden states that a block is called with."""
-    state: Tensor = args[0] if args else kwargs["hidden_states"]
-    return state
 
 
 def writer_names(model: Any, blocks: Sequence[nn.Module]) -> tuple[str, ...]:
@@ -73,8 +58,8 @@ def _search(model: Any, block: nn.Module) -> tuple[str, ...]:
 def _watched(block: nn.Module, caught: dict[str, Tensor]) -> Iterator[None]:
     def catch(name: str) -> Any:
         def hook(_module: Any, _args: Any, output: Any) -> None:
-            state = state_of(output)
-            if isinstance(state, Tensor):
+            state = find_state(output, flat=True)
+            if state is not None:
                 caught[name] = state.detach().to("cpu", torch.float64, copy=True)  # some blocks add in place
 
         return hook

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dipole.lm import LM
 
 BUNDLED = ("tiny", "mini")
-_BROKEN = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError)
+_BROKEN = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AssertionError)
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _LOADING = process_lock()  # transformers changes global settings while it loads, and so does `_quiet`
 
@@ -58,7 +58,7 @@ def load(
     source = _source(model)
     target = _device(device)
     with _LOADING, _quiet():
-        _refuse_non_causal(source, model, revision, trust_remote_code)
+        _refuse_other_heads(source, model, revision, trust_remote_code)
         return LM(_load_resident(source, model, dtype, target, revision, trust_remote_code))
 
 
@@ -136,7 +136,7 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _refuse_non_causal(source: str, model: str, revision: str | None, trust_remote_code: bool) -> None:
+def _refuse_other_heads(source: str, model: str, revision: str | None, trust_remote_code: bool) -> None:
     from transformers import AutoConfig
 
     try:
@@ -146,7 +146,7 @@ def _refuse_non_causal(source: str, model: str, revision: str | None, trust_remo
     except AttributeError as error:  # a config.json that holds something else than an object
         raise UserError(_unreachable(model, error)) from error
     remote = trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    if not remote and not is_causal(config):
+    if not remote and not has_language_head(config):
         architectures = getattr(config, "architectures", None) or [config.model_type or "of an unknown kind"]
         raise UserError(
             f"{model} is {architectures[0]}, which is not a causal (left-to-right) language model; dipole "
@@ -155,25 +155,29 @@ def _refuse_non_causal(source: str, model: str, revision: str | None, trust_remo
         )
 
 
-def is_causal(config: Any) -> bool:
-    """Whether a checkpoint with this config is a decoder-only language model.
+def has_language_head(config: Any) -> bool:
+    """Whether transformers can build a language model of text from a checkpoint with this config.
 
-    It is, if its family has a causal class, it reads from left to right, and the checkpoint is of that class
-    or the bare trunk of it. Encoder families (those with a masked-LM class, such as BERT) have a causal class
-    too, and read from left to right only where the config says `is_decoder`.
+    Names decide no more than that: a family without a causal class, an encoder with a decoder behind it, and
+    a checkpoint whose class ends in a head of another kind, such as a classifier's, are none. Whether what
+    is built reads from left to right is tried on the model itself (`Probe`), whatever its class is called.
     """
     from transformers.models.auto import modeling_auto as auto
 
-    causal, masked = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    family = str(getattr(config, "model_type", None))
-    if family not in causal or getattr(config, "is_encoder_decoder", False):
+    if config.model_type not in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return False
-    if family in masked and not getattr(config, "is_decoder", False):
+    if getattr(config, "is_encoder_decoder", False):
         return False
-    trunk = auto.MODEL_MAPPING_NAMES.get(family, ())
-    wanted = {causal[family], *((trunk,) if isinstance(trunk, str) else trunk)}
-    stored = set(getattr(config, "architectures", None) or wanted)
-    return bool(stored & wanted)
+    others = (
+        auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+        auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
+        auto.MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES,
+        auto.MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES,
+    )
+    # A wrapper of sharded training puts its own name in front.
+    heads = tuple(name for names in others for name in names.values())
+    return not any(str(name).endswith(heads) for name in getattr(config, "architectures", None) or ())
 
 
 def _load_resident(
@@ -201,13 +205,15 @@ def _load_resident(
             raise
         raise UserError(_unreachable(model, error)) from error
     net, facts = loaded
-    _refuse_unfilled(model, facts)
     _refuse_no_tokenizer(model, tokenizer, net)
     if target != "spread":
         net = net.to(target)
     net.eval()
     net.requires_grad_(False)
-    return Resident(net, tokenizer, model, getattr(net.config, "_commit_hash", None))
+    resident = Resident(net, tokenizer, model, getattr(net.config, "_commit_hash", None))
+    resident.probe.require()
+    _refuse_unfilled(model, facts)
+    return resident
 
 
 def _refuse_unfilled(model: str, facts: dict[str, Any]) -> None:

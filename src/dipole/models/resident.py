@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from dipole.models.batching import Batch
+from dipole.models.batching import Batch, even
 from dipole.models.fingerprint import fingerprint
+from dipole.models.probe import Probe
 from dipole.models.turns import Turns
 from dipole.types import UserError
 
@@ -78,9 +80,20 @@ class Resident:
         return min(self.eos_ids, default=0)
 
     @cached_property
+    def probe(self) -> Probe:
+        """What the model can be trusted with: padding, caches, a second call."""
+        return Probe(self)
+
+    @cached_property
     def forward_parameters(self) -> frozenset[str]:
         """Names that the model's forward takes explicitly."""
         return frozenset(inspect.signature(self.model.forward).parameters)
+
+    @cached_property
+    def cache_name(self) -> str | None:
+        """What the model's forward calls its cache; None where it takes none."""
+        named = (name for name in ("past_key_values", "cache_params") if name in self.forward_parameters)
+        return next(named, None)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text that starts a sequence, with the start token where the tokenizer adds one.
@@ -153,9 +166,32 @@ class Resident:
         return kwargs
 
     def last_logits(self, model: nn.Module, batch: Batch, keep: int) -> Tensor:
-        """Logits at the last `keep` columns, `(batch, keep, vocab)`, without computing the others."""
-        logits: Tensor = model(**self.inputs(batch, keep), use_cache=False).logits
-        return logits[:, -keep:]
+        """Logits at the last `keep` columns of a left-padded batch, `(batch, keep, vocab)`.
+
+        The others are not computed. Rows are read in batches of one length where padding confuses the model;
+        what would stand on padding then is 0.
+        """
+        keep = min(keep, batch.input_ids.shape[1])
+        if bool(batch.attention_mask.all()) or self.probe.left:
+            logits: Tensor = model(**self.inputs(batch, keep), use_cache=False).logits
+            return logits[:, -keep:]
+        return self.by_length(batch, lambda some: self.last_logits(model, some, keep), keep)
+
+    def by_length(self, batch: Batch, read: Callable[[Batch], Tensor], keep: int) -> Tensor:
+        """Read the rows of a left-padded batch by their length, without padding.
+
+        Args:
+            batch: The rows.
+            read: From rows without padding to `(rows, columns, …)`, of which the last `keep` count.
+            keep: Columns of the result.
+
+        Returns:
+            `(batch, keep, …)`, 0 on padding.
+        """
+        found = [(index, read(some)[:, -keep:]) for index, some in even(batch)]
+        filled = [pad(t, (*(0, 0) * (t.ndim - 2), keep - t.shape[1], 0)) for _, t in found]
+        order = torch.cat([index for index, _ in found]).argsort()
+        return torch.cat(filled)[order.to(filled[0].device)]
 
 
 def _uses_alibi(model: nn.Module, config: Any) -> bool:

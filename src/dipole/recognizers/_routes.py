@@ -24,9 +24,6 @@ from dipole.recognizers._tree import TEXT, Tree, packed_mask
 
 _CHUNK = 1 << 23  # logits normalised at a time: bounds the float32 copy of a half-precision model's logits
 
-# What an architecture may raise when it is handed a mask, positions or a cache that it does not know.
-UNSUPPORTED = (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError)
-
 
 class Reading(NamedTuple):
     """What was read after one prefix.
