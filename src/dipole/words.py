@@ -161,6 +161,11 @@ def units(text: str) -> list[str]:
     return found
 
 
+def starts_unspaced(text: str) -> bool:
+    """Whether a text begins in a script that puts no blanks between words."""
+    return _HAS_UNSPACED.match(text) is not None
+
+
 def ends_unspaced(text: str) -> bool:
     """Whether a text ends in a script that puts no blanks between words, or in a sign of such a script."""
     return _UNSPACED.search(text) is not None
