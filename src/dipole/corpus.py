@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,15 +13,13 @@ from dipole._corpus_files import (
     TABLE,
     TEXT,
     Skipped,
-    columns_of,
     form_of,
     json_rows,
-    open_bytes,
-    rows_of,
-    table_rows,
+    open_text,
     wrong_file,
     wrong_text,
 )
+from dipole._corpus_tables import header_of, rows_of, table_rows
 from dipole.passages import passages
 from dipole.paths import given_file, given_path
 from dipole.types import UserError
@@ -106,7 +103,7 @@ def open_corpus(path: str | Path, words: int | None = None) -> Corpus:
     if form == TEXT:
         return Corpus(place, words, lambda skipped: _text_file(place, place.name, words, skipped))
     if form == TABLE:
-        columns_of(place, ("text",))
+        header_of(place, ("text",))
     rows = table_rows if form == TABLE else json_rows
     return Corpus(place, words, lambda skipped: _documents(place, rows, words, skipped))
 
@@ -142,10 +139,14 @@ def read_labels(path: str | Path) -> dict[str, bool]:
 
 
 def _labelled(file: Path) -> Iterator[tuple[int, str, str]]:
-    columns = columns_of(file, ("id", "label"))
-    for line, row in rows_of(file):
-        key, written = (row[columns[n]].strip() if columns[n] < len(row) else "" for n in ("id", "label"))
-        yield line, key, written
+    header = header_of(file, ("id", "label"))
+    for row in rows_of(file, header):
+        if row.wrong:
+            raise UserError(f"Line {row.line} of {file} {row.wrong}.")
+        key, written = ((row.cell(header.columns[name]) or "").strip() for name in ("id", "label"))
+        if (wrong := wrong_text(key)) not in (None, "is empty"):
+            raise UserError(f"Line {row.line} of {file} has an id that {wrong}; convert the file to UTF-8.")
+        yield row.line, key, written
 
 
 def label_of(labels: Mapping[str, bool], document: str) -> bool | None:
@@ -187,7 +188,7 @@ def _text_file(file: Path, name: str, words: int | None, skipped: list[Skipped])
     if wrong:
         skipped.append(Skipped(name, wrong))
         return
-    with io.TextIOWrapper(open_bytes(file), encoding="utf-8-sig") as lines:
+    with open_text(file) as lines:
         if words is None:
             yield Document(name, lines.read())
             return

@@ -20,7 +20,7 @@ from dipole.interventions._pool.automaton import AutomatonWalk, Masks, State, Wa
 from dipole.interventions._pool.language import require_writable
 from dipole.interventions._pool.sorted_texts import Bytes, SortedTexts, sort_texts
 from dipole.interventions._pool.vocabulary import Ints, Vocabulary
-from dipole.paths import given_file
+from dipole.plain_text import lines_of, read_plain_text
 from dipole.types import UserError
 
 _TEXT, _ESCAPED, _BANG, _LINK = 0, 1, 2, 3
@@ -159,16 +159,9 @@ def read_titles(path: str | Path) -> Titles:
     Raises:
         UserError: The file can't be read, holds no title, or one that can't stand in a Markdown link.
     """
-    file = given_file(path, "The file of titles")
-    try:
-        content = file.read_bytes()
-        content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"The titles in {path} can't be read ({error}); give a text file in UTF-8 with one title a line, "
-            "a tab and its link target behind it if it has one."
-        ) from error
-    lines = {line for line in content.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()}
+    wanted = "a text file in UTF-8 with one title a line, a tab and its link target behind it if it has one"
+    told = read_plain_text(path, "The titles", wanted, most=1 << 30)
+    lines = {line.encode() for line in lines_of(told) if line.strip()}
     if not lines:
         raise UserError(f"{path} holds no title, so nothing could stand in a link; give one title a line.")
     links: list[bytes] = []
