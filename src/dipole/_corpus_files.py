@@ -6,12 +6,12 @@ import codecs
 import csv
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
+from dipole.reading import Unreadable, parse_json
 from dipole.types import UserError
 
 TEXT, JSONL, TABLE = (".txt",), (".jsonl", ".ndjson"), (".csv", ".tsv")
@@ -94,10 +94,10 @@ def json_rows(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, str | N
                 if not line.strip():
                     continue
                 try:
-                    row = json.loads(line.decode("utf-8-sig"))
+                    row = parse_json(line.decode("utf-8-sig"), finite=False)
                 except UnicodeDecodeError:
                     skipped.append(Skipped(where, "is not UTF-8 text"))
-                except (ValueError, RecursionError):
+                except Unreadable:
                     skipped.append(Skipped(where, "is no JSON"))
                 else:
                     if isinstance(row, dict):

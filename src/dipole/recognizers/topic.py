@@ -215,20 +215,15 @@ class TopicModel:
         """
         place = Path(folder)
         components, shares, vocabulary, facts = _topic_folder.read(place)
-        try:
-            return cls(
-                components=components,
-                vocabulary=vocabulary,
-                settings=Settings(**facts["settings"]),
-                shares=shares,
-                seeds=tuple(facts["seeds"]),
-                bounds=tuple(facts["bounds"]),
-                training=_topic_folder.read_training(place) if training else None,
-                source=str(folder),
-                **{name: facts[name] for name in ("kept", "bound", "moved")},
-            )
-        except (KeyError, TypeError) as error:
-            raise _topic_folder.damaged(place, f"it lacks something ({error})") from error
+        return cls(
+            components=components,
+            vocabulary=vocabulary,
+            settings=Settings(**facts["settings"]),
+            shares=shares,
+            training=_topic_folder.read_training(place) if training else None,
+            source=str(folder),
+            **{name: facts[name] for name in ("seeds", "bounds", "kept", "bound", "moved")},
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,7 +292,7 @@ class TopicScore:
             raise UserError(
                 f"{folder} holds {model.n_topics} topics; say which one, such as {folder}:0 ({there})."
             )
-        if not (item.isascii() and item.isdigit()):
+        if not (item.isascii() and item.isdigit() and len(item) < 10):
             raise UserError(f"{folder}:{item}: {item!r} is no number of a topic; {there}.")
         if int(item) >= model.n_topics:
             raise UserError(f"{folder}:{item}: {there}.")
