@@ -5,13 +5,13 @@ from __future__ import annotations
 import codecs
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
 from dipole.plain_text import encoding_of
+from dipole.reading import Unreadable, parse_json
 from dipole.types import UserError
 
 TEXT, JSONL, TABLE = (".txt",), (".jsonl", ".ndjson"), (".csv", ".tsv")
@@ -108,10 +108,10 @@ def json_rows(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, str | N
                     continue
                 try:
                     line.encode("utf-8")
-                    row = json.loads(line.removeprefix("\ufeff"))
+                    row = parse_json(line.removeprefix("\ufeff"), finite=False)
                 except UnicodeEncodeError:
                     skipped.append(Skipped(where, "is not UTF-8 text"))
-                except (ValueError, RecursionError):
+                except Unreadable:
                     skipped.append(Skipped(where, "is no JSON"))
                 else:
                     if isinstance(row, dict):

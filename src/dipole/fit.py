@@ -13,6 +13,7 @@ from dipole.concepts import Dipole
 from dipole.files import MANIFEST, staged, to_plain, write_manifest, write_text_atomic
 from dipole.interventions._folder import read_meta
 from dipole.paths import given_path
+from dipole.reading import read_json
 from dipole.report.fitted import fitted_card, selection_of, verdict_of
 from dipole.types import Intervention
 
@@ -88,7 +89,7 @@ def fit(
     selection = selection_of(meta)
     return Fitted(
         load_intervention(folder),
-        json.loads((folder / MANIFEST).read_text("utf-8")),
+        read_json(folder / MANIFEST),
         selection,
         verdict_of(selection) if selection else "",
         _stopped(run),

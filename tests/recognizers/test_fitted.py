@@ -65,7 +65,7 @@ def test_refusals(folder: Path, tmp_path: Path) -> None:
         (tmp_path / "recognizer.json").write_text(json.dumps({"kind": kind}))
         refused(str(tmp_path), "wanted topic or notion")
     (tmp_path / "recognizer.json").write_text("[]")
-    refused(str(tmp_path), "of kind None")
+    refused(str(tmp_path), "of kind null")
 
 
 def test_the_table() -> None:

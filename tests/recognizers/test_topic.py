@@ -250,16 +250,16 @@ def test_damaged_folders(model: TopicModel, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=said):
             TopicModel.load(tmp_path)
 
-    refused("no words", "can't be read")
+    refused("no words", "There is no file .*topics.json")
     refused("no numbers", "can't be read")
     refused("no JSON", "is no JSON")
-    refused("cut", "no safetensors")
+    refused("cut", "topics.safetensors can't be read")
     refused("vocabulary", "not the one that the model was fitted with")
-    refused("settings", "lacks something")
-    refused("format", "format 1")
-    refused("shape", "wanted topics × 24 words")
+    refused("settings", "settings has no 'seed'")
+    refused("format", "format must be one of 1, and is 2")
+    refused("shape", r"components has shape \(3, 23\), and \(3, 24\) is wanted")
     refused("sign", "not those of a topic model")
-    refused("dtype", "`shares` in float64")
+    refused("dtype", "shares is of type F32, and F64 is wanted")
 
 
 def test_bad_corpora() -> None:

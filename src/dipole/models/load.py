@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from dipole.models.resident import Resident
 from dipole.models.turns import process_lock
 from dipole.paths import given_path, tell_shadowed
+from dipole.reading import COPY_AGAIN, inside, read_json
+from dipole.schema import checked
+from dipole.tensors import align_parameters
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -64,28 +67,26 @@ def load(
 
 def _load_saved(folder: Path, dtype: str, device: str, trust_remote_code: bool) -> LM:
     """The LM that `LM.save` wrote: its model, and its interventions in their order."""
-    import json
-
     from dipole.interventions import load_intervention
-    from dipole.lm import LM_FILE
+    from dipole.lm import LM_FIELDS, LM_FILE
 
-    try:
-        record = json.loads((folder / LM_FILE).read_text("utf-8"))
-        name, revision = str(record["model"]), record["revision"]
-        parts = [(str(part["folder"]), float(part["strength"])) for part in record["interventions"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    file = inside(folder, LM_FILE)
+    record = checked(LM_FIELDS, read_json(file), file, COPY_AGAIN)
+    name, fingerprint = record["model"], record["fingerprint"]
+    if (Path(name).expanduser() / LM_FILE).is_file():  # perhaps itself
+        raise UserError(f"{file} names {name} as its model, which is no model but a saved LM; {COPY_AGAIN}.")
+    parts = [
+        (load_intervention(inside(folder, part["folder"])), part["strength"])
+        for part in record["interventions"]
+    ]
+    lm = load(name, dtype, device, record["revision"], trust_remote_code)
+    if lm.resident.fingerprint != fingerprint:
         raise UserError(
-            f"{folder / LM_FILE} can't be read ({error}): it is truncated or corrupt; copy the folder again "
-            "from where it was made."
-        ) from error
-    lm = load(name, dtype, device, revision, trust_remote_code)
-    if lm.resident.fingerprint != record.get("fingerprint"):
-        raise UserError(
-            f"{folder} was made for {name} with the fingerprint {record.get('fingerprint')}, but the model "
-            f"of that name now has {lm.resident.fingerprint}; get the model that it was made for."
+            f"{folder} was made for {name} with the fingerprint {fingerprint}, but the model of that name "
+            f"now has {lm.resident.fingerprint}; get the model that it was made for."
         )
     for part, strength in parts:
-        lm = load_intervention(folder / part).apply(lm, strength)
+        lm = part.apply(lm, strength)
     return lm
 
 
@@ -208,6 +209,7 @@ def _load_resident(
     _refuse_no_tokenizer(model, tokenizer, net)
     if target != "spread":
         net = net.to(target)
+    align_parameters(net)
     net.eval()
     net.requires_grad_(False)
     resident = Resident(net, tokenizer, model, getattr(net.config, "_commit_hash", None))

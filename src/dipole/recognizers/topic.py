@@ -219,24 +219,15 @@ class TopicModel:
         """
         place = given_path(folder, "The folder of topics")
         components, shares, vocabulary, facts = _topic_folder.read(place)
-        splitting = facts.get("splitting", "scikit-learn")
-        if splitting not in tuple(lda.SPLITTINGS):
-            raise _topic_folder.damaged(place, f"it cuts words by {splitting!r}, which is not known")
-        try:
-            return cls(
-                components=components,
-                vocabulary=vocabulary,
-                settings=Settings(**facts["settings"]),
-                shares=shares,
-                seeds=tuple(facts["seeds"]),
-                bounds=tuple(facts["bounds"]),
-                training=_topic_folder.read_training(place) if training else None,
-                source=str(folder),
-                splitting=splitting,
-                **{name: facts[name] for name in ("kept", "bound", "moved")},
-            )
-        except (KeyError, TypeError) as error:
-            raise _topic_folder.damaged(place, f"it lacks something ({error})") from error
+        return cls(
+            components=components,
+            vocabulary=vocabulary,
+            settings=Settings(**facts["settings"]),
+            shares=shares,
+            training=_topic_folder.read_training(place) if training else None,
+            source=str(folder),
+            **{name: facts[name] for name in ("seeds", "bounds", "kept", "bound", "moved", "splitting")},
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,7 +296,7 @@ class TopicScore:
             raise UserError(
                 f"{folder} holds {model.n_topics} topics; say which one, such as {folder}:0 ({there})."
             )
-        if not (item.isascii() and item.isdigit()):
+        if not (item.isascii() and item.isdigit() and len(item) < 10):
             raise UserError(f"{folder}:{item}: {item!r} is no number of a topic; {there}.")
         if int(item) >= model.n_topics:
             raise UserError(f"{folder}:{item}: {there}.")

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from dipole.interventions._pool.automaton import Walk
 from dipole.interventions._pool.vocabulary import Vocabulary
+from dipole.schema import Field
+from dipole.tensors import Wanted
 from dipole.types import UserError
 from dipole.words import ends_unspaced
 
@@ -22,6 +24,8 @@ class Language(Protocol):
     type: ClassVar[str]
     ends: ClassVar[bool]
     """Whether a text of the language can be complete, so that the model needs a token to end with."""
+    fields: ClassVar[Mapping[str, Field]]
+    """What `to_dict` gives, with types and ranges."""
 
     def walks(self, vocabulary: Vocabulary, rows: Sequence[tuple[str, bool]], name: str) -> list[Walk]:
         """One walk for each row.
@@ -45,8 +49,18 @@ class Language(Protocol):
         ...
 
     @classmethod
+    def wanted(cls, data: Mapping[str, Any]) -> dict[str, Wanted]:
+        """What `tensors` gives, for entries that are as `fields` says."""
+        ...
+
+    @classmethod
     def from_saved(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The language again."""
+        """The language again.
+
+        Raises:
+            UserError: The data are not those of a language.
+            UnicodeDecodeError: A text is not UTF-8.
+        """
         ...
 
 
