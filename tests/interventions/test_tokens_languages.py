@@ -353,3 +353,10 @@ def test_a_small_cache_changes_nothing(tiny: LM, monkeypatch: pytest.MonkeyPatch
         other.advance(token)
         assert allowed_ids(one, words) == allowed_ids(other, words)
     assert len(masks._entries) == 1
+
+
+def test_a_quote_does_not_begin_or_end_inside_a_word_with_vowel_signs() -> None:
+    sources = Sources((Document("a", "हिन्दी की किताबें।"),))
+    assert [s.start for s in sources.occurrences("की किताबें")] == [7]
+    assert sources.occurrences("दी की") == []
+    assert sources.occurrences("की किताब") == []

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dipole.controls.tokens._fitted import checked, require_no_concept
 from dipole.interventions.tokens import Grammar as Language
 from dipole.interventions.tokens import Pool
-from dipole.paths import given_file
-from dipole.types import Surface, UserError
+from dipole.plain_text import read_plain_text
+from dipole.types import Surface
 
 if TYPE_CHECKING:
     from dipole.lm import LM
@@ -46,12 +46,7 @@ class Grammar:
         return checked(Pool(Language(self.regex, self._schema()), self.sampling, self.rounds), lm)
 
     def _schema(self) -> str:
-        text = self.json_schema
-        if not text or text.lstrip().startswith(("{", "true", "false")):
+        text = self.json_schema.removeprefix("\ufeff")
+        if not text or text.lstrip().startswith(("{", "[", '"')) or text.strip() in ("true", "false", "null"):
             return text
-        try:
-            return given_file(text, "The JSON schema").read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"The JSON schema {text} can't be read ({error}); give JSON, or a file that holds it."
-            ) from error
+        return read_plain_text(text, "The JSON schema", "JSON, or a file in UTF-8 that holds it")

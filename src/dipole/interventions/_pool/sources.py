@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
 from dipole.interventions._pool.sorted_texts import Bytes, SortedTexts, suffix_order
@@ -17,7 +18,7 @@ from dipole.interventions._pool.vocabulary import Ints
 from dipole.paths import given_file, given_path
 from dipole.types import UserError
 
-_WORD = re.compile(r"\w+(?:[-'’]\w+)*")
+_WORD = regex.compile(r"[\w\p{M}]+(?:[-'’][\w\p{M}]+)*")  # a Hindi vowel sign is a mark, and no boundary
 _SOLID = re.compile(r"[^\s\ufeff\0]+")
 _LARGEST = 2**31 - 16
 
