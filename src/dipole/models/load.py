@@ -29,6 +29,7 @@ def load(
     device: str = "auto",
     revision: str | None = None,
     trust_remote_code: bool = False,
+    special_tokens_in_text: bool = False,
 ) -> LM:
     """Load a causal language model as an `LM`.
 
@@ -42,6 +43,9 @@ def load(
             that one, and `spread` shares the layers among all of them (accelerate's device map).
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Run Python code from the model's own repository; off unless asked for.
+        special_tokens_in_text: Read a special token that a text spells, such as `</s>` or `<|im_end|>`, as
+            that token, as tokenizers do; by default it is text like any other, in prompts, in turns of a chat
+            and in texts to score.
 
     Raises:
         UserError: The model can't be found or reached, is not a causal LM, or is broken.
@@ -51,15 +55,20 @@ def load(
     if dtype not in _DTYPES:
         raise UserError(f"dtype {dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
     if (Path(model).expanduser() / LM_FILE).is_file():
-        return _load_saved(Path(model).expanduser(), dtype, device, trust_remote_code)
+        options = dtype, device, trust_remote_code, special_tokens_in_text
+        return _load_saved(Path(model).expanduser(), *options)
     source = _source(model)
     target = _device(device)
     with _LOADING, _quiet():
         _refuse_non_causal(source, model, revision, trust_remote_code)
-        return LM(_load_resident(source, model, dtype, target, revision, trust_remote_code))
+        net, tokenizer = _load_parts(source, model, dtype, target, revision, trust_remote_code)
+        commit = getattr(net.config, "_commit_hash", None)
+        return LM(Resident(net, tokenizer, model, commit, special_tokens_in_text))
 
 
-def _load_saved(folder: Path, dtype: str, device: str, trust_remote_code: bool) -> LM:
+def _load_saved(
+    folder: Path, dtype: str, device: str, trust_remote_code: bool, special_tokens_in_text: bool
+) -> LM:
     """The LM that `LM.save` wrote: its model, and its interventions in their order."""
     import json
 
@@ -75,7 +84,7 @@ def _load_saved(folder: Path, dtype: str, device: str, trust_remote_code: bool) 
             f"{folder / LM_FILE} can't be read ({error}): it is truncated or corrupt; copy the folder again "
             "from where it was made."
         ) from error
-    lm = load(name, dtype, device, revision, trust_remote_code)
+    lm = load(name, dtype, device, revision, trust_remote_code, special_tokens_in_text)
     if lm.resident.fingerprint != record.get("fingerprint"):
         raise UserError(
             f"{folder} was made for {name} with the fingerprint {record.get('fingerprint')}, but the model "
@@ -173,9 +182,10 @@ def is_causal(config: Any) -> bool:
     return bool(stored & wanted)
 
 
-def _load_resident(
+def _load_parts(
     source: str, model: str, dtype: str, target: str, revision: str | None, trust_remote_code: bool
-) -> Resident:
+) -> tuple[Any, Any]:
+    """Model and tokenizer."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -204,7 +214,7 @@ def _load_resident(
         net = net.to(target)
     net.eval()
     net.requires_grad_(False)
-    return Resident(net, tokenizer, model, getattr(net.config, "_commit_hash", None))
+    return net, tokenizer
 
 
 def _refuse_unfilled(model: str, facts: dict[str, Any]) -> None:
