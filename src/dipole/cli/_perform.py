@@ -9,7 +9,7 @@ from typing import Any
 
 from dipole.cli import INTERRUPTED
 from dipole.cli._console import emit_json, is_main_process, tell
-from dipole.cli._flags import load_model
+from dipole.cli._flags import load_model, where_of
 from dipole.cli._job import new_job
 from dipole.cli._progress import progress
 from dipole.cli._resume import resumed_job
@@ -23,7 +23,7 @@ def perform(flags: Mapping[str, Any]) -> int:
     """Train, measure and print; the exit code."""
     folder = _folder(flags["out"], flags["overwrite"], flags["resume"])
     job = resumed_job(flags, folder) if flags["resume"] else new_job(flags)
-    where = (job.settings["dtype"], job.settings["device"], flags["trust_remote_code"])
+    where = where_of({**flags, **job.settings})
     lm = load_model(job.model, job.revision, *where)
     judge = None if job.judge is None else load_model(job.judge, None, *where)
     from dipole.inoculate import inoculate

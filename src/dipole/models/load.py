@@ -33,6 +33,7 @@ def load(
     device: str = "auto",
     revision: str | None = None,
     trust_remote_code: bool = False,
+    special_tokens_in_text: bool = False,
 ) -> LM:
     """Load a causal language model as an `LM`.
 
@@ -46,6 +47,9 @@ def load(
             that one, and `spread` shares the layers among all of them (accelerate's device map).
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Run Python code from the model's own repository; off unless asked for.
+        special_tokens_in_text: Read a special token that a text spells, such as `</s>` or `<|im_end|>`, as
+            that token, as tokenizers do; by default it is text like any other, in prompts, in turns of a chat
+            and in texts to score.
 
     Raises:
         UserError: The model can't be found or reached, is not a causal LM, or is broken.
@@ -57,15 +61,22 @@ def load(
     if model in BUNDLED:
         tell_shadowed(model, "the bundled LM")
     elif model.strip() and (given_path(model, "The model") / LM_FILE).is_file():
-        return _load_saved(given_path(model), dtype, device, trust_remote_code)
+        return _load_saved(given_path(model), dtype, device, trust_remote_code, special_tokens_in_text)
     source = _source(model)
     target = _device(device)
     with _LOADING, _quiet():
         _refuse_other_heads(source, model, revision, trust_remote_code)
-        return LM(_load_resident(source, model, dtype, target, revision, trust_remote_code))
+        net, tokenizer, facts = _load_parts(source, model, dtype, target, revision, trust_remote_code)
+        commit = getattr(net.config, "_commit_hash", None)
+        resident = Resident(net, tokenizer, model, commit, special_tokens_in_text)
+        resident.probe.require()
+        _refuse_unfilled(model, facts)
+        return LM(resident)
 
 
-def _load_saved(folder: Path, dtype: str, device: str, trust_remote_code: bool) -> LM:
+def _load_saved(
+    folder: Path, dtype: str, device: str, trust_remote_code: bool, special_tokens_in_text: bool
+) -> LM:
     """The LM that `LM.save` wrote: its model, and its interventions in their order."""
     from dipole.interventions import load_intervention
     from dipole.lm import LM_FIELDS, LM_FILE
@@ -79,7 +90,7 @@ def _load_saved(folder: Path, dtype: str, device: str, trust_remote_code: bool) 
         (load_intervention(inside(folder, part["folder"])), part["strength"])
         for part in record["interventions"]
     ]
-    lm = load(name, dtype, device, record["revision"], trust_remote_code)
+    lm = load(name, dtype, device, record["revision"], trust_remote_code, special_tokens_in_text)
     if lm.resident.fingerprint != fingerprint:
         raise UserError(
             f"{folder} was made for {name} with the fingerprint {fingerprint}, but the model of that name "
@@ -181,9 +192,10 @@ def has_language_head(config: Any) -> bool:
     return not any(str(name).endswith(heads) for name in getattr(config, "architectures", None) or ())
 
 
-def _load_resident(
+def _load_parts(
     source: str, model: str, dtype: str, target: str, revision: str | None, trust_remote_code: bool
-) -> Resident:
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Model, tokenizer, and what the loading of the weights found."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -212,10 +224,7 @@ def _load_resident(
     align_parameters(net)
     net.eval()
     net.requires_grad_(False)
-    resident = Resident(net, tokenizer, model, getattr(net.config, "_commit_hash", None))
-    resident.probe.require()
-    _refuse_unfilled(model, facts)
-    return resident
+    return net, tokenizer, facts
 
 
 def _refuse_unfilled(model: str, facts: dict[str, Any]) -> None:
