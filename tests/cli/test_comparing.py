@@ -72,4 +72,4 @@ def test_nothing_is_left_of_a_comparison_that_fails(
 
     monkeypatch.setattr("dipole.evaluation.families.compare_controls", fail)
     assert cli("compare", trained, *ON, "--out", tmp_path / "deep" / "c").code == 130
-    assert not list((tmp_path / "deep").iterdir())
+    assert not (tmp_path / "deep").exists()

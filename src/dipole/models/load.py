@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dipole.files import settled
 from dipole.models.resident import Resident
 from dipole.types import UserError
 
@@ -48,6 +49,7 @@ def load(
 
     if dtype not in _DTYPES:
         raise UserError(f"dtype {dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
+    settled(Path(model).expanduser())
     if (Path(model).expanduser() / LM_FILE).is_file():
         return _load_saved(Path(model).expanduser(), dtype, device, trust_remote_code)
     source = _source(model)

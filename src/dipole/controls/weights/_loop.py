@@ -20,10 +20,9 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from dipole.files import explain, write_bytes_atomic, write_text_atomic
+from dipole.files import CHECKPOINT, explain, write_bytes_atomic, write_text_atomic
 from dipole.types import UserError
 
-CHECKPOINT = "checkpoint.safetensors"
 HISTORY = "history.jsonl"
 _META = frozenset({"rounds_done", "numbers", "identity", "stopped", "interrupted", "seconds", "warnings"})
 
