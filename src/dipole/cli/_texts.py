@@ -5,7 +5,7 @@ from __future__ import annotations
 import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 from dipole.types import UserError
 
@@ -46,7 +46,7 @@ def _batches(arguments: Sequence[str]) -> Iterator[list[str]]:
     if at < len(arguments):
         if sys.stdin is None:
             raise UserError("Standard input is closed; give the texts as arguments, or pipe them in.")
-        yield from line_batches(sys.stdin.buffer, _more_to_come)
+        yield from line_batches(cast(Reader, sys.stdin.buffer), _more_to_come)
     if arguments[at + 1 :]:
         yield list(arguments[at + 1 :])
 
