@@ -21,6 +21,7 @@ from dipole.files import (
     MARKER,
     _swap,
     claimed,
+    explain,
     run_folder,
     settled,
     staged,
@@ -69,9 +70,12 @@ def killed_at(moment: int, work: Callable[[], object]) -> bool:
 
 
 def put(folder: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
+    try:
+        for name, text in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text)
+    except OSError as error:
+        raise explain(folder, error) from error
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -217,9 +221,9 @@ def test_a_kill_of_the_next_start_is_no_worse(
 
 
 def test_a_kill_of_a_resumed_run_that_replaces_another(tmp_path: Path) -> None:
-    folder, moment = tmp_path / "runs" / "run", 0
+    folder, moment = tmp_path / "runs" / "run", 1
     while True:
-        moment += 1
+        moment += 3  # the others have gone through every single one
         old_result(folder)
         assert not killed_at(10**9, lambda: begin_it(folder))
         killed = killed_at(moment, lambda: resume_it(folder))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from dipole.files._claims import claimed, settled
 from dipole.files._errors import explain
 from dipole.files._folders import (
     CHECKPOINT,
     MANIFEST,
     OWN_NAMES,
     check_output,
-    claimed,
     is_run,
     run_folder,
-    settled,
     staged,
     working_folder,
     write_manifest,

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from dipole.files import _names
+from dipole.files._claims import claimed, remove
 from dipole.files._errors import explain
-from dipole.files._locks import held, is_main_process, resolved
-from dipole.files._swap import MARKER, is_unsettled, mark, put_in_place, settle
+from dipole.files._locks import is_main_process
+from dipole.files._swap import MARKER, mark, put_in_place
 from dipole.files._writing import write_json_atomic
 from dipole.types import UserError
 
@@ -46,66 +47,6 @@ def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
     """
     files = sorted({*(path.name for path in folder.iterdir()), MANIFEST})
     write_json_atomic(folder / MANIFEST, {**facts, "files": files})
-
-
-@contextmanager
-def claimed(path: Path) -> Iterator[Path]:
-    """A file or folder for this command alone; what was left there by one that was killed is cleared up.
-
-    A process that only helps another one writes nothing, and claims nothing.
-
-    Args:
-        path: What will be written; the block gets it without links and dots.
-
-    Raises:
-        UserError: Another command works on it, or it can't be written.
-    """
-    if not is_main_process():
-        yield resolved(path)
-        return
-    with held(path) as place:
-        try:
-            _clear_up(place)
-            _clear_up_others(place)
-        except OSError as error:
-            raise explain(path, error) from error
-        try:
-            yield place
-        finally:
-            with suppress(OSError):
-                _clear_up(place)
-
-
-def _clear_up(place: Path) -> None:
-    settle(place)
-    for path in _names.found_in(_names.annexe(place)).get(_names.label(place.name), []):
-        if path.name.endswith(_names.TEMPORARY):
-            _remove(path)
-
-
-def _clear_up_others(place: Path) -> None:
-    """The same for what else was left in the folder, where nobody works on it."""
-    folder = _names.annexe(place)
-    for name in _names.found_in(folder):
-        other = folder / name
-        if other != place and _names.annexe(other) == folder:
-            with suppress(UserError, OSError), held(other, patience=0):
-                _clear_up(other)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def settled(folder: Path) -> None:
-    """Before a folder is read: end what was broken off while it was put in place, if nobody is at it."""
-    with suppress(UserError, OSError):
-        if is_unsettled(resolved(folder)):
-            with claimed(folder):
-                pass
 
 
 def check_output(folder: Path, overwrite: bool = False, resume: bool | None = None) -> None:
@@ -187,7 +128,10 @@ def staged(folder: Path, overwrite: bool = False) -> Iterator[Path]:
     with claimed(folder) as place:
         _check(folder, place, overwrite)
         made = _names.temporary(place)
-        _make(made, folder)
+        try:
+            made.mkdir()
+        except OSError as error:
+            raise explain(folder, error) from error
         try:
             yield made
             _finish(made, place, folder, overwrite)
@@ -213,17 +157,12 @@ def run_folder(folder: Path, overwrite: bool = False, resume: bool = False) -> I
     """
     with claimed(folder) as place:
         _check(folder, place, overwrite, resume)
-        work = working_folder(place) if resume else place
-        if work == place:
-            _remove(place / NEXT)
-        if not resume and is_run(place):
-            work = place / NEXT
+        work = working_folder(place) if resume else place / NEXT if is_run(place) else place
         try:
-            if not resume:
-                _make(work, folder)
-                mark(work)
-            for left in work.rglob(f".*.{_names.TEMPORARY}"):
-                _remove(left)
+            try:
+                _begin(work, place, resume)
+            except OSError as error:
+                raise explain(folder, error) from error
             yield work
         except BaseException:
             if work != place and not (work / CHECKPOINT).is_file():
@@ -233,17 +172,20 @@ def run_folder(folder: Path, overwrite: bool = False, resume: bool = False) -> I
             _finish(work, place, folder, overwrite=True)
 
 
+def _begin(work: Path, place: Path, resume: bool) -> None:
+    if not resume or work == place:
+        remove(place / NEXT)
+    if not resume:
+        work.mkdir(exist_ok=True)
+        mark(work)
+    for left in work.rglob(f".*.{_names.TEMPORARY}"):
+        remove(left)
+
+
 def working_folder(folder: Path) -> Path:
     """Where the run of a folder is that was begun last: in it, or in one inside it that will replace it."""
     pending = folder / NEXT
     return pending if _own_manifest(pending) else folder
-
-
-def _make(made: Path, folder: Path) -> None:
-    try:
-        made.mkdir(exist_ok=True)
-    except OSError as error:
-        raise explain(folder, error) from error
 
 
 def _finish(made: Path, place: Path, folder: Path, overwrite: bool) -> None:
@@ -263,7 +205,10 @@ def _finish(made: Path, place: Path, folder: Path, overwrite: bool) -> None:
         if not made.exists():  # on its way; the next command goes on with it
             raise said from error
         aside = place.with_name(f"{place.name}-{secrets.token_hex(4)}")
-        os.rename(made, aside)
+        try:
+            os.rename(made, aside)
+        except OSError:  # nothing can be written there any more
+            raise said from error
         with suppress(UserError):
             mark(aside)
         raise UserError(f"{str(said).removesuffix('.')}; what was made now is in {aside}.") from error

@@ -124,7 +124,12 @@ def _acquired(place: Path, path: Path, patience: float) -> Any:
         left = _read(file)  # by one that was killed, or that this machine's kernel knows nothing of
         if not _here(left):
             raise UserError(_elsewhere(path, file, left))
-        _write(file)
+        try:
+            _write(file)
+        except BaseException:
+            with suppress(OSError):
+                file.unlink()
+            raise
     except BaseException:
         lock.release()
         raise
