@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from typing import Any
 
 from dipole.cli._streams import drop_output, unwritable
-from dipole.files import to_plain
+from dipole.files import is_main_process, to_plain
 
 USER_ERROR = 2
 # Control characters move the cursor or recolour a terminal, and bidirectional overrides reorder what follows.
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def is_main_process() -> bool:
-    """Whether this process speaks to the user: always, but for the others that `accelerate launch` starts."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def visible(text: str) -> str:
@@ -35,6 +29,8 @@ def emit(text: str, raw: bool = False) -> None:
     """Print a result; on a terminal its control characters are made harmless, unless it is `raw`."""
     import typer
 
+    if not is_main_process():
+        return
     try:
         print(text if raw or not sys.stdout.isatty() else visible(text))
     except BrokenPipeError:

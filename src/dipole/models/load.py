@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dipole.files import settled
 from dipole.models.resident import Resident
 from dipole.models.turns import process_lock
 from dipole.paths import given_path, tell_shadowed
@@ -60,8 +61,11 @@ def load(
         raise UserError(f"dtype {dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
     if model in BUNDLED:
         tell_shadowed(model, "the bundled LM")
-    elif model.strip() and (given_path(model, "The model") / LM_FILE).is_file():
-        return _load_saved(given_path(model), dtype, device, trust_remote_code, special_tokens_in_text)
+    elif model.strip():
+        folder = given_path(model, "The model")
+        settled(folder)
+        if (folder / LM_FILE).is_file():
+            return _load_saved(folder, dtype, device, trust_remote_code, special_tokens_in_text)
     source = _source(model)
     target = _device(device)
     with _LOADING, _quiet():
@@ -84,7 +88,7 @@ def _load_saved(
     file = inside(folder, LM_FILE)
     record = checked(LM_FIELDS, read_json(file), file, COPY_AGAIN)
     name, fingerprint = record["model"], record["fingerprint"]
-    if (Path(name).expanduser() / LM_FILE).is_file():  # perhaps itself
+    if name not in BUNDLED and (given_path(name) / LM_FILE).is_file():  # perhaps itself
         raise UserError(f"{file} names {name} as its model, which is no model but a saved LM; {COPY_AGAIN}.")
     parts = [
         (load_intervention(inside(folder, part["folder"])), part["strength"])
