@@ -22,7 +22,7 @@ class _Frame:
     """The hooks of one engagement; they do nothing while another is nested in it."""
 
     def __init__(self) -> None:
-        self.active = True
+        self.active = False
         self.handles: list[Any] = []
 
     def after(self, block: nn.Module, edit: Edit) -> None:
@@ -98,6 +98,7 @@ def engaged_vectors(model: Any, vectors: Sequence[tuple[SteeringVector, float]])
     try:
         for vector, strength in vectors:
             _put_in(frame, model, vector, strength)
+        frame.active = True  # not before: what writes to the stream is found in the base
         yield
     finally:
         for handle in frame.handles:
@@ -126,9 +127,9 @@ def _put_in_everywhere(
     section 4.1): W ← W - s r rᵀ W.
     """
     edit = make_edit("ablate", direction, strength, False)
-    names = writer_names(model, blocks)
+    found = [writer_names(model, block) for block in blocks]
     frame.before(blocks[0], edit)
-    for block in blocks:
+    for block, names in zip(blocks, found, strict=True):
         for name in names:
             frame.written(block.get_submodule(name), edit)
         if not names:

@@ -156,7 +156,7 @@ class SteeringVector:
         if self.base_fingerprint is not None and self.base_fingerprint != resident.fingerprint:
             return  # checked_apply says so
         depth = len(decoder_blocks(resident.model))
-        width = resident.model.config.get_text_config().hidden_size
+        width = resident.width
         if self.width != width:
             raise UserError(
                 f"This vector has width {self.width}, and the residual stream of {resident.name} has "

@@ -125,7 +125,7 @@ class NotionScore:
             )
         if not bool(torch.isfinite(weight).all()) or not math.isfinite(bias):
             raise UserError(f"The notion in {folder} has values that are not finite; make it again.")
-        width = judge.resident.model.config.get_text_config().hidden_size
+        width = judge.resident.width
         if weight.shape != (width,):
             raise UserError(
                 f"The notion in {folder} has weights of shape {tuple(weight.shape)}, and {base} needs "
