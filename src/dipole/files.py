@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dipole.reading import inside, read_json
 from dipole.types import UserError
 
 MARKER = ".dipole-run"
@@ -263,8 +264,8 @@ def is_run(folder: Path) -> bool:
 def _own_manifest(folder: Path) -> dict[str, Any]:
     """The manifest, if it is there and ours."""
     try:
-        content = json.loads((folder / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError):
+        content = read_json(inside(folder, MANIFEST))
+    except UserError:
         return {}
     return content if isinstance(content, dict) and content.get("made_by") == "dipole" else {}
 

@@ -20,10 +20,20 @@ from dipole.models.batching import chunks, pad_batch, parts
 from dipole.models.blocks import decoder_blocks
 from dipole.models.hidden import find_input, state_of
 from dipole.models.resident import Resident
+from dipole.paths import given_path
 from dipole.sampling import Decoding, draw_rows, forced_logits
+from dipole.schema import Items, Maybe, Number, Table, Text
 from dipole.types import Intervention, Sample, Surface, UserError
 
 LM_FILE = "lm.json"
+LM_FIELDS = Table(
+    {
+        "model": Text(4096, 1),
+        "revision": Maybe(Text(4096)),
+        "fingerprint": Text(64),
+        "interventions": Items(Table({"folder": Text(255, 1), "strength": Number(-1e30, 1e30)}), 0, 10_000),
+    }
+)
 _IN_MODEL = ("weights", "activations")
 
 
@@ -63,11 +73,13 @@ class LM:
         Blocks of LMs that share one resident model may be nested: each sees its own interventions only,
         so a base LM that scores inside the block of a steered one is the base. An adapter that is being
         trained (put there by `inject`) is no such block, and a plain LM then is the model as it stands.
-        One resident model serves one thread at a time.
+        One resident model serves one thread at a time: while the block is open, calls of other threads on
+        any LM of the same resident wait for its end, so a block must not wait for such a thread.
 
         Raises:
             UserError: The LM has interventions that are not in the model: on prompts, tokens, logits or the
-                choice of continuations. `generate` and `response_logits` know those.
+                choice of continuations. `generate` and `response_logits` know those. Or the model could
+                never become free; see `Turns.take`.
         """
         outside = [a.intervention.surface for a in self.applied if a.intervention.surface not in _IN_MODEL]
         if outside:
@@ -83,6 +95,7 @@ class LM:
     def _engaged(self) -> Iterator[Any]:
         """The model with what belongs inside it, whatever else the LM has."""
         with (
+            self.resident.turns.take(self.resident.name),
             engaged_adapters(self.resident.model, self._of("weights")) as model,
             engaged_vectors(model, self._of("activations")),
             torch.no_grad(),
@@ -100,7 +113,7 @@ class LM:
         Raises:
             UserError: The folder holds something, or can't be written.
         """
-        path = Path(folder)
+        path = given_path(folder, "The folder of the LM")
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UserError(f"{folder} exists and is not an empty folder; choose another one for the LM.")
         parts = []

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from dipole.controls._layers import layers_of
 from dipole.corpus import Corpus
 from dipole.files import staged, write_json_atomic, write_manifest, write_text_atomic
+from dipole.paths import given_path
 from dipole.pointing.assess import (
     Read,
     agreement_of,
@@ -87,7 +88,7 @@ def point(
     Raises:
         UserError: Bad input, or a folder that can't be used.
     """
-    folder, started = Path(out), datetime.now(UTC)
+    folder, started = given_path(out, "The output folder"), datetime.now(UTC)
     asked = tuple(prompts) or ("",)
     with staged(folder, overwrite) as made:
         on_step("reading the corpus with the topic model")

@@ -14,6 +14,7 @@ from dipole.controls._layers import layers_of
 from dipole.evaluation.transfer import Transfer, require_measurable, verify
 from dipole.files import staged, write_bytes_atomic, write_manifest, write_text_atomic
 from dipole.interventions.activations import SteeringVector
+from dipole.paths import given_path
 from dipole.stitching.diagnostics import effective_rank, share_inside
 from dipole.stitching.fitting import Stitch, Survey, best_stitch, facts_of, fit_stitches, survey
 from dipole.stitching.mapping import (
@@ -195,7 +196,7 @@ def save_translated(
     from dipole.report.translated import render_translated_html, translated_card
 
     begun = started or datetime.now(UTC)
-    with staged(Path(out), overwrite) as folder:
+    with staged(given_path(out, "The output folder"), overwrite) as folder:
         facts = manifest(
             control=settings,
             concept={} if dipole is None else dipole.to_dict(),

@@ -341,7 +341,7 @@ def test_everything_is_saved(tmp_path: Path) -> None:
         ("layer_convention", None, "layer convention"),
         ("layer_convention", "hidden_states index", "layer convention"),
         ("layers", [{"layer": 0}], "damaged"),
-        ("layers", [], "one row for each"),
+        ("layers", [], "layers must be a list of 1"),
         ("operator", "rotate", "operator"),
         ("operator", None, "operator"),
     ],
@@ -361,7 +361,7 @@ def test_a_model_that_does_not_fit_is_refused() -> None:
     assert free.apply(tiny_model("gpt2")).applied  # the same width and enough layers
     with pytest.raises(UserError, match="width 7, and the residual stream of llama has 32"):
         SteeringVector((0,), torch.ones(1, 7)).apply(lm)
-    with pytest.raises(UserError, match="after layer 3, and llama has layers 0 to 2"):
+    with pytest.raises(UserError, match="names layer 3, and llama has layers 0 to 2"):
         dataclasses.replace(free, layers=(3,)).apply(lm)
 
 

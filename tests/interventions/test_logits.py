@@ -273,5 +273,5 @@ def test_broken_folders_are_refused(tmp_path: Path) -> None:
     contrast(lm, "Clips!", "").save(tmp_path / "c")
     meta = tmp_path / "c" / "dipole.json"
     meta.write_text(meta.read_text().replace("0.5", '"much"'))
-    with pytest.raises(UserError, match=r"'weight' .* must be a finite number, and is 'much'"):
+    with pytest.raises(UserError, match=r"weight must be a finite number .*, and is 'much'"):
         load_intervention(tmp_path / "c")

@@ -10,9 +10,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-
-pytest.importorskip("sklearn")
-
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 

@@ -15,6 +15,7 @@ from dipole.cli._progress import progress
 from dipole.cli._resume import resumed_job
 from dipole.cli._rich import emit_drawn
 from dipole.files import prepare_output
+from dipole.paths import given_path
 from dipole.types import UserError
 
 
@@ -59,7 +60,7 @@ def _folder(out: str, overwrite: bool, resume: bool) -> Path:
     """The output folder; what would be refused later is refused before a model is loaded."""
     if not out.strip():
         raise UserError("The output folder is an empty string; give one such as --out runs/clips.")
-    folder = Path(out)
+    folder = given_path(out, "The output folder")
     taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     if is_main_process() and (taken or resume) and (overwrite == resume):
         prepare_output(folder, overwrite=overwrite, resume=resume)  # changes nothing: it raises

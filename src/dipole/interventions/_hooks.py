@@ -21,9 +21,14 @@ if TYPE_CHECKING:
 class _Frame:
     """The hooks of one engagement; they do nothing while another is nested in it."""
 
-    def __init__(self) -> None:
-        self.active = False
+    def __init__(self, stack: list[_Frame]) -> None:
+        self._stack, self.ready = stack, False
         self.handles: list[Any] = []
+
+    @property
+    def active(self) -> bool:
+        """Whether it is the innermost, and whole."""
+        return self.ready and self._stack[-1] is self
 
     def after(self, block: nn.Module, edit: Edit) -> None:
         """Change what a block returns."""
@@ -89,23 +94,17 @@ def engaged_vectors(model: Any, vectors: Sequence[tuple[SteeringVector, float]])
     if not stack and not vectors:
         yield
         return
-    outer = stack[-1] if stack else None
-    was = outer.active if outer else False
-    frame = _Frame()
-    if outer:
-        outer.active = False
+    frame = _Frame(stack)
     stack.append(frame)
     try:
         for vector, strength in vectors:
             _put_in(frame, model, vector, strength)
-        frame.active = True  # not before: what writes to the stream is found in the base
+        frame.ready = True  # not before: what writes to the stream is found in the base
         yield
     finally:
         for handle in frame.handles:
             handle.remove()
         stack.remove(frame)
-        if outer:
-            outer.active = was
 
 
 def _put_in(frame: _Frame, model: Any, vector: SteeringVector, strength: float) -> None:

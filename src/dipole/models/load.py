@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.models.resident import Resident
+from dipole.models.turns import process_lock
+from dipole.paths import given_path, tell_shadowed
+from dipole.reading import COPY_AGAIN, inside, read_json
+from dipole.schema import checked
+from dipole.tensors import align_parameters
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
 BUNDLED = ("tiny", "mini")
 _BROKEN = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AssertionError)
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
+_LOADING = process_lock()  # transformers changes global settings while it loads, and so does `_quiet`
 
 
 def load(
@@ -31,9 +37,9 @@ def load(
     """Load a causal language model as an `LM`.
 
     Args:
-        model: `tiny` (the default) or `mini`, which are bundled; a local folder in the Hugging Face
-            format; an id on the hub, downloaded by the ordinary `from_pretrained`; or a folder that
-            `LM.save` wrote, whose interventions are then applied.
+        model: `tiny` (the default) or `mini`, which are bundled (`./tiny` is a folder); a local folder in the
+            Hugging Face format; an id on the hub, downloaded by the ordinary `from_pretrained`; or a folder
+            that `LM.save` wrote, whose interventions are then applied.
         dtype: `auto` keeps what the checkpoint stores on an accelerator and takes float32 on a CPU, or
             float32, bfloat16, float16.
         device: `auto` takes the accelerator that there is, a device name such as `cuda:1` or `cpu` takes
@@ -48,39 +54,39 @@ def load(
 
     if dtype not in _DTYPES:
         raise UserError(f"dtype {dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
-    if (Path(model).expanduser() / LM_FILE).is_file():
-        return _load_saved(Path(model).expanduser(), dtype, device, trust_remote_code)
+    if model in BUNDLED:
+        tell_shadowed(model, "the bundled LM")
+    elif model.strip() and (given_path(model, "The model") / LM_FILE).is_file():
+        return _load_saved(given_path(model), dtype, device, trust_remote_code)
     source = _source(model)
     target = _device(device)
-    with _quiet():
+    with _LOADING, _quiet():
         _refuse_other_heads(source, model, revision, trust_remote_code)
         return LM(_load_resident(source, model, dtype, target, revision, trust_remote_code))
 
 
 def _load_saved(folder: Path, dtype: str, device: str, trust_remote_code: bool) -> LM:
     """The LM that `LM.save` wrote: its model, and its interventions in their order."""
-    import json
-
     from dipole.interventions import load_intervention
-    from dipole.lm import LM_FILE
+    from dipole.lm import LM_FIELDS, LM_FILE
 
-    try:
-        record = json.loads((folder / LM_FILE).read_text("utf-8"))
-        name, revision = str(record["model"]), record["revision"]
-        parts = [(str(part["folder"]), float(part["strength"])) for part in record["interventions"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    file = inside(folder, LM_FILE)
+    record = checked(LM_FIELDS, read_json(file), file, COPY_AGAIN)
+    name, fingerprint = record["model"], record["fingerprint"]
+    if (Path(name).expanduser() / LM_FILE).is_file():  # perhaps itself
+        raise UserError(f"{file} names {name} as its model, which is no model but a saved LM; {COPY_AGAIN}.")
+    parts = [
+        (load_intervention(inside(folder, part["folder"])), part["strength"])
+        for part in record["interventions"]
+    ]
+    lm = load(name, dtype, device, record["revision"], trust_remote_code)
+    if lm.resident.fingerprint != fingerprint:
         raise UserError(
-            f"{folder / LM_FILE} can't be read ({error}): it is truncated or corrupt; copy the folder again "
-            "from where it was made."
-        ) from error
-    lm = load(name, dtype, device, revision, trust_remote_code)
-    if lm.resident.fingerprint != record.get("fingerprint"):
-        raise UserError(
-            f"{folder} was made for {name} with the fingerprint {record.get('fingerprint')}, but the model "
-            f"of that name now has {lm.resident.fingerprint}; get the model that it was made for."
+            f"{folder} was made for {name} with the fingerprint {fingerprint}, but the model of that name "
+            f"now has {lm.resident.fingerprint}; get the model that it was made for."
         )
     for part, strength in parts:
-        lm = load_intervention(folder / part).apply(lm, strength)
+        lm = part.apply(lm, strength)
     return lm
 
 
@@ -88,14 +94,14 @@ def _source(model: str) -> str:
     """What `from_pretrained` is given: a folder that exists, or a hub id."""
     if not model.strip():
         raise UserError("The model is an empty string; give a hub id, a folder, or a bundled LM: tiny, mini.")
-    if model in BUNDLED and not Path(model).is_dir():
+    if model in BUNDLED:
         folder = Path(str(resources.files("dipole.models") / "bundled" / model))
         if not (folder / "config.json").is_file():
             raise UserError(
                 f"The bundled LM {model!r} is missing from this installation; install dipole again."
             )
         return str(folder)
-    path = Path(model).expanduser()
+    path = given_path(model, "The model")
     if not (path.is_absolute() or model.startswith((".", "~")) or path.exists() or model.count("/") > 1):
         return model
     if (path / "config.json").is_file():
@@ -203,6 +209,7 @@ def _load_resident(
     _refuse_no_tokenizer(model, tokenizer, net)
     if target != "spread":
         net = net.to(target)
+    align_parameters(net)
     net.eval()
     net.requires_grad_(False)
     resident = Resident(net, tokenizer, model, getattr(net.config, "_commit_hash", None))
@@ -264,7 +271,7 @@ def _unreachable(model: str, error: Exception) -> str:
             f"{model} needs Python code from its own repository to run; read that code, and if you trust it, "
             "ask for it with --trust-remote-code (trust_remote_code=True)."
         )
-    if Path(model).expanduser().is_dir() or model in BUNDLED:
+    if model in BUNDLED or given_path(model).is_dir():
         return _broken_folder(model, first, lower)
     if "gated" in lower or "401" in lower or "403" in lower:
         return (
@@ -279,7 +286,7 @@ def _unreachable(model: str, error: Exception) -> str:
 
 
 def _broken_folder(model: str, first: str, lower: str) -> str:
-    folder = Path(model).expanduser()
+    folder = given_path(model)
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]
     if folder.is_dir() and not weights:
         pickles = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]

@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from dipole.models.batching import Batch, even
 from dipole.models.fingerprint import fingerprint
 from dipole.models.probe import Probe
+from dipole.models.turns import Turns
 from dipole.types import UserError
 
 _ANCHORS = (".", "a", "\n", "!")
@@ -30,6 +31,7 @@ class Resident:
         name: What the user asked for: a hub id, a folder, or the name of a bundled LM.
         revision: Commit on the hub, where known.
         fingerprint: Identifies the weights; see `dipole.models.fingerprint`.
+        turns: Who may put something into the model now; see `dipole.models.turns`.
     """
 
     model: Any
@@ -38,6 +40,7 @@ class Resident:
     revision: str | None = None
 
     fingerprint: str = field(init=False)
+    turns: Turns = field(init=False, default_factory=Turns)
 
     def __post_init__(self) -> None:
         """Take the fingerprint now: later an adapter may be in place."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dipole.concepts import Dipole
 from dipole.lm import LM
+from dipole.words import ends_in_word
 
 WORDINGS = (
     "{pole} {prompt}",
@@ -84,7 +85,7 @@ def pair_texts(
     """Texts with the claim and with its opposite in front; the i-th of each make a pair."""
 
     def all_of(pole: str) -> list[str]:
-        said = pole if not pole[-1].isalnum() else pole + "."
+        said = pole + "." if ends_in_word(pole) else pole
         return [
             wording.replace("{pole}", said).replace("{prompt}", prompt)
             for prompt in prompts

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.controls.tokens._fitted import checked, require_no_concept
 from dipole.interventions.tokens import Grammar as Language
 from dipole.interventions.tokens import Pool
+from dipole.paths import given_file
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Grammar:
         if not text or text.lstrip().startswith(("{", "true", "false")):
             return text
         try:
-            return Path(text).expanduser().read_text("utf-8")
+            return given_file(text, "The JSON schema").read_text("utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"The JSON schema {text} can't be read ({error}); give JSON, or a file that holds it."

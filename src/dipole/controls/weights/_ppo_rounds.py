@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dipole.concepts._text import same_pole, same_text
 from dipole.controls.weights._loop import Metrics, Run, Stop, run_rounds
 from dipole.controls.weights._policy import Policy, PolicyOutput
 from dipole.controls.weights._rollout import Rows, gather, sample_rows, share, to_rows
@@ -118,15 +119,16 @@ def _check(ppo: PPO, lm: LM, concept: Any) -> tuple[str, ...]:
 def _live_adapter(ppo: PPO, lm: LM) -> Iterator[Any]:
     """The resident model with a fresh adapter injected, seeded and trainable, for the length of the fit."""
     model = lm.resident.model
-    before = Tree(model)
-    with torch.random.fork_rng(devices=_cuda_devices(model)):
-        torch.manual_seed(ppo.seed)
-        wrapped = inject(model, [ppo.lora_config()])
-    try:
-        wrapped.eval()  # dropout stays off: the policy that samples and the one that learns are the same
-        yield wrapped
-    finally:
-        before.restore()
+    with lm.resident.turns.take(lm.resident.name):
+        before = Tree(model)
+        with torch.random.fork_rng(devices=_cuda_devices(model)):
+            torch.manual_seed(ppo.seed)
+            wrapped = inject(model, [ppo.lora_config()])
+        try:
+            wrapped.eval()  # dropout stays off: the policy that samples and the one that learns are the same
+            yield wrapped
+        finally:
+            before.restore()
 
 
 def _cuda_devices(model: Any) -> list[int]:
@@ -396,8 +398,8 @@ class PPORounds:
 
     def _warn(self, samples: list[Sample], metrics: Metrics) -> None:
         """Note once what a user should know although training goes on."""
-        claim = _plain(getattr(self._concept, "claim", ""))
-        repeated = sum(claim in _plain(s.text) for s in samples) / len(samples) if claim else 0.0
+        claim = same_pole(getattr(self._concept, "claim", ""))
+        repeated = sum(claim in same_text(s.text) for s in samples) / len(samples) if claim else 0.0
         metrics["repeated_claim"] = repeated
         if repeated > 0.5:
             self._note(
@@ -430,7 +432,3 @@ def _losses(ppo: PPO, now: PolicyOutput, learn: Learnable) -> Tensor:
 def _largest_ratio(now: PolicyOutput, learn: Learnable) -> Tensor:
     change = (now.logprobs.detach() - learn.old.logprobs).abs() * learn.mask
     return change.max().clamp(max=50.0).exp()
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split()).rstrip(".!")

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from dipole.interventions._pool.automaton import Allowed, Walk, only
 from dipole.interventions._pool.vocabulary import Vocabulary
+from dipole.schema import Field, Optional, Text
+from dipole.tensors import Wanted
 from dipole.types import UserError
 
 _JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -36,6 +38,10 @@ class Grammar:
 
     type: ClassVar[str] = "grammar"
     ends: ClassVar[bool] = True
+    fields: ClassVar[Mapping[str, Field]] = {
+        "regex": Optional(Text(), ""),
+        "json_schema": Optional(Text(), ""),
+    }
 
     def __post_init__(self) -> None:
         """Refuse what the engine refuses.
@@ -89,10 +95,16 @@ class Grammar:
         return {}
 
     @classmethod
+    def wanted(cls, data: Mapping[str, Any]) -> dict[str, Wanted]:
+        """Nothing."""
+        del data
+        return {}
+
+    @classmethod
     def from_saved(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
         """The grammar again."""
         del tensors
-        return cls(str(data.get("regex", "")), str(data.get("json_schema", "")))
+        return cls(data["regex"], data["json_schema"])
 
 
 @dataclass(eq=False)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dipole.interventions._pool.sorted_texts import Bytes, SortedTexts, suffix_order
 from dipole.interventions._pool.vocabulary import Ints
+from dipole.paths import given_file, given_path
 from dipole.types import UserError
 
 _WORD = re.compile(r"\w+(?:[-'’]\w+)*")
@@ -271,7 +272,7 @@ def read_sources(files: Sequence[str]) -> tuple[Document, ...]:
     """
     paths: list[Path] = []
     for part in files:
-        path = Path(part).expanduser()
+        path = given_path(part, "The source")
         inside = sorted(p for p in path.glob("*") if p.suffix in (".txt", ".md")) if path.is_dir() else [path]
         if not inside:
             raise UserError(f"The folder {part} has no .txt or .md file to quote from; give one that has.")
@@ -286,6 +287,6 @@ def read_sources(files: Sequence[str]) -> tuple[Document, ...]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8")
+        return given_file(path, "The source").read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"The source {path} can't be read ({error}); give a text file in UTF-8.") from error
