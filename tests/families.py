@@ -91,10 +91,16 @@ _INDEXER = {
     "indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 8, "indexer_budget": 8,
     "indexer_compress_ratio": 4,
 }  # fmt: skip
+_NOTE = {
+    **_LATENT,
+    **_same(4, "swa_num_attention_heads swa_num_key_value_heads"),
+    **_same(16, "swa_q_lora_rank swa_kv_lora_rank swa_head_dim"),
+    **_same(8, "swa_qk_nope_head_dim swa_v_head_dim"),
+}
 _ALTERNATING = ["linear_attention", "hybrid", "linear_attention", "hybrid"]
 _ROPE = {"rope_type": "default", "rope_theta": 1e4}
 OWN: dict[str, dict[str, Any]] = {
-    **_same(_LATENT, "axk1 axk2 bailing_hybrid deepseek_v3 deepseek_v32 dots3_note_text glm4_moe_lite"),
+    **_same(_LATENT, "axk1 axk2 bailing_hybrid deepseek_v3 deepseek_v32 glm4_moe_lite"),
     **_same(_LATENT, "glm_moe_dsa kimi_linear longcat_flash minicpm3 youtu"),
     **_same(_HEADS, "hunyuan_v1_dense hunyuan_v1_moe ministral"),
     "bamba": {"attn_layer_indices": [1, 3]},
@@ -104,15 +110,17 @@ OWN: dict[str, dict[str, Any]] = {
     "deepseek_v2": {**_LATENT, "num_experts_per_tok": 2},
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2},
     "dots3_note": {
-        "text_config": _LATENT,
+        "text_config": _NOTE,
         "vision_config": {"adapter_in_dim": 32, "adapter_out_dim": 32},
         "audio_config": {"adapter_input_size": 32, "adapter_out_dim": 32},
     },
+    "dots3_note_text": _NOTE,
     "falcon_h1": {"mamba_d_ssm": 64},
     "gemma3n_text": {"num_kv_shared_layers": 0, "num_hidden_layers": 5},
     "gpt_neo": {"attention_types": [[["global", "local"], 2]], "attention_layers": ["global", "local"] * 2},
     "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"] * 2},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
     "mamba2": {"head_dim": 16},
     "nemotron": {"num_key_value_heads": 2},
@@ -140,6 +148,17 @@ OWN: dict[str, dict[str, Any]] = {
         "mamba_headdim": 16,
     },
     "zaya": {"num_experts_per_tok": 1},
+}
+
+# Families that transformers itself can't build from a config of their own, or not from one alone.
+_DRAFT = "It is a draft model, which reads the keys and values of the model that it drafts for."
+_MUSIC = (
+    "AutoModelForCausalLM can't build it: it hands the config of the whole to its decoder, which is of music."
+)
+UNBUILT: dict[str, str] = {
+    "gemma3n": "It has a vision tower of the package timm, which is no dependency; gemma3n_text is its text.",
+    **_same(_DRAFT, "gemma4_assistant gemma4_unified_assistant"),
+    **_same(_MUSIC, "musicgen musicgen_melody"),
 }
 
 # Lists that name the kind of each layer.

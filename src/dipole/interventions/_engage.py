@@ -158,6 +158,7 @@ def inject(model: Any, configs: Sequence[PeftConfig]) -> PeftModel:
             wrapped = PeftModel(model, copy.deepcopy(configs[0]), adapter_name="dipole_0")
             for index, config in enumerate(configs[1:], start=1):
                 wrapped.add_adapter(f"dipole_{index}", copy.deepcopy(config))
+            _try_odd_layers(model, wrapped)
         except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
             before.restore()
             raise UserError(_misfit(model, configs, error)) from error
@@ -168,6 +169,21 @@ def inject(model: Any, configs: Sequence[PeftConfig]) -> PeftModel:
             if not before._had_config and "peft_config" in vars(model):
                 del model.peft_config
     return wrapped
+
+
+def _try_odd_layers(model: Any, wrapped: nn.Module) -> None:
+    """Run the model once where an adapter sits on a linear layer with a forward of its own.
+
+    Its output may have another shape than the product of matrices that the adapter adds to it, such as that
+    of a layer of groups.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    held = (module.get_base_layer() for module in wrapped.modules() if isinstance(module, BaseTunerLayer))
+    if any(isinstance(layer, nn.Linear) and type(layer).forward is not nn.Linear.forward for layer in held):
+        table = model.get_input_embeddings().weight
+        with torch.no_grad():
+            model(input_ids=torch.arange(3, 6, device=table.device)[None] % table.shape[0], use_cache=False)
 
 
 def _misfit(model: Any, configs: Sequence[PeftConfig], error: Exception) -> str:

@@ -90,12 +90,11 @@ def require_fit(
     from dipole.models.blocks import decoder_blocks
 
     model, name = lm.resident.model, lm.resident.name
-    config = model.config.get_text_config()
     where = f"it was made for {made_for}: load that model"
-    if width is not None and width != config.hidden_size:
+    if width is not None and width != lm.resident.width:
         raise UserError(
             f"This intervention has width {width}, and the residual stream of {name} has "
-            f"{config.hidden_size}; {where}."
+            f"{lm.resident.width}; {where}."
         )
     depth = len(decoder_blocks(model)) if layers else 0
     if layers and max(layers) >= depth:

@@ -22,13 +22,13 @@ class _Frame:
     """The hooks of one engagement; they do nothing while another is nested in it."""
 
     def __init__(self, stack: list[_Frame]) -> None:
-        self._stack = stack
+        self._stack, self.ready = stack, False
         self.handles: list[Any] = []
 
     @property
     def active(self) -> bool:
-        """Whether it is the innermost."""
-        return self._stack[-1] is self
+        """Whether it is the innermost, and whole."""
+        return self.ready and self._stack[-1] is self
 
     def after(self, block: nn.Module, edit: Edit) -> None:
         """Change what a block returns."""
@@ -99,6 +99,7 @@ def engaged_vectors(model: Any, vectors: Sequence[tuple[SteeringVector, float]])
     try:
         for vector, strength in vectors:
             _put_in(frame, model, vector, strength)
+        frame.ready = True  # not before: what writes to the stream is found in the base
         yield
     finally:
         for handle in frame.handles:
@@ -125,9 +126,9 @@ def _put_in_everywhere(
     section 4.1): W ← W - s r rᵀ W.
     """
     edit = make_edit("ablate", direction, strength, False)
-    names = writer_names(model, blocks)
+    found = [writer_names(model, block) for block in blocks]
     frame.before(blocks[0], edit)
-    for block in blocks:
+    for block, names in zip(blocks, found, strict=True):
         for name in names:
             frame.written(block.get_submodule(name), edit)
         if not names:

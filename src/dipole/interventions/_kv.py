@@ -156,7 +156,7 @@ class KeyValues:
             name: column[:, None].to(self._resident.device),
             "attention_mask": torch.cat([self.mask, ones], dim=1),
         }
-        if "position_ids" in self._resident.forward_parameters:
+        if self._resident.takes_positions:
             inputs["position_ids"] = self.count + ahead
         with caught_hidden(self._model) as caught:
             logits = self._model(**inputs, past_key_values=cache, use_cache=True).logits

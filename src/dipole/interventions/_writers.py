@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,22 +13,27 @@ from torch import Tensor, nn
 
 from dipole.models.hidden import find_state, input_of
 
-_FOUND: weakref.WeakKeyDictionary[nn.Module, tuple[str, ...]] = weakref.WeakKeyDictionary()
+Kind = tuple[tuple[str, str], ...]
+
+# For each model what was found in blocks of each kind, told by what modules they hold.
+_FOUND: weakref.WeakKeyDictionary[nn.Module, dict[Kind, tuple[str, ...]]] = weakref.WeakKeyDictionary()
 _CLOSE = 0.02
 _LARGEST = 3
 
 
-def writer_names(model: Any, blocks: Sequence[nn.Module]) -> tuple[str, ...]:
+def writer_names(model: Any, block: nn.Module) -> tuple[str, ...]:
     """Names, inside a block, of the modules whose outputs add up to what the block adds to its input.
 
     Attention and MLP in most architectures, the norms behind them in some (Gemma 2), a linear layer inside
-    where a module adds the residual itself (BLOOM). The smallest and outermost set whose sum is right in
-    the first block, for a few tokens, is taken; empty where there is none (post-norm blocks, scaled
-    residuals). The answer is kept for each model.
+    where a module adds the residual itself (BLOOM). The smallest and outermost set whose sum is right for a
+    few tokens is taken; empty where there is none (post-norm blocks, scaled residuals). The answer is kept
+    for each model and kind of block: hybrids have several.
     """
-    if model not in _FOUND:
-        _FOUND[model] = _search(model, blocks[0])
-    return _FOUND[model]
+    known = _FOUND.setdefault(model, {})
+    kind = tuple((name, type(module).__name__) for name, module in block.named_modules())
+    if kind not in known:
+        known[kind] = _search(model, block)
+    return known[kind]
 
 
 def _search(model: Any, block: nn.Module) -> tuple[str, ...]:

@@ -115,6 +115,17 @@ class Resident:
         """Names that the model's forward takes explicitly."""
         return frozenset(inspect.signature(self.model.forward).parameters)
 
+    @property
+    def takes_positions(self) -> bool:
+        """Whether the model is told the position of each token, counted from 0 over the real tokens."""
+        return "position_ids" in self.forward_parameters and self.probe.positions
+
+    @cached_property
+    def width(self) -> int:
+        """Width of the residual stream."""
+        stated = getattr(self.model.config.get_text_config(), "hidden_size", None)
+        return int(stated or self.model.get_output_embeddings().weight.shape[-1])
+
     @cached_property
     def cache_name(self) -> str | None:
         """What the model's forward calls its cache; None where it takes none."""
@@ -169,7 +180,7 @@ class Resident:
     def inputs(self, batch: Batch, logits_to_keep: int = 0) -> dict[str, Any]:
         """Keyword arguments of a forward, leaving out what the architecture does not take."""
         kwargs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-        if "position_ids" in self.forward_parameters:
+        if self.takes_positions:
             kwargs["position_ids"] = batch.position_ids
         if logits_to_keep and "logits_to_keep" in self.forward_parameters:
             # An index copies the hidden states that are kept. A number makes a view with gaps, over which the

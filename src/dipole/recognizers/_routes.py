@@ -111,7 +111,7 @@ def cached(
         )
         steps = torch.arange(longest, device=device)
         kwargs = {"input_ids": tails.input_ids.repeat(len(prefixes), 1), "attention_mask": mask}
-        if "position_ids" in resident.forward_parameters:
+        if resident.takes_positions:
             kwargs["position_ids"] = lengths + steps
         logits = model(**kwargs, use_cache=True, past_key_values=cache).logits
         padded = [[*t[1:], *[0] * (longest + 1 - len(t))] for t in tree.targets]

@@ -186,7 +186,7 @@ def _first_right(resident: Resident, model: Any) -> Route | None:
         return None
     probe = resident.probe
     usable: dict[Route, bool] = {
-        packed: probe.left and "position_ids" in resident.forward_parameters,
+        packed: probe.left and resident.takes_positions,
         cached: probe.caches == "ragged" and resident.cache_name == "past_key_values",
         plain: True,
     }

@@ -137,7 +137,7 @@ class NotionScore:
                 f"The notion in {folder} reads layer {layer}, and {base} has layers 0 to {depth - 1}; "
                 f"{_REMEDY}."
             )
-        width = judge.resident.model.config.get_text_config().hidden_size
+        width = judge.resident.width
         if weight.shape != (width,):
             raise UserError(
                 f"The notion in {folder} has weights of shape {tuple(weight.shape)}, and {base} needs "
