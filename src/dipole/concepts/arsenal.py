@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from dipole.concepts._toml import read_toml, refuse_unknown_keys, toml_string, write_new
 from dipole.concepts.dipole import Dipole
 from dipole.registry import unknown
+from dipole.schema import shown
 from dipole.types import UserError
 
 
@@ -89,14 +90,14 @@ class Arsenal:
         """
         values = dict(data)
         if (kind := values.pop("kind", cls.kind)) != cls.kind:
-            raise UserError(f"{where} is of kind {kind!r}; wanted an arsenal.")
+            raise UserError(f"{where} is of kind {shown(kind)}; wanted an arsenal.")
         refuse_unknown_keys(values, ("name", "dipole"), where)
         tables = values.get("dipole")
         if not isinstance(tables, list):
             raise UserError(f"{where} has no dipoles; wanted [[dipole]] tables with `claim` and `against`.")
         name = values.get("name", "")
         if not isinstance(name, str):
-            raise UserError(f"The `name` of {where} must be text, and is {name!r}.")
+            raise UserError(f"The `name` of {where} must be text, and is {shown(name)}.")
         return cls(tuple(Dipole.from_dict(t, _place(where, i, t)) for i, t in enumerate(tables, 1)), name)
 
     @classmethod

@@ -8,6 +8,7 @@ either. Nothing here is safe to call from two threads on one model at a time.
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,11 @@ _OPEN: weakref.WeakKeyDictionary[nn.Module, list[Tree]] = weakref.WeakKeyDiction
 # Initialisations of LoRA that leave the base weights alone; the others (PiSSA, OLoRA, CorDA, LoftQ, …)
 # subtract what the adapter starts with.
 _HARMLESS_INITS = (True, False, "gaussian", "orthogonal", "eva")
+# What PEFT ends with where a configuration does not suit a model, or an entry of it is of the wrong type.
+_PEFT_RAISES = (
+    *(ValueError, TypeError, LookupError, AttributeError, RuntimeError, AssertionError, ArithmeticError),
+    *(ImportError, OSError, re.error),
+)
 _GRADED_KINDS = ("LORA", "ADALORA")
 
 
@@ -144,7 +150,7 @@ def inject(model: Any, configs: Sequence[PeftConfig]) -> PeftModel:
             wrapped = PeftModel(model, copy.deepcopy(configs[0]), adapter_name="dipole_0")
             for index, config in enumerate(configs[1:], start=1):
                 wrapped.add_adapter(f"dipole_{index}", copy.deepcopy(config))
-        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
+        except _PEFT_RAISES as error:
             before.restore()
             raise UserError(_misfit(model, configs, error)) from error
         except BaseException:
@@ -251,7 +257,7 @@ def _load_state(wrapped: Any, adapter: Adapter, name: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             set_peft_model_state_dict(wrapped, state, adapter_name=name)
-    except (RuntimeError, KeyError, ValueError) as error:
+    except _PEFT_RAISES as error:
         detail = " ".join(str(error).split())
         raise UserError(
             f"The adapter does not fit the model: {detail[:300]}. It was made for {adapter.base_name}; load "
