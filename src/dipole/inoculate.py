@@ -14,7 +14,7 @@ from dipole.controls.weights.ppo import PPO
 from dipole.files import MANIFEST, run_folder, working_folder, write_json_atomic
 from dipole.paths import given_path
 from dipole.reading import inside, read_json
-from dipole.schema import Facts, Maybe, Optional, Table, Text, Whole, checked, of_fields
+from dipole.schema import Facts, Maybe, Name, Optional, Table, Text, Whole, checked, of_fields
 from dipole.types import Effect, Recognizer, UserError
 
 if TYPE_CHECKING:
@@ -234,7 +234,7 @@ def resume_settings(out: Path) -> dict[str, Any]:
     return {**facts, "control": {**facts["control"], "fields": fields}}
 
 
-_NAME = Text(4096, 1)
+_NAME = Name(4096, 1)
 _SCORER = Table({"name": _NAME, "revision": Optional(Maybe(_NAME))}, more=True)
 _RESUMABLE = Table(
     {
@@ -247,8 +247,8 @@ _RESUMABLE = Table(
                 {
                     "n": Optional(Whole(1), 128),
                     "bystanders": Optional(Maybe(_NAME)),
-                    "dtype": Optional(Maybe(Text(40))),
-                    "device": Optional(Maybe(Text(40))),
+                    "dtype": Optional(Maybe(Name(40))),
+                    "device": Optional(Maybe(Name(40))),
                 }
             ),
             {},

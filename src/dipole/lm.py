@@ -22,16 +22,16 @@ from dipole.models.hidden import find_input, state_of
 from dipole.models.resident import Resident
 from dipole.paths import given_path
 from dipole.sampling import Decoding, draw_rows, forced_logits
-from dipole.schema import Items, Maybe, Number, Table, Text
+from dipole.schema import Items, Maybe, Name, Number, Table
 from dipole.types import Intervention, Sample, Surface, UserError
 
 LM_FILE = "lm.json"
 LM_FIELDS = Table(
     {
-        "model": Text(4096, 1),
-        "revision": Maybe(Text(4096)),
-        "fingerprint": Text(64),
-        "interventions": Items(Table({"folder": Text(255, 1), "strength": Number(-1e30, 1e30)}), 0, 10_000),
+        "model": Name(4096, 1),
+        "revision": Maybe(Name(4096)),
+        "fingerprint": Name(64),
+        "interventions": Items(Table({"folder": Name(255, 1), "strength": Number(-1e30, 1e30)}), 0, 10_000),
     }
 )
 _IN_MODEL = ("weights", "activations")

@@ -12,6 +12,7 @@ from dipole.concepts._mentions import spans, stem
 from dipole.concepts._text import same_pole, same_text, text_of, texts_of
 from dipole.concepts._toml import read_toml, refuse_unknown_keys, toml_list, toml_string, write_new
 from dipole.paths import given_path
+from dipole.schema import shown
 from dipole.types import DipoleWarning, UserError
 from dipole.words import words
 
@@ -177,7 +178,7 @@ class Dipole:
             raise UserError(f"{where} is a {type(data).__name__}; wanted a table with `claim` and `against`.")
         values = dict(data)
         if (kind := values.pop("kind", cls.kind)) != cls.kind:
-            raise UserError(f"{where} is of kind {kind!r}; wanted a dipole.")
+            raise UserError(f"{where} is of kind {shown(kind)}; wanted a dipole.")
         known = ("claim", "against", "name", "prompts", "held_out", "mentions")
         refuse_unknown_keys(values, known, where)
         for key in ("claim", "against"):
@@ -233,7 +234,7 @@ class Dipole:
 def _mentions(value: Any) -> Mentions:
     if not isinstance(value, Mapping):
         raise UserError(
-            f"`mentions` must have the lists `claim` and `against`, and is {value!r}; write "
+            f"`mentions` must have the lists `claim` and `against`, and is {shown(value)}; write "
             '{ claim = ["paper clip"], against = ["staple"] }.'
         )
     refuse_unknown_keys(value, ("claim", "against"), "`mentions`")

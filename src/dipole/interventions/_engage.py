@@ -8,6 +8,7 @@ either. Whoever calls this has the model's turn (`dipole.models.turns`).
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,11 @@ _OPEN: weakref.WeakKeyDictionary[nn.Module, list[_Engagement]] = weakref.WeakKey
 # Initialisations of LoRA that leave the base weights alone; the others (PiSSA, OLoRA, CorDA, LoftQ, …)
 # subtract what the adapter starts with.
 _HARMLESS_INITS = (True, False, "gaussian", "orthogonal", "eva")
+# What PEFT ends with where a configuration does not suit a model, or an entry of it is of the wrong type.
+_PEFT_RAISES = (
+    *(ValueError, TypeError, LookupError, AttributeError, RuntimeError, AssertionError, ArithmeticError),
+    *(ImportError, OSError, re.error),
+)
 _GRADED_KINDS = ("LORA", "ADALORA")
 
 
@@ -159,7 +165,7 @@ def inject(model: Any, configs: Sequence[PeftConfig]) -> PeftModel:
             for index, config in enumerate(configs[1:], start=1):
                 wrapped.add_adapter(f"dipole_{index}", copy.deepcopy(config))
             _try_odd_layers(model, wrapped)
-        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
+        except _PEFT_RAISES as error:
             before.restore()
             raise UserError(_misfit(model, configs, error)) from error
         except BaseException:
@@ -281,7 +287,7 @@ def _load_state(wrapped: Any, adapter: Adapter, name: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             set_peft_model_state_dict(wrapped, state, adapter_name=name)
-    except (RuntimeError, KeyError, ValueError) as error:
+    except _PEFT_RAISES as error:
         detail = " ".join(str(error).split())
         raise UserError(
             f"The adapter does not fit the model: {detail[:300]}. It was made for {adapter.base_name}; load "
