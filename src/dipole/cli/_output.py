@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dipole.files import check_output, write_manifest
+from dipole.files import check_output, check_stageable, write_manifest
 from dipole.paths import given_path, same_place
 from dipole.types import UserError
 
@@ -26,6 +26,7 @@ def output_folder(out: str, overwrite: bool, reads: Sequence[str] = ()) -> Path:
         if same_place(read, folder):
             raise UserError(f"--out is {out}, which this command reads; choose another folder with --out.")
     check_output(folder, overwrite)
+    check_stageable(folder)
     return folder
 
 

@@ -14,7 +14,6 @@ from dipole.cli._interventions import base_of, loaded
 from dipole.cli._output import output_folder
 from dipole.cli._tables import columns
 from dipole.cli._wordings import dipole_from
-from dipole.files import check_stageable
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ def perform(flags: Mapping[str, Any]) -> None:
 
     started = datetime.now(UTC)
     folder = output_folder(flags["out"], flags["overwrite"], reads=[flags["vector"]])
-    check_stageable(folder)
     settings = Translation(
         flags["layers"],
         flags["near"],

@@ -119,6 +119,8 @@ def read_last(lm: LM, texts: Sequence[str], layers: Sequence[int]) -> tuple[Tens
         `(layers, texts, width)` float32, and `(layers, tokens)` float64, on the CPU.
     """
     width = lm.resident.model.config.get_text_config().hidden_size
+    for text in texts:
+        lm.require_short(text)
     longest = max(len(lm.resident.encode(text)) for text in texts)
     at_once = max(1, min(32, _BUDGET // (4 * width * len(layers) * longest)))
     last, norms = [], []

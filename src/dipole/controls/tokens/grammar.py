@@ -36,6 +36,11 @@ class Grammar:
     surface: ClassVar[Surface] = "tokens"
     paper: ClassVar[str] = "Willard 2023, arXiv:2307.09702; Park 2024, arXiv:2405.21047"
 
+    def __post_init__(self) -> None:
+        """Refuse a file that is not there."""
+        if self._names_a_file():
+            given_file(self.json_schema, "The JSON schema")
+
     def fit(self, lm: LM, concept: Any = None) -> Pool:
         """The pool.
 
@@ -45,9 +50,12 @@ class Grammar:
         require_no_concept(self, concept)
         return checked(Pool(Language(self.regex, self._schema()), self.sampling, self.rounds), lm)
 
+    def _names_a_file(self) -> bool:
+        return bool(self.json_schema) and not self.json_schema.lstrip().startswith(("{", "true", "false"))
+
     def _schema(self) -> str:
         text = self.json_schema
-        if not text or text.lstrip().startswith(("{", "true", "false")):
+        if not self._names_a_file():
             return text
         try:
             return given_file(text, "The JSON schema").read_text("utf-8")

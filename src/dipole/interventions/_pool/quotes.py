@@ -174,7 +174,7 @@ class Quotes:
 
     @cached_property
     def sources(self) -> Sources:
-        """The documents with their word boundaries; sorted when first needed, about a second a megabyte."""
+        """The documents with their word boundaries; sorted when first needed."""
         breaks = self.marks or ((self.separator,) if self.separator else ())
         return Sources(self.documents, self.min_words, tuple(breaks))
 
@@ -196,7 +196,7 @@ class Quotes:
             UserError: The tokenizer can't write the sources, or they have nothing to quote.
         """
         if vocabulary not in self._masks:
-            for text in (*(d.text for d in self.documents), self.separator, *(self.marks or ())):
+            for text in (self.sources.characters, self.separator, *(self.marks or ())):
                 require_writable(vocabulary, text, "what may be quoted", name)
             self._masks[vocabulary] = _SettledMasks(self.automaton, vocabulary)
         masks = self._masks[vocabulary]
@@ -244,16 +244,14 @@ class Quotes:
     def tensors(self) -> dict[str, Tensor]:
         """The documents in UTF-8."""
         return {
-            f"document_{k}": torch.frombuffer(bytearray(d.text.encode("utf-8") + b"\0"), dtype=torch.uint8)
+            f"document_{k}": torch.frombuffer(bytearray().join((d.data, b"\0")), dtype=torch.uint8)
             for k, d in enumerate(self.documents)
         }
 
     @classmethod
     def from_saved(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
         """The quotes again."""
-        texts = [
-            tensors[f"document_{k}"].numpy().tobytes()[:-1].decode() for k in range(len(data["documents"]))
-        ]
+        texts = [tensors[f"document_{k}"].numpy()[:-1].tobytes() for k in range(len(data["documents"]))]
         documents = tuple(Document(str(n), t) for n, t in zip(data["documents"], texts, strict=True))
         marks = data.get("marks")
         return cls(
