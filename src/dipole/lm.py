@@ -23,7 +23,7 @@ from dipole.models.resident import Resident
 from dipole.paths import given_path
 from dipole.sampling import Decoding, draw_rows, forced_logits
 from dipole.schema import Items, Maybe, Name, Number, Table
-from dipole.types import Intervention, Sample, Surface, UserError
+from dipole.types import MOST_COUNT, Intervention, Sample, Surface, UserError
 
 LM_FILE = "lm.json"
 LM_FIELDS = Table(
@@ -34,6 +34,7 @@ LM_FIELDS = Table(
         "interventions": Items(Table({"folder": Name(255, 1), "strength": Number(-1e30, 1e30)}), 0, 10_000),
     }
 )
+_MOST_PER_TOKEN = 256  # characters; the longest tokens of known vocabularies have half as many
 _IN_MODEL = ("weights", "activations")
 
 
@@ -144,7 +145,12 @@ class LM:
         return [made for made, _ in self._of("decode")]
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """Token ids that the model reads for a prompt, with what prompt interventions put around it."""
+        """Token ids that the model reads for a prompt, with what prompt interventions put around it.
+
+        Raises:
+            UserError: It is far longer than the context.
+        """
+        self.require_short(prompt)
         return prompt_ids(self.resident, self._of("prompt"), prompt)
 
     def _decoder(self, model: Any, prompts: Sequence[str], ids: Sequence[Sequence[int]]) -> Decoder:
@@ -181,6 +187,11 @@ class LM:
         """
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         _require_positive(n=n, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        if n * len(texts) > MOST_COUNT:
+            raise UserError(
+                f"{n * len(texts):,} completions were asked for at once, and {MOST_COUNT:,} are the most; "
+                "ask for fewer, with several seeds."
+            )
         rows = [(i, k) for i in range(len(texts)) for k in range(n)]
         seeds = [sample_seed(seed, i, k) for i, k in rows]
         return self.sample([texts[i] for i, _ in rows], seeds, max_new_tokens, decoding, batch_size)
@@ -329,6 +340,8 @@ class LM:
         Raises:
             UserError: There is no such layer, or a text is longer than the context.
         """
+        for text in texts:
+            self.require_short(text)
         return self.token_activations([self.resident.encode(text) for text in texts], layers, batch_size)
 
     def token_activations(
@@ -367,6 +380,15 @@ class LM:
         """
         self._require_room(prompt, len(self.prompt_ids(prompt)), max_new_tokens)
 
+    def require_short(self, text: str) -> None:
+        """Refuse at once what can't fit: a tokenizer takes seconds for millions of characters."""
+        limit = self.resident.context_length
+        if limit is not None and len(text) > limit * _MOST_PER_TOKEN:
+            raise UserError(
+                f"The text {_shorten(text)!r} is {len(text):,} characters long, which is more than the "
+                f"context of {self.resident.name} ({limit} tokens) holds; shorten it."
+            )
+
     def _require_fit(self, used: int) -> None:
         limit = self.resident.context_length
         if limit is not None and used > limit:
@@ -383,6 +405,8 @@ class LM:
                 f"more than the context of {self.resident.name} ({limit} tokens). Shorten the prompt or ask "
                 "for fewer new tokens."
             )
+        if wanted > MOST_COUNT:  # a model may have no limit
+            raise UserError(f"{wanted:,} new tokens were asked for, and {MOST_COUNT:,} are the most.")
 
 
 def sample_seed(seed: int, prompt_index: int, sample_index: int) -> int:

@@ -28,8 +28,8 @@ SOURCE = (
     "weather was good. Paper clips are the best; staples are the worst. 🙂 Über allen Gipfeln\tist Ruh.\n"
 )
 OTHER = "The weather was good today, and the cats were not. Paper clips, staples, tea and coffee."
-DOCUMENTS = (Document("one", SOURCE), Document("two", OTHER))
-TEXTS = {document.name: document.text for document in DOCUMENTS}
+DOCUMENTS = (Document.of("one", SOURCE), Document.of("two", OTHER))
+TEXTS = {document.name: document.data.decode() for document in DOCUMENTS}
 SCHEMA = json.dumps(
     {
         "type": "object",

@@ -18,6 +18,8 @@ from dipole.words import words
 
 Side = Literal["claim", "against"]
 _SWAPPED = "_swapped"
+_MOST = {"claim": 100_000, "against": 100_000, "name": 1000}  # characters; a page has some 3,000
+_MOST_IN_MENTION = 1000
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,10 @@ class Mentions:
         """Refuse empty words, and a word that stands on both sides."""
         for side in ("claim", "against"):
             listed = texts_of(getattr(self, side), f"mentions.{side}")
+            if any(len(word) > _MOST_IN_MENTION for word in listed):
+                raise UserError(
+                    f"mentions.{side} holds a word of over {_MOST_IN_MENTION:,} characters; cut it."
+                )
             if any(not stem(word) for word in listed):
                 raise UserError(f"mentions.{side} holds an empty word; remove it.")
             object.__setattr__(self, side, listed)
@@ -84,7 +90,13 @@ class Dipole:
                 held-out prompt is among the prompts, or a field is not text.
         """
         for name in ("claim", "against", "name"):
-            object.__setattr__(self, name, text_of(getattr(self, name), name).strip())
+            text = text_of(getattr(self, name), name).strip()
+            if len(text) > _MOST[name]:
+                raise UserError(
+                    f"The dipole's `{name}` has {len(text):,} characters, and {_MOST[name]:,} are the most; "
+                    "a dipole is a statement and its opposite, not the texts that are judged by it."
+                )
+            object.__setattr__(self, name, text)
         for name in ("prompts", "held_out"):
             object.__setattr__(self, name, texts_of(getattr(self, name), name))
         if not isinstance(self.mentions, Mentions):

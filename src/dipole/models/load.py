@@ -59,6 +59,8 @@ def load(
 
     if dtype not in _DTYPES:
         raise UserError(f"dtype {dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
+    if revision is not None and not revision.strip():
+        raise UserError("The revision is an empty string; give a branch, tag or commit, or leave it out.")
     if model in BUNDLED:
         tell_shadowed(model, "the bundled LM")
     elif model.strip():
@@ -267,13 +269,19 @@ def _device(device: str) -> str:
             # Under `accelerate launch` every process has an accelerator of its own.
             return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         return "mps" if torch.backends.mps.is_available() else "cpu"
+    if not device.strip():
+        raise UserError("The device is an empty string; give one such as cpu or cuda:1, or auto.")
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"The device {device!r} can't be used here ({_first_line(error)}); try cpu."
-        ) from error
-    return device
+        # Some hold numbers and can't reckon (meta), and some names belong to modules that are not there.
+        if (torch.ones(2, device=device) * 2).sum().item() != 4:
+            raise RuntimeError("it reckons wrongly")
+        index = torch.device(device).index
+    except (RuntimeError, AssertionError, ImportError) as error:
+        why = _first_line(error).split(". ")[0][:120]
+        raise UserError(f"The device {device!r} can't be used here ({why}); try cpu.") from error
+    if device.startswith("cpu") and index:
+        raise UserError(f"The device {device!r} can't be used: there is one cpu for all cores; give cpu.")
+    return "cpu" if device.startswith("cpu") else device
 
 
 def _unreachable(model: str, error: Exception) -> str:
