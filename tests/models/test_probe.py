@@ -12,8 +12,9 @@ from torch import nn
 from architectures import fresh_tiny_model, names, tiny_model
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
-from dipole.models.probe import Probe, deviation
+from dipole.models.probe import Probe
 from dipole.models.resident import Resident
+from dipole.models.seen import deviation
 from dipole.types import UserError
 from families import fresh_family
 
@@ -140,6 +141,22 @@ def test_a_model_that_remembers_its_last_call_is_refused() -> None:
         lambda: lm.response_logits(["The cats"], [[6]]),
     ):
         with pytest.raises(UserError, match="other numbers when it is called a second time"):
+            use()
+
+
+class _Mixes(_Remembers):
+    """Adds what the rows of a batch have in common."""
+
+    def forward(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        given: torch.Tensor = self.inner(*args, **kwargs)
+        return given + given.mean(0)
+
+
+def test_a_model_whose_rows_change_each_other_is_refused() -> None:
+    lm = fresh_tiny_model("llama")
+    lm.resident.model.model.layers[0].mlp = _Mixes(lm.resident.model.model.layers[0].mlp)
+    for use in (lambda: lm.logprobs([[5], [6, 7]], [[6], [7]]), lambda: lm.generate("The cats", n=2)):
+        with pytest.raises(UserError, match="the rows of one batch change each other"):
             use()
 
 

@@ -14,12 +14,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from dipole.models.batching import Batch, pad_batch
+from dipole.models.seen import Seen, see
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -36,26 +37,8 @@ _TOLERANCE = {torch.float64: 2e-3, torch.float32: 2e-3}
 _NARROW, _NOISES, _WIDEST = 5e-2, 4, 0.3
 
 _LONG = 72  # tokens of the row that is read first: beyond windows and chunks of 64
-_PAIR = (22, 6)  # tokens of two rows that are read together; 4 is as many as the usual short convolution sees
+_LONGER, _SHORTER = 22, 6  # tokens of rows that are read together
 _NEW = 2  # of these, how many are taken one by one
-
-
-class Seen(NamedTuple):
-    """What a forward gave.
-
-    Attributes:
-        logits: `(batch, time, vocab)` float32.
-        hidden: `(batch, time, width)` float32, what the output embedding read; None where it can't be caught.
-    """
-
-    logits: Tensor
-    hidden: Tensor | None
-
-    def row(self, index: int, columns: slice) -> Seen:
-        """One row, some columns."""
-        part = slice(index, index + 1)
-        hidden = None if self.hidden is None else self.hidden[part, columns]
-        return Seen(self.logits[part, columns], hidden)
 
 
 class Probe:
@@ -68,7 +51,8 @@ class Probe:
         long = min(_LONG, resident.context_length or _LONG)
         ids = _spread(size, resident.pad_id, 2 * _LONG)
         self._long, self._changed = ids[:long], [*ids[: long // 2], *ids[_LONG : _LONG + long - long // 2]]
-        self._pair = (ids[: min(_PAIR[0], long)], ids[_LONG : _LONG + min(_PAIR[1], long)])
+        longer, shorter = min(_LONGER, long), min(_SHORTER, long)
+        self._rows = (ids[:longer], ids[_LONG : _LONG + shorter], ids[:shorter])  # two of them of one length
 
     def require(self) -> None:
         """Refuse a model whose outputs can't be trusted at all.
@@ -118,9 +102,14 @@ class Probe:
         """Whether a row is read alike when it is told its positions from 0 on, and a mask of ones."""
         if not self._judged:
             return True
-        row = pad_batch([self._long], self._resident.pad_id, "left", self._resident.device)
-        with self._model() as model:
-            return self._same(self._see(model, self._inputs(row, positions=True)), self._first)
+        row = self._batch([self._long], "left")
+        try:
+            with self._model() as model:
+                return self._same(see(model, self._inputs(row, positions=True)), self._first)
+        except torch.OutOfMemoryError:
+            raise
+        except UNSUPPORTED:
+            return False
 
     @cached_property
     def _repeats(self) -> bool:
@@ -144,9 +133,9 @@ class Probe:
             return "no"
         if not self._judged or (self.left and self._steps([0, 1])):
             return "ragged"
-        return "even" if self._steps([0, 0], [1, 1]) else "no"
+        return "even" if self._steps([2, 1], [0, 0]) else "no"
 
-    @property
+    @cached_property
     def _judged(self) -> bool:
         """Whether outputs can be compared; of a model that overflows nothing is known, and others say so."""
         return bool(self._first.logits.isfinite().all())
@@ -156,10 +145,10 @@ class Probe:
         return self._plain(self._long)
 
     @cached_property
-    def _truth(self) -> tuple[Seen, Seen]:
-        """What each row of the pair gives alone; the longer one is the beginning of the first row."""
-        first = self._first.row(0, slice(len(self._pair[0])))
-        return first, self._plain(self._pair[1])
+    def _truth(self) -> tuple[Seen, ...]:
+        """What each of the rows gives alone; two are beginnings of the one that is read first."""
+        longer, shorter = (self._first.row(0, slice(len(self._rows[k]))) for k in (0, 2))
+        return longer, self._plain(self._rows[1]), shorter
 
     @contextmanager
     def _model(self) -> Iterator[Any]:
@@ -181,19 +170,10 @@ class Probe:
     def _plain(self, row: Sequence[int]) -> Seen:
         """What a row by itself gives, in the plainest call that there is."""
         with self._model() as model:
-            return self._see(model, {"input_ids": torch.tensor([list(row)], device=self._resident.device)})
+            return see(model, {"input_ids": torch.tensor([list(row)], device=self._resident.device)})
 
-    def _see(self, model: Any, inputs: dict[str, Any]) -> Seen:
-        caught: list[Tensor] = []
-        head = model.get_output_embeddings()
-        handle = head and head.register_forward_pre_hook(lambda _, args: caught.append(args[0].detach()))
-        try:
-            logits = model(**inputs, use_cache=False).logits
-        finally:
-            if handle:
-                handle.remove()
-        hidden = caught[0].float() if caught and caught[0].shape[:2] == logits.shape[:2] else None
-        return Seen(logits.float(), hidden)
+    def _batch(self, rows: Sequence[Sequence[int]], side: Literal["left", "right"]) -> Batch:
+        return pad_batch(rows, self._resident.pad_id, side, self._resident.device)
 
     def _inputs(self, batch: Batch, positions: bool) -> dict[str, Any]:
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
@@ -202,25 +182,35 @@ class Probe:
         return inputs
 
     def _padded(self, side: Literal["left", "right"]) -> bool:
-        if not self._judged:
+        if not self._judged or self._together([0, 1], side):
             return True
-        batch = pad_batch(self._pair, self._resident.pad_id, side, self._resident.device)
+        if not self._together([2, 1], side):
+            raise UserError(
+                f"In {self._resident.name} the rows of one batch change each other even where all are of one "
+                "length, so nothing that is read in batches would hold; use another model."
+            )
+        return False
+
+    def _together(self, which: Sequence[int], side: Literal["left", "right"]) -> bool:
+        """Whether these rows are read in one batch as each alone."""
+        rows = [self._rows[k] for k in which]
+        batch = self._batch(rows, side)
         try:
             with self._model() as model:
-                seen = self._see(model, self._inputs(batch, self.positions))
+                seen = see(model, self._inputs(batch, self.positions))
         except torch.OutOfMemoryError:
             raise
         except UNSUPPORTED:
             return False
         width = batch.input_ids.shape[1]
-        starts = [width - len(row) if side == "left" else 0 for row in self._pair]
+        starts = [width - len(row) if side == "left" else 0 for row in rows]
         return all(
-            self._same(seen.row(k, slice(start, start + len(row))), self._truth[k])
-            for k, (row, start) in enumerate(zip(self._pair, starts, strict=True))
+            self._same(seen.row(k, slice(start, start + len(row))), self._truth[which[k]])
+            for k, (row, start) in enumerate(zip(rows, starts, strict=True))
         )
 
     def _steps(self, *batches: Sequence[int]) -> bool:
-        """Whether steppers over these rows of the pair, one after another, give what whole forwards give."""
+        """Whether steppers over these rows, one batch after another, give what whole forwards give."""
         try:
             with self._model() as model:
                 return all(self._stepped(model, which) for which in batches)
@@ -233,13 +223,13 @@ class Probe:
         """The same for one batch, for a fork of it in another order, beside that fork, and once more anew."""
         from dipole.models.stepping import Stepper, next_logits
 
-        rows = [self._pair[k] for k in which]
+        rows = [self._rows[k] for k in which]
         at = [len(row) - _NEW for row in rows]  # index of the first new token
         prompts = [row[:start] for row, start in zip(rows, at, strict=True)]
 
         def right(logits: Tensor, order: Sequence[int], new: int) -> bool:
             want = [self._truth[which[r]].logits[0, at[r] - 1 + new] for r in order]
-            return self._same(Seen(logits[:, None].float(), None), Seen(torch.stack(want)[:, None], None))
+            return self._same(Seen(logits[:, None].float().cpu()), Seen(torch.stack(want)[:, None]))
 
         def tokens(order: Sequence[int], new: int) -> Tensor:
             return torch.tensor([rows[r][at[r] + new] for r in order])
@@ -261,33 +251,11 @@ class Probe:
         if exact is not None:
             return exact
         # One text in rows of two lengths differs by rounding alone.
-        noise = self._deviation(self._plain(self._pair[0]), self._truth[0])
+        noise = self._plain(self._rows[0]).off(self._truth[0], self._first)
         return min(max(_NARROW, _NOISES * noise), _WIDEST)
 
     def _same(self, found: Seen, truth: Seen) -> bool:
-        return self._deviation(found, truth) <= self._tolerance
-
-    def _deviation(self, found: Seen, truth: Seen) -> float:
-        of_logits = deviation(found.logits, truth.logits, self._first.logits)
-        if found.hidden is None or truth.hidden is None or self._first.hidden is None:
-            return of_logits
-        return max(of_logits, deviation(found.hidden, truth.hidden, self._first.hidden))
-
-
-def deviation(found: Tensor, truth: Tensor, scale: Tensor) -> float:
-    """Largest root mean square over the last dimension of a difference, relative to how much outputs vary.
-
-    Args:
-        found: `(batch, time, width)`.
-        truth: The same shape.
-        scale: `(batch, time, width)` outputs whose spread over columns is the unit, so that a model with flat
-            outputs is judged by the little that they do say.
-    """
-    unit = (scale - scale.mean(1, keepdim=True)).pow(2).mean().sqrt()
-    off = (found - truth).to(torch.float64).pow(2).mean(-1).sqrt().max()
-    if off == 0:
-        return 0.0
-    return float(off / unit.to(off)) if unit > 0 else float("inf")
+        return found.off(truth, self._first) <= self._tolerance
 
 
 def _spread(size: int, pad: int, count: int) -> list[int]:
