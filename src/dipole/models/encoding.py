@@ -39,7 +39,7 @@ class Encoder:
         Args:
             tokenizer: Of transformers.
             name: Of the model, for messages.
-            rows: How many token ids the model can read.
+            rows: How many token ids the model knows.
             ends: Ids that end a text.
             as_control: Read special tokens in texts as such, as tokenizers do.
         """
@@ -125,7 +125,7 @@ class Encoder:
             token = self._tokenizer.convert_ids_to_tokens(worst)
             raise UserError(
                 f"The tokenizer of {self._name} writes {token!r} as the token {worst}, which its model does "
-                f"not know ({self._rows} rows of embeddings); leave it out, or use the tokenizer that the "
+                f"not know ({self._rows} tokens); leave it out, or use the tokenizer that the "
                 "model was trained with."
             )
         return ids

@@ -252,6 +252,12 @@ def _refuse_no_tokenizer(model: str, tokenizer: Any, net: Any) -> None:
         raise UserError(
             f"{model} has no usable tokenizer; put its tokenizer.json into the folder of the model."
         )
+    head = getattr(net.get_output_embeddings(), "weight", None)
+    if head is not None and head.shape[0] > rows:
+        raise UserError(
+            f"{model} can write {head.shape[0]} tokens and read only {rows} of them, so it can't go on from "
+            "what it writes; get a whole checkpoint of a causal language model."
+        )
     if max(ids) >= rows:
         raise UserError(
             f"The tokenizer of {model} gives token ids (such as {max(ids)}) that its model does not know "

@@ -136,7 +136,8 @@ class Resident:
     def encoder(self) -> Encoder:
         """How texts become token ids."""
         ends = sorted(self.eos_ids)
-        return Encoder(self.tokenizer, self.name, self.rows, ends, self.special_tokens_in_text)
+        known = min(self.rows, self.columns)  # texts are read, scored and written in the same tokens
+        return Encoder(self.tokenizer, self.name, known, ends, self.special_tokens_in_text)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text that starts a sequence, with the start token where the tokenizer adds one.
