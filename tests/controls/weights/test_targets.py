@@ -163,6 +163,8 @@ def test_experts_are_trained_told_dialled_saved_and_loaded_by_peft_alone(name: s
     at = {strength: logits(adapter.apply(lm, strength)) for strength in (-1.0, 0.0, 0.5, 1.0)}
     assert torch.equal(at[0.0], base)
     assert all((at[s] - base).abs().max() > 0.1 for s in (-1.0, 0.5, 1.0))
+    both = logits(random_adapter(lm, 1).apply(adapter.apply(lm)))
+    assert (both - at[1.0]).abs().max() > 0.1
     assert state(model) == before
     adapter.save(tmp_path)
     assert torch.equal(logits(load_intervention(tmp_path).apply(lm, 1.0)), at[1.0])
@@ -227,6 +229,10 @@ def test_convolutions_are_no_experts() -> None:
     model = MambaForCausalLM(MambaConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, state_size=4))
     assert any(p.dim() == 3 for p in model.parameters())
     assert expert_weights(model) == {}
+    wide = torch.nn.Sequential(torch.nn.Conv1d(4, 4, 3), torch.nn.Linear(4, 4))
+    assert expert_weights(wide) == {}
+    wide.register_parameter("held", torch.nn.Parameter(torch.ones(2, 4, 4)))
+    assert set(expert_weights(wide)) == {"held"}
 
 
 def test_experts_may_be_named_and_what_peft_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
