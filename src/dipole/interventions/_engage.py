@@ -41,12 +41,13 @@ _GRADED_KINDS = ("LORA", "ADALORA")
 
 
 class Tree:
-    """What PEFT changes about a model: children, training modes, gradient flags and its own attribute."""
+    """What PEFT changes about a model: children, parameters, modes, gradient flags and its own attribute."""
 
     def __init__(self, model: nn.Module) -> None:
         """Record the tree as it is."""
         self._model = weakref.ref(model)
         self._children = [(module, dict(module._modules)) for module in model.modules()]
+        self._held = [(module, dict(module._parameters)) for module, _ in self._children]
         self._training = [(module, module.training) for module, _ in self._children]
         self._parameters = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         self._had_config = "peft_config" in vars(model)
@@ -57,6 +58,11 @@ class Tree:
             if module._modules != children:
                 module._modules.clear()
                 module._modules.update(children)
+        for module, held in self._held:
+            # PEFT takes experts' weights out for a forward, and puts them back behind the others.
+            if [*map(id, module._parameters.values())] != [*map(id, held.values())]:
+                module._parameters.clear()
+                module._parameters.update(held)
         for module, training in self._training:
             module.training = training
         for parameter, requires_grad in self._parameters:
