@@ -1,7 +1,8 @@
 """Finding the topics that were asked for on the command line."""
 
-from __future__ import re
+from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
