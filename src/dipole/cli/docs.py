@@ -25,7 +25,8 @@ checkpoint); 141 nobody reads standard output. Where nobody reads standard error
 
 One command at a time works on a folder or file; a second one ends with 2 and says who holds it and since
 when. What a command replaces stays until the new result is whole, whatever ends it, and so do your own files
-in the folder. What a killed command left beside it is cleared up by the next one.
+in the folder (not those in dipole's own, such as `adapter/`). What a killed command left beside it is cleared
+up by the next one.
 
 `-` reads standard input line by line: a line's result comes out as soon as it is there, in memory that does
 not grow.
