@@ -49,7 +49,7 @@ def test_a_saved_lm_that_points_out_of_its_folder(tmp_path: Path, out: str) -> N
     INTERVENTIONS["prefix"]("mini").save(tmp_path / "secret")
     (tmp_path / "lm" / "link").symlink_to(tmp_path / "secret")
     _edit(file, interventions=[{"folder": out, "strength": 1.0}])
-    with pytest.raises(UserError, match="leads out of that folder|must be a name"):
+    with pytest.raises(UserError, match=r"leads out of that folder|must be a name"):
         load(str(tmp_path / "lm"))
 
 
