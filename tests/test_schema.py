@@ -99,6 +99,7 @@ def test_a_dataclass_declares_its_fields() -> None:
     table = of_fields(Made)
     good = {"n": 1, "x": None, "mode": "a", "names": ["b"], "on": True}
     assert Made(**table.read(good, "")) == Made(1, None, "a", ("b",), True)
+    assert Made(**table.read({"n": 1, "x": 2, "mode": "a"}, "")) == Made(1, 2.0, "a")
     for name, value in (("n", 1e30), ("x", "1"), ("mode", "c"), ("names", [1]), ("on", 1), ("m", 1)):
         with pytest.raises(Misfit, match=name):
             table.read({**good, name: value}, "")

@@ -249,7 +249,8 @@ _RESUMABLE = Table(
                     "bystanders": Optional(Maybe(_NAME)),
                     "dtype": Optional(Maybe(Name(40))),
                     "device": Optional(Maybe(Name(40))),
-                }
+                },
+                more=True,
             ),
             {},
         ),

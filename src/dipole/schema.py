@@ -13,7 +13,7 @@ import difflib
 import math
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
 
 from dipole.types import UserError
@@ -269,7 +269,7 @@ def checked(wanted: Table, data: Any, source: object, remedy: str) -> dict[str, 
 
 
 def of_fields(cls: type[Any]) -> Table:
-    """The table of the fields of a dataclass, by their annotations; ranges are its own to check.
+    """The table of the fields of a dataclass, by their annotations and defaults; ranges are its own to check.
 
     Args:
         cls: A dataclass whose fields are texts, whole numbers, numbers, flags, tuples of texts, or None.
@@ -278,7 +278,9 @@ def of_fields(cls: type[Any]) -> Table:
         TypeError: A field is of another type.
     """
     hints = get_type_hints(cls)
-    return Table({f.name: _of_type(hints[f.name], f.name) for f in fields(cls) if f.init})
+    made = {f.name: _of_type(hints[f.name], f.name) for f in fields(cls) if f.init}
+    plain = {f.name: f.default for f in fields(cls) if f.default is not MISSING}
+    return Table({n: Optional(field, plain[n]) if n in plain else field for n, field in made.items()})
 
 
 _BY_TYPE: dict[Any, Field] = {
