@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, MixtralConfig
 from architectures import fresh_tiny_model, names, tiny_model
 from dipole.models.blocks import decoder_blocks
 from dipole.types import UserError
+from families import fresh_family
 
 
 @pytest.mark.parametrize("name", names())
@@ -41,6 +42,16 @@ def test_lists_of_experts_are_not_blocks() -> None:
     with torch.random.fork_rng():
         model = AutoModelForCausalLM.from_config(config)
     assert decoder_blocks(model) is model.model.layers
+
+
+@pytest.mark.parametrize(
+    ("name", "where"), [("got_ocr2", "model.language_model.layers"), ("phi4_multimodal", "model.layers")]
+)
+def test_a_tower_for_images_is_passed_by(name: str, where: str) -> None:
+    """It has as many layers as the text, and wider ones."""
+    lm = fresh_family(name)
+    assert decoder_blocks(lm.resident.model) is lm.resident.model.get_submodule(where)
+    assert lm.activations(["The cats"], [0])[0].shape[-1] == 32
 
 
 def test_experts_in_a_list_of_their_own() -> None:

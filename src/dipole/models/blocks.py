@@ -20,7 +20,8 @@ def decoder_blocks(model: nn.Module) -> nn.ModuleList:
 
     Found by structure, not by a list of names: among the `nn.ModuleList`s with as many entries as the
     config has layers, the one with the most parameters; ties go to the outermost. A list of experts
-    lies inside a block, so it always has fewer. A vision tower may have as many blocks, and is not looked at.
+    lies inside a block, so it always has fewer. A tower for images has a config of another class than the
+    text has, and its list is taken only where there is no other.
 
     Raises:
         UserError: No such list exists.
@@ -28,9 +29,17 @@ def decoder_blocks(model: nn.Module) -> nn.ModuleList:
     config = getattr(model, "config", None)
     text_config = config.get_text_config() if config is not None else None
     wanted = getattr(text_config, "num_hidden_layers", None)
+    configs = {name: module.config for name, module in model.named_modules() if hasattr(module, "config")}
+
+    def of_text(name: str) -> bool:
+        """Whether the innermost model around a list has a config of the text's class."""
+        while name and name not in configs:
+            name = name.rpartition(".")[0]
+        return isinstance(configs.get(name), type(text_config))
+
     candidates = [
-        (sum(p.numel() for p in module.parameters()), -name.count("."), name, module)
-        for name, module in language_part(model).named_modules()
+        (of_text(name), sum(p.numel() for p in module.parameters()), -name.count("."), name, module)
+        for name, module in model.named_modules()
         if isinstance(module, nn.ModuleList) and len(module) > 0 and (wanted is None or len(module) == wanted)
     ]
     if not candidates:
@@ -38,4 +47,4 @@ def decoder_blocks(model: nn.Module) -> nn.ModuleList:
             f"No list of {wanted or 'some'} decoder blocks was found in {type(model).__name__}. "
             "Controls of activations need a decoder-only transformer whose blocks sit in one nn.ModuleList."
         )
-    return max(candidates, key=lambda c: c[:2])[3]
+    return max(candidates, key=lambda c: c[:3])[4]
