@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.concepts import Dipole
-from dipole.files import MANIFEST, staged, to_plain, write_manifest, write_text_atomic
+from dipole.files import MANIFEST, is_main_process, staged, to_plain, write_manifest, write_text_atomic
 from dipole.interventions._folder import read_meta
+from dipole.paths import given_path
+from dipole.reading import read_json
 from dipole.report.fitted import fitted_card, selection_of, verdict_of
 from dipole.types import Intervention
 
@@ -77,17 +79,19 @@ def fit(
     from dipole.controls.weights._loop import Run
     from dipole.interventions import load_intervention
 
-    folder, started = Path(out), datetime.now(UTC)
+    folder, started = given_path(out, "The output folder"), datetime.now(UTC)
     run = Run(on_round=on_round)
     with staged(folder, overwrite) as made:
         intervention = _fitted(lm, concept, control, run)
         intervention.save(made)
         meta = read_meta(made)
         _write_papers(made, meta, lm, concept, control, folder, started, command, run)
+    if not is_main_process():
+        raise SystemExit(0)  # the others were needed for training alone
     selection = selection_of(meta)
     return Fitted(
         load_intervention(folder),
-        json.loads((folder / MANIFEST).read_text("utf-8")),
+        read_json(folder / MANIFEST),
         selection,
         verdict_of(selection) if selection else "",
         _stopped(run),
@@ -96,15 +100,8 @@ def fit(
 
 
 def _fitted(lm: LM, concept: Any, control: Any, run: Run) -> Intervention:
-    if control.surface != "weights":
-        found: Intervention = control.fit(lm, concept)
-        return found
-    from accelerate import PartialState
-
-    state = PartialState(cpu=lm.resident.device.type == "cpu")
-    found = control.fit(lm, concept, run)
-    if not state.is_main_process:
-        raise SystemExit(0)  # the other processes were needed for training alone
+    extra = (run,) if control.surface == "weights" else ()
+    found: Intervention = control.fit(lm, concept, *extra)
     return found
 
 

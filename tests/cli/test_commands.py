@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import subprocess
@@ -14,7 +15,7 @@ from cli.conftest import AGAINST, CLAIM, FAST, POLES, PROMPT, Cli
 from dipole.cli import _console, run
 from dipole.cli._console import one_line, visible
 from dipole.cli._job import new_job
-from dipole.cli._texts import lines_of
+from dipole.cli._texts import BATCH, line_batches
 from dipole.cli.docs import reference
 from dipole.concepts import load_dipole
 from dipole.controls.weights.ppo import PPO
@@ -196,8 +197,26 @@ def test_json_stays_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\x9b" not in printed
 
 
-def test_lines_of_keeps_what_is_text() -> None:
-    assert lines_of("\ufeffa \r\n\n  b\u2028c\n".encode()) == ["a ", "  b\u2028c"]
+def test_lines_keep_what_is_text() -> None:
+    stream = io.BytesIO("\ufeffa \r\n\n  b\u2028c\n\ufeff\n".encode())
+    assert list(line_batches(stream, lambda: True)) == [["a ", "  b\u2028c", "\ufeff"]]
+
+
+def test_lines_come_in_batches_that_do_not_wait() -> None:
+    """A line in three blocks, a writer who pauses, and more lines than a batch has."""
+    many = "".join(f"{i}\n" for i in range(BATCH + 1)).encode()
+    blocks = [b"one\ntw", b"o", b"", b"\n", many]  # the empty one is where the writer pauses
+    pauses = [block == b"" for block in blocks]
+
+    class Stream:
+        def read1(self, size: int, /) -> bytes:
+            while blocks and blocks[0] == b"":
+                del blocks[0], pauses[0]
+            del pauses[:1]
+            return blocks.pop(0) if blocks else b""
+
+    batches = list(line_batches(Stream(), lambda: not (pauses and pauses[0])))
+    assert batches == [["one"], ["two", *map(str, range(BATCH - 1))], [str(BATCH - 1), str(BATCH)]]
 
 
 def test_a_warning_is_one_line(cli: Cli, model: Path) -> None:

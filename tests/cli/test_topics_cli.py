@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("sklearn")
-
 from cli.conftest import CLAIM, Cli
 from themes import THEMES, documents
 

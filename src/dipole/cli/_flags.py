@@ -89,8 +89,8 @@ def load_model(
     hide_progress_bars()
     return load(
         "tiny" if model is None else model,
-        dtype or "auto",
-        device or "auto",
+        "auto" if dtype is None else dtype,
+        "auto" if device is None else device,
         revision,
         trust_remote_code=trust,
         special_tokens_in_text=bool(special_tokens),

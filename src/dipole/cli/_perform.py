@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from dipole.cli import INTERRUPTED
-from dipole.cli._console import emit_json, is_main_process, tell
+from dipole.cli._console import emit_json, tell
 from dipole.cli._flags import load_model, where_of
 from dipole.cli._job import new_job
 from dipole.cli._progress import progress
 from dipole.cli._resume import resumed_job
 from dipole.cli._rich import emit_drawn
-from dipole.files import prepare_output
+from dipole.files import check_output
+from dipole.paths import given_path
 from dipole.types import UserError
 
 
@@ -59,8 +60,6 @@ def _folder(out: str, overwrite: bool, resume: bool) -> Path:
     """The output folder; what would be refused later is refused before a model is loaded."""
     if not out.strip():
         raise UserError("The output folder is an empty string; give one such as --out runs/clips.")
-    folder = Path(out)
-    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if is_main_process() and (taken or resume) and (overwrite == resume):
-        prepare_output(folder, overwrite=overwrite, resume=resume)  # changes nothing: it raises
+    folder = given_path(out, "The output folder")
+    check_output(folder, overwrite, resume)
     return folder

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dipole.cli._console import emit, emit_json, is_main_process, one_line, tell
+from dipole.cli._console import emit, emit_json, one_line, tell
 from dipole.cli._output import output_folder
 from dipole.cli._tables import columns
+from dipole.files import is_main_process
 from dipole.types import UserError
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ either. Whoever calls this has the model's turn (`dipole.models.turns`).
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,11 @@ _OPEN: weakref.WeakKeyDictionary[nn.Module, list[_Engagement]] = weakref.WeakKey
 # Initialisations of LoRA that leave the base weights alone; the others (PiSSA, OLoRA, CorDA, LoftQ, …)
 # subtract what the adapter starts with.
 _HARMLESS_INITS = (True, False, "gaussian", "orthogonal", "eva")
+# What PEFT ends with where a configuration does not suit a model, or an entry of it is of the wrong type.
+_PEFT_RAISES = (
+    *(ValueError, TypeError, LookupError, AttributeError, RuntimeError, AssertionError, ArithmeticError),
+    *(ImportError, OSError, re.error),
+)
 _GRADED_KINDS = ("LORA", "ADALORA")
 
 
@@ -164,7 +170,8 @@ def inject(model: Any, configs: Sequence[PeftConfig]) -> PeftModel:
             wrapped = PeftModel(model, copy.deepcopy(configs[0]), adapter_name="dipole_0")
             for index, config in enumerate(configs[1:], start=1):
                 wrapped.add_adapter(f"dipole_{index}", copy.deepcopy(config))
-        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
+            _try_odd_layers(model, wrapped)
+        except _PEFT_RAISES as error:
             before.restore()
             raise UserError(_misfit(model, configs, error)) from error
         except BaseException:
@@ -174,6 +181,21 @@ def inject(model: Any, configs: Sequence[PeftConfig]) -> PeftModel:
             if not before._had_config and "peft_config" in vars(model):
                 del model.peft_config
     return wrapped
+
+
+def _try_odd_layers(model: Any, wrapped: nn.Module) -> None:
+    """Run the model once where an adapter sits on a linear layer with a forward of its own.
+
+    Its output may have another shape than the product of matrices that the adapter adds to it, such as that
+    of a layer of groups.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    held = (module.get_base_layer() for module in wrapped.modules() if isinstance(module, BaseTunerLayer))
+    if any(isinstance(layer, nn.Linear) and type(layer).forward is not nn.Linear.forward for layer in held):
+        table = model.get_input_embeddings().weight
+        with torch.no_grad():
+            model(input_ids=torch.arange(3, 6, device=table.device)[None] % table.shape[0], use_cache=False)
 
 
 def _misfit(model: Any, configs: Sequence[PeftConfig], error: Exception) -> str:
@@ -271,7 +293,7 @@ def _load_state(wrapped: Any, adapter: Adapter, name: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             set_peft_model_state_dict(wrapped, state, adapter_name=name)
-    except (RuntimeError, KeyError, ValueError) as error:
+    except _PEFT_RAISES as error:
         detail = " ".join(str(error).split())
         raise UserError(
             f"The adapter does not fit the model: {detail[:300]}. It was made for {adapter.base_name}; load "

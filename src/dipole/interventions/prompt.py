@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.interventions._folder import checked_apply, need, read_meta, write_folder
+from dipole.interventions._folder import checked_apply, read_fields, write_folder
 from dipole.models.chat import Chat, carried_note, chat, has_template
 from dipole.models.resident import Resident
-from dipole.types import DipoleWarning, Surface, UserError
+from dipole.schema import Facts, Field, Flag, Items, Optional, Text
+from dipole.types import DipoleWarning, Surface
 
 if TYPE_CHECKING:
     from dipole.lm import LM
@@ -95,20 +96,19 @@ class Prefix:
         Raises:
             UserError: It can't be read.
         """
-        meta = read_meta(folder)
-        (directive,) = need(meta, folder, "directive")
-        try:
-            pairs = [
-                tuple((str(p), str(c)) for p, c in meta.get(k, ())) for k in ("examples", "opposite_examples")
-            ]
-        except (TypeError, ValueError) as error:
-            raise UserError(
-                f"The examples in {folder} are not pairs of texts; fit the control again."
-            ) from error
-        opposite = str(meta.get("opposite_directive", ""))
-        return cls(
-            str(directive), pairs[0], opposite, pairs[1], bool(meta.get("chat", True)), meta.get("facts", {})
-        )
+        meta = read_fields(folder, _FIELDS)
+        return cls(**{name: meta[name] for name in _FIELDS})
+
+
+_PAIRS = Optional(Items(Items(Text(), 2, 2), 0, 10_000), ())
+_FIELDS: dict[str, Field] = {
+    "directive": Text(),
+    "examples": _PAIRS,
+    "opposite_directive": Optional(Text(), ""),
+    "opposite_examples": _PAIRS,
+    "chat": Optional(Flag(), True),
+    "facts": Optional(Facts(), {}),
+}
 
 
 def prompt_ids(resident: Resident, prefixes: Sequence[tuple[Prefix, float]], prompt: str) -> list[int]:

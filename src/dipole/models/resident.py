@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from dipole.models.batching import Batch
+from dipole.models.batching import Batch, even
 from dipole.models.encoding import Encoder
 from dipole.models.fingerprint import fingerprint
+from dipole.models.probe import Probe
 from dipole.models.turns import Turns
 from dipole.types import UserError
 
@@ -104,9 +106,31 @@ class Resident:
         return min((i for i in self.eos_ids if i < self.rows), default=0)
 
     @cached_property
+    def probe(self) -> Probe:
+        """What the model can be trusted with: padding, caches, a second call."""
+        return Probe(self)
+
+    @cached_property
     def forward_parameters(self) -> frozenset[str]:
         """Names that the model's forward takes explicitly."""
         return frozenset(inspect.signature(self.model.forward).parameters)
+
+    @property
+    def takes_positions(self) -> bool:
+        """Whether the model is told the position of each token, counted from 0 over the real tokens."""
+        return "position_ids" in self.forward_parameters and self.probe.positions
+
+    @cached_property
+    def width(self) -> int:
+        """Width of the residual stream."""
+        stated = getattr(self.model.config.get_text_config(), "hidden_size", None)
+        return int(stated or self.model.get_output_embeddings().weight.shape[-1])
+
+    @cached_property
+    def cache_name(self) -> str | None:
+        """What the model's forward calls its cache; None where it takes none."""
+        named = (name for name in ("past_key_values", "cache_params") if name in self.forward_parameters)
+        return next(named, None)
 
     @cached_property
     def encoder(self) -> Encoder:
@@ -157,7 +181,7 @@ class Resident:
     def inputs(self, batch: Batch, logits_to_keep: int = 0) -> dict[str, Any]:
         """Keyword arguments of a forward, leaving out what the architecture does not take."""
         kwargs: dict[str, Any] = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
-        if "position_ids" in self.forward_parameters:
+        if self.takes_positions:
             kwargs["position_ids"] = batch.position_ids
         if logits_to_keep and "logits_to_keep" in self.forward_parameters:
             # An index copies the hidden states that are kept. A number makes a view with gaps, over which the
@@ -168,9 +192,32 @@ class Resident:
         return kwargs
 
     def last_logits(self, model: nn.Module, batch: Batch, keep: int) -> Tensor:
-        """Logits at the last `keep` columns, `(batch, keep, vocab)`, without computing the others."""
-        logits: Tensor = model(**self.inputs(batch, keep), use_cache=False).logits
-        return logits[:, -keep:]
+        """Logits at the last `keep` columns of a left-padded batch, `(batch, keep, vocab)`.
+
+        The others are not computed. Rows are read in batches of one length where padding confuses the model;
+        what would stand on padding then is 0.
+        """
+        keep = min(keep, batch.input_ids.shape[1])
+        if bool(batch.attention_mask.all()) or self.probe.left:
+            logits: Tensor = model(**self.inputs(batch, keep), use_cache=False).logits
+            return logits[:, -keep:]
+        return self.by_length(batch, lambda some: self.last_logits(model, some, keep), keep)
+
+    def by_length(self, batch: Batch, read: Callable[[Batch], Tensor], keep: int) -> Tensor:
+        """Read the rows of a left-padded batch by their length, without padding.
+
+        Args:
+            batch: The rows.
+            read: From rows without padding to `(rows, columns, …)`, of which the last `keep` count.
+            keep: Columns of the result.
+
+        Returns:
+            `(batch, keep, …)`, 0 on padding.
+        """
+        found = [(index, read(some)[:, -keep:]) for index, some in even(batch)]
+        filled = [pad(t, (*(0, 0) * (t.ndim - 2), keep - t.shape[1], 0)) for _, t in found]
+        order = torch.cat([index for index, _ in found]).argsort()
+        return torch.cat(filled)[order.to(filled[0].device)]
 
 
 def _uses_alibi(model: nn.Module, config: Any) -> bool:

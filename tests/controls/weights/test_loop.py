@@ -18,7 +18,6 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
-import dipole.files
 from dipole.controls.weights._loop import CHECKPOINT, HISTORY, Metrics, Run, Stop, read_checkpoint, run_rounds
 from dipole.types import UserError
 
@@ -234,7 +233,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
             go(tmp_path, resume=True)
     for metadata in (None, {"dipole": "[]"}, {"dipole": "{"}, {"dipole": '{"rounds_done": 1}'}):
         save_file({"a": torch.zeros(1)}, path, metadata)
-        with pytest.raises(UserError, match="can't be read"):
+        with pytest.raises(UserError, match=r"can't be read|training state .* is damaged"):
             go(tmp_path, resume=True)
     path.write_bytes(whole)
     go(tmp_path, resume=True)
@@ -255,7 +254,7 @@ def test_a_full_disk_is_one_clear_sentence_and_loses_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match=rf"{CHECKPOINT}: the disk is full"):
-        go(tmp_path, {3: lambda: patch.setattr(dipole.files.os, "fsync", full)})
+        go(tmp_path, {3: lambda: patch.setattr(os, "fsync", full)})
     _, meta = read_checkpoint(tmp_path / CHECKPOINT)
     assert meta["rounds_done"] == 3
     assert [p.name for p in tmp_path.glob(".*.tmp")] == []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dipole.concepts._text import same_pole, same_text
 from dipole.controls.weights._loop import Metrics, Run, Stop, run_rounds
 from dipole.controls.weights._policy import Policy, PolicyOutput
 from dipole.controls.weights._rollout import Rows, gather, sample_rows, share, to_rows
@@ -406,8 +407,8 @@ class PPORounds:
         """Note once what a user should know although training goes on."""
         if self.note:
             self._note(self.note)
-        claim = _plain(getattr(self._concept, "claim", ""))
-        repeated = sum(claim in _plain(s.text) for s in samples) / len(samples) if claim else 0.0
+        claim = same_pole(getattr(self._concept, "claim", ""))
+        repeated = sum(claim in same_text(s.text) for s in samples) / len(samples) if claim else 0.0
         metrics["repeated_claim"] = repeated
         if repeated > 0.5:
             self._note(
@@ -440,7 +441,3 @@ def _losses(ppo: PPO, now: PolicyOutput, learn: Learnable) -> Tensor:
 def _largest_ratio(now: PolicyOutput, learn: Learnable) -> Tensor:
     change = (now.logprobs.detach() - learn.old.logprobs).abs() * learn.mask
     return change.max().clamp(max=50.0).exp()
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.lower().split()).rstrip(".!")
