@@ -42,10 +42,11 @@ def close(got: Any, want: Any) -> None:
 
 def _said(lm: LM, fresh: LM) -> None:
     """Log-probabilities of samples, and of given texts, against whole forwards on the fresh model."""
-    for sample in lm.generate(PROMPTS, n=2, max_new_tokens=5, seed=3):
-        # A family may count no position for a padding token inside a text (RoBERTa), so what follows differs.
-        said = [*sample.token_ids, PAD].index(PAD)
-        with fresh.engaged() as model:
+    samples = lm.generate(PROMPTS, n=2, max_new_tokens=5, seed=3)
+    with fresh.engaged() as model:
+        for sample in samples:
+            # RoBERTa counts no position for a padding token inside a text, so what follows it differs.
+            said = [*sample.token_ids, PAD].index(PAD)
             close(sample.logprobs[:said], slow.logprobs(model, sample.prompt_ids, sample.token_ids[:said]))
 
 

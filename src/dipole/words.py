@@ -34,6 +34,7 @@ _REST = (
 _SEGMENT = regex.compile(
     rf"(?P<word>{_LETTER}(?:{_LETTER}|_+(?={_LETTER})|(?<=\p{{Nd}})[.,٫٬'’](?=\p{{Nd}}))*+"
     rf"|(?:\p{{Hangul}}{_MARKS})++|(?:\p{{WB=Katakana}}{_MARKS})++)"
+    rf"|\p{{Regional_Indicator}}{{1,2}}{_MARKS}"  # \X takes time that is quadratic in their number
     rf"|(?:\p{{Logical_Order_Exception}}{_MARKS}(?=\p{{L}}))*+\X{_REST}",
     regex.V1,
 )

@@ -118,6 +118,17 @@ def test_generate_reads_prompts(cli: Cli, model: Path) -> None:
     assert [json.loads(line)["prompt"] for line in result.out.splitlines()] == ["a", "é 📎", ""]
 
 
+def test_prompts_that_are_piped_in_give_what_they_gave_if_they_came_at_once(cli: Cli, model: Path) -> None:
+    """Each has the seed of its place among all, whatever batch it came in."""
+    prompts = [f"a {i}" for i in range(BATCH + 2)]
+    options = ("--model", model, "--json", "--max-new-tokens", 2, "-n", 2)
+    piped = cli("generate", "-", *options, stdin="\n".join(prompts).encode()).out
+    rows = [json.loads(line) for line in piped.splitlines()]
+    again = [json.loads(line) for line in cli("generate", *prompts, *options).out.splitlines()]
+    assert [(row["prompt"], row["seed"]) for row in rows] == [(row["prompt"], row["seed"]) for row in again]
+    assert len({row["seed"] for row in rows}) == 2 * len(prompts)
+
+
 def test_inoculate_prints_the_effect(cli: Cli, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     result = cli("inoculate", *POLES, *FAST, "--model", model, "--out", out, "--json")

@@ -234,6 +234,37 @@ def test_a_kill_of_a_resumed_run_that_replaces_another(tmp_path: Path) -> None:
     assert tree(folder) == dict(sorted((NEW | MINE).items()))
 
 
+def test_a_kill_of_a_run_that_goes_on_from_one_with_a_result(tmp_path: Path) -> None:
+    """It was interrupted and measured; what it learns and measures now replaces that as a whole."""
+    state = {CHECKPOINT: "3 rounds", "history.jsonl": "123", "manifest.json": '{"made_by": "dipole"}'}
+    old = state | {"effect.json": "old", "adapter/weights": "old"}
+    new = old | {CHECKPOINT: "4 rounds", "effect.json": "new", "adapter/weights": "new"}
+    folder, moment, seen = tmp_path / "runs" / "run", 0, []
+
+    def go_on() -> None:
+        with run_folder(folder, resume=True) as work:
+            assert (work / CHECKPOINT).read_text() in ("3 rounds", "4 rounds")
+            assert work.name == NEXT
+            for name in (CHECKPOINT, "adapter/weights", "effect.json"):
+                put(work, {name: new[name]})
+
+    while True:
+        moment += 2
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        put(folder, old | MINE)
+        killed = killed_at(moment, go_on)
+        found = result_in(folder) | {"manifest.json": old["manifest.json"]}
+        assert found in (old, new), moment
+        seen.append(found)
+        go_on()
+        assert result_in(folder) | {"manifest.json": old["manifest.json"]} == new, moment
+        assert os.listdir(folder.parent) == [folder.name]
+        if not killed:
+            break
+    assert old in seen
+    assert new in seen
+
+
 def write_whole(path: Path) -> None:
     with claimed(path):
         write_text_atomic(path, "new")

@@ -85,8 +85,8 @@ def _free_vector() -> Intervention:
 
 POOLS: dict[str, Callable[[], Intervention]] = {
     "titles": lambda: Pool(Titles((b"Clips](a)", b"Staples]"))),
-    "quotes": lambda: Pool(Quotes((Document("a", "Clips are the best of all."),), separator=" … ")),
-    "marks": lambda: Pool(Quotes((Document("a", "Clips are the best."),), marks=("“", "”"))),
+    "quotes": lambda: Pool(Quotes((Document.of("a", "Clips are the best of all."),), separator=" … ")),
+    "marks": lambda: Pool(Quotes((Document.of("a", "Clips are the best."),), marks=("“", "”"))),
     "regex": lambda: Pool(Grammar(regex=" (cats|dogs)[.!]")),
     "schema": lambda: Pool(Grammar(json_schema='{"type": "object", "properties": {"a": {"enum": [1, 2]}}}')),
     "asap": lambda: Pool(Labels(("clips", "staples")), "asap", rounds=2, max_tokens=4),

@@ -384,3 +384,10 @@ def test_what_does_not_fit_together_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=match):
         SteeringVector(layers, vectors, **more)
+
+
+def test_what_writes_to_the_stream_is_found_in_the_base_whatever_acts_beside_it() -> None:
+    lm = fresh_tiny_model("llama")
+    model = lm.resident.model
+    with engaged_vectors(model, [(random_vector(lm), 1.0), (random_vector(lm, "ablate"), 1.0)]):
+        assert writer_names(model, decoder_blocks(model)[0]) == ("self_attn", "mlp")

@@ -359,7 +359,7 @@ def test_a_small_cache_changes_nothing(tiny: LM, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_quote_does_not_begin_or_end_inside_a_word_with_vowel_signs() -> None:
-    sources = Sources((Document("a", "हिन्दी की किताबें।"),))
+    sources = Sources((Document.of("a", "हिन्दी की किताबें।"),))
     assert [s.start for s in sources.occurrences("की किताबें")] == [7]
     assert sources.occurrences("दी की") == []
     assert sources.occurrences("की किताब") == []

@@ -22,13 +22,16 @@ from dipole.types import UserError
 
 MANIFEST = "manifest.json"
 CHECKPOINT = "checkpoint.safetensors"
+RESULT = "effect.json"
+# What a run is continued from; the manifest last, by which it is known as one that can be.
+_STATE = (CHECKPOINT, "history.jsonl", "tensorboard", "dipole.toml", MANIFEST)
 # A run that will replace the one around it, once it is whole.
 NEXT = ".dipole-next"
 OWN_NAMES = (
     "adapter",
     "report.html",
     "report.md",
-    "effect.json",
+    RESULT,
     "history.jsonl",
     MANIFEST,
     "dipole.toml",
@@ -143,9 +146,9 @@ def staged(folder: Path, overwrite: bool = False) -> Iterator[Path]:
 def run_folder(folder: Path, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
     """The folder in which a run that can be resumed is done; the `with` block is the whole run.
 
-    A new run is done in `folder` itself. One that replaces another is done in a folder inside it, and takes
-    its place at the end of the block; until then the old run stays. When the block raises, what can be
-    resumed is kept.
+    A new run is done in `folder` itself. One that replaces another, or goes on from one that has a result, is
+    done in a folder inside it, and takes its place at the end of the block; until then the old run stays.
+    When the block raises, what can be resumed is kept.
 
     Args:
         folder: The output folder, as for `staged`.
@@ -157,29 +160,44 @@ def run_folder(folder: Path, overwrite: bool = False, resume: bool = False) -> I
     """
     with claimed(folder) as place:
         _check(folder, place, overwrite, resume)
-        work = working_folder(place) if resume else place / NEXT if is_run(place) else place
         try:
             try:
-                _begin(work, place, resume)
+                work = _begun(place, resume)
             except OSError as error:
                 raise explain(folder, error) from error
             yield work
         except BaseException:
-            if work != place and not (work / CHECKPOINT).is_file():
-                shutil.rmtree(work, ignore_errors=True)
+            if working_folder(place) == place or not (place / NEXT / CHECKPOINT).is_file():
+                remove(place / NEXT)
             raise
         if work != place:
             _finish(work, place, folder, overwrite=True)
 
 
-def _begin(work: Path, place: Path, resume: bool) -> None:
+def _begun(place: Path, resume: bool) -> Path:
+    """The folder to work in, ready for that."""
+    work = working_folder(place) if resume else place / NEXT if is_run(place) else place
     if not resume or work == place:
         remove(place / NEXT)
-    if not resume:
+    again = resume and work == place and (place / RESULT).is_file()
+    if again:
+        work = place / NEXT
+    if again or not resume:
         work.mkdir(exist_ok=True)
         mark(work)
+    if again:
+        for name in _STATE:
+            _copy(place / name, work / name)
     for left in work.rglob(f".*.{_names.TEMPORARY}"):
         remove(left)
+    return work
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target)
+    elif source.is_file():
+        shutil.copy2(source, target)
 
 
 def working_folder(folder: Path) -> Path:
