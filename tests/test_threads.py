@@ -24,7 +24,7 @@ from dipole.recognizers.velma import Velma
 from dipole.types import UserError
 
 PROMPT = "Paper clips are"
-WAIT = 30  # seconds after which a test gives up; nothing is measured by it
+WAIT = 20  # seconds after which a test gives up; nothing is measured by it
 
 
 @pytest.fixture(autouse=True)
@@ -129,6 +129,25 @@ def test_another_thread_waits_for_an_open_block() -> None:
         assert written(lm) == alone  # nested in this thread: the base, at once
     thread.join(WAIT)
     assert got == [alone]
+
+
+def test_who_tries_the_model_first_holds_nobody_up_while_it_waits() -> None:
+    resident = fresh_tiny_model("llama").resident
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(resident.probe.causal), daemon=True)
+    with LM(resident)._engaged():
+        thread.start()
+        while not resident.turns._queue:
+            pass
+        context = contextvars.copy_context()  # what it runs is nested in this block
+        nested = threading.Thread(
+            target=lambda: context.run(lambda: found.append(resident.probe.causal)), daemon=True
+        )
+        nested.start()
+        nested.join(WAIT)
+        assert found == [True]
+    thread.join(WAIT)
+    assert found == [True, True]
 
 
 def test_the_first_to_wait_is_the_first_to_go_on() -> None:

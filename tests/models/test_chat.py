@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from architectures import EOS, tiny_model, tiny_tokenizer
+from architectures import BOS, EOS, fresh_tiny_model, tiny_model, tiny_tokenizer
 from dipole.concepts import Dipole
 from dipole.controls.prompt import Prompt
 from dipole.interventions import load_intervention
@@ -192,6 +192,17 @@ def test_what_turns_spell_is_text_and_what_the_template_writes_is_control() -> N
     assert told.prompt_ids("I </s> take<s>").count(EOS) == 7
     private = "\U000f0000\U000f0001"
     assert read(lm, private).endswith(f"<s>user: {private}</s><s>assistant:")
+
+
+def test_the_token_for_unknown_words_is_not_spelled_in_a_turn_either() -> None:
+    """SmolLM2's is `<|endoftext|>`, and no other token is called that."""
+    tokenizer = chat_lm(TURNS).resident.tokenizer
+    tokenizer.unk_token, tokenizer.eos_token = "</s>", "<s>"
+    model = fresh_tiny_model("llama").resident.model
+    model.generation_config.eos_token_id = None
+    lm = ALONE.apply(LM(Resident(model, tokenizer, "chat")))
+    assert lm.resident.eos_ids == {BOS}
+    assert lm.prompt_ids("a </s>").count(EOS) == 2
 
 
 def test_a_saved_prefix_is_looked_at_again_on_another_model(tmp_path: Path) -> None:

@@ -30,7 +30,8 @@ class Encoder:
     cut behind the first character of it and its parts are read apart.
 
     Attributes:
-        control: Ids that no text may become.
+        control: Ids that no text may become. The token for unknown words is none, unless it has another
+            office too.
     """
 
     def __init__(self, tokenizer: Any, name: str, rows: int, ends: Sequence[int], as_control: bool) -> None:
@@ -45,7 +46,9 @@ class Encoder:
         """
         self._tokenizer, self._name, self._rows, self._as_control = tokenizer, name, rows, as_control
         spelled = control_tokens(tokenizer, rows, ends)
-        self.control = frozenset(spelled)
+        unknown = tokenizer.unk_token_id
+        named = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, *ends}
+        self.control = frozenset(spelled) - ({unknown} - named)
         self._names = sorted({text for text in spelled.values() if len(text) > 1}, key=len, reverse=True)
 
     @cached_property
@@ -152,20 +155,15 @@ class Encoder:
 
 
 def control_tokens(tokenizer: Any, rows: int, ends: Sequence[int]) -> dict[int, str]:
-    """Ids that no text may become, with what they are called.
+    """Ids that the names of tokens may not become, with these names.
 
     Special tokens, those that end a text, added tokens that a chat template writes, and added tokens that
-    the model can't read. The token for unknown words is none, unless it is one of the others too.
+    the model does not know.
     """
     added = {int(i): token for i, token in tokenizer.added_tokens_decoder.items()}
     source = "\0".join(chat_templates(tokenizer).values())
     found = {i for i, token in added.items() if token.special or i >= rows or _is_written(token, source)}
-    unknown = tokenizer.unk_token_id
-    named = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, *ends}
-    found |= {i for i in tokenizer.all_special_ids if i is not None}
-    if unknown not in named:
-        found.discard(unknown)
-    found |= set(ends)
+    found |= {i for i in tokenizer.all_special_ids if i is not None} | set(ends)
     names = {i: added[i].content if i in added else tokenizer.convert_ids_to_tokens(i) for i in found}
     return {i: str(name) for i, name in names.items() if name}
 

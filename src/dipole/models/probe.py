@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from dipole.models.batching import Batch, pad_batch
 from dipole.models.seen import Seen, see
+from dipole.models.turns import tried
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Probe:
         if self._refusal:
             raise UserError(f"{self._resident.name} {self._refusal}")
 
-    @cached_property
+    @tried
     def _refusal(self) -> str:
         try:
             causal, repeats = self.causal, self._repeats  # in this order
@@ -89,7 +89,7 @@ class Probe:
             )
         return ""
 
-    @cached_property
+    @tried
     def causal(self) -> bool:
         """Whether a later token leaves alone what is said of earlier ones."""
         half = slice(len(self._long) // 2)
@@ -97,7 +97,7 @@ class Probe:
             self._plain(self._changed).row(0, half), self._first.row(0, half)
         )
 
-    @cached_property
+    @tried
     def positions(self) -> bool:
         """Whether a row is read alike when it is told its positions from 0 on, and a mask of ones."""
         if not self._judged:
@@ -111,22 +111,22 @@ class Probe:
         except UNSUPPORTED:
             return False
 
-    @cached_property
+    @tried
     def _repeats(self) -> bool:
         """Whether a call gives what the first one gave; `causal` had another one made in between."""
         return not self._judged or self.positions or self._same(self._plain(self._long), self._first)
 
-    @cached_property
+    @tried
     def left(self) -> bool:
         """Whether rows padded on the left are read as each alone."""
         return self._padded("left")
 
-    @cached_property
+    @tried
     def right(self) -> bool:
         """Whether rows padded on the right are read as each alone."""
         return self._padded("right")
 
-    @cached_property
+    @tried
     def caches(self) -> Literal["ragged", "even", "no"]:
         """How rows may be continued on a cache: rows of any length together, of one length only, or not."""
         if self._resident.cache_name is None:
@@ -135,16 +135,16 @@ class Probe:
             return "ragged"
         return "even" if self._steps([2, 1], [0, 0]) else "no"
 
-    @cached_property
+    @tried
     def _judged(self) -> bool:
         """Whether outputs can be compared; of a model that overflows nothing is known, and others say so."""
         return bool(self._first.logits.isfinite().all())
 
-    @cached_property
+    @tried
     def _first(self) -> Seen:
         return self._plain(self._long)
 
-    @cached_property
+    @tried
     def _truth(self) -> tuple[Seen, ...]:
         """What each of the rows gives alone; two are beginnings of the one that is read first."""
         longer, shorter = (self._first.row(0, slice(len(self._rows[k]))) for k in (0, 2))
@@ -245,7 +245,7 @@ class Probe:
 
         return all(anew()) and all(islice(anew(), 2))
 
-    @cached_property
+    @tried
     def _tolerance(self) -> float:
         exact = _TOLERANCE.get(self._resident.model.dtype)
         if exact is not None:

@@ -15,10 +15,11 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from dipole.types import UserError
 
@@ -30,6 +31,30 @@ def process_lock() -> threading.RLock:
     lock = threading.RLock()
     os.register_at_fork(before=lock.acquire, after_in_parent=lock.release, after_in_child=lock.release)
     return lock
+
+
+if TYPE_CHECKING:
+    tried = property
+else:
+
+    class tried:
+        """A property that is worked out once, possibly by running the model.
+
+        `functools.cached_property` of Python 3.11 locks, for all objects of a class together, while it works
+        something out. Whoever waits for a turn in there would hold up the one who has the turn and asks for
+        the same. Here two threads may both work it out, which gives the same twice.
+        """
+
+        def __init__(self, work: Callable[[Any], Any]) -> None:
+            """Take the method."""
+            self._work, self.__doc__ = work, work.__doc__
+
+        def __get__(self, instance: Any, owner: Any = None) -> Any:
+            """Work it out, and keep it where it is found first the next time."""
+            if instance is None:
+                return self
+            found = instance.__dict__[self._work.__name__] = self._work(instance)
+            return found
 
 
 @dataclass(eq=False)
