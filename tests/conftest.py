@@ -8,12 +8,26 @@ from pathlib import Path
 import pytest
 import torch
 
+import dipole.tensors
 from dipole.lm import LM
 from dipole.models import load
+from misaligned import misaligned
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--misaligned", action="store_true", help="have the tensors of every file lie at 8 bytes past 64"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--misaligned"):
+        plain = dipole.tensors._raw
+        dipole.tensors._raw = lambda file, name: misaligned(plain(file, name))
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("sklearn")
-
 from dipole.basin import Basin, _read, find_basin
 from dipole.corpus import Corpus, open_corpus, read_labels
 from dipole.lm import LM

@@ -167,7 +167,7 @@ def refused(path: Path | str, words: int | None = None) -> str:
 
 def test_refusals(tmp_path: Path) -> None:
     assert "There is no corpus at" in refused(tmp_path / "absent")
-    assert "There is no corpus at ''" in refused("")
+    assert "empty string" in refused("")
     (tmp_path / "photo.png").write_bytes(b"\x89PNG")
     assert "holds no .txt" in refused(tmp_path)
     assert "no form that can be read" in refused(tmp_path / "photo.png")
@@ -281,3 +281,19 @@ def test_a_folder_that_can_not_be_listed_is_named(tmp_path: Path, monkeypatch: p
     (tmp_path / "a.txt").unlink()
     with pytest.raises(UserError, match="can't be read"):
         open_corpus(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("回形针很好。" * 8, ["回形针很好。" * 2] * 4),
+        ("「紙は白い。」" * 4, ["「紙は白い。」" * 2] * 2),
+        ("น้ำใจ" * 20, ["น้ำใจ" * 5] * 4),
+        ("回形针" * 10, ["回形针回形针回形针回"] * 3),
+    ],
+)
+def test_a_text_without_blanks_is_cut_too(text: str, cut: list[str]) -> None:
+    found = list(passages([text], 10))
+    assert "".join(found) == text
+    assert len(found[0]) == len(cut[0])
+    assert len(found) == len(cut)

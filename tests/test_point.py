@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("sklearn")
-
 from dipole.corpus import Corpus, open_corpus, read_labels
 from dipole.interventions import load_intervention
 from dipole.lm import LM

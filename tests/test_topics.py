@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn")
-
 from dipole.corpus import open_corpus
 from dipole.recognizers import TopicModel
 from dipole.recognizers._topic_folder import read_training

@@ -45,5 +45,8 @@ SUBSPACE = 1e-5
 BOUNDARY = 0.05
 """Boundary between two clusters against Bayes' rule, in their standard deviations (recipe 3 (e) 4)."""
 
+CHAOTIC = 2e-3
+"""Through a few layers of wide random weights, some of them recurrent, which enlarge rounding errors."""
+
 SHARE = 5e-3
 """Estimated weight of a cluster against the share that was drawn with, at thousands of rows."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from dipole.evaluation.compare import compare
     from dipole.evaluation.families import compare_controls
     from dipole.interventions import Adapter, load_intervention
-    from dipole.models import load
+    from dipole.models.load import load
     from dipole.recognizers.velma import Velma
     from dipole.report import write_report
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import codecs
-import csv
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
+from dipole.plain_text import encoding_of
+from dipole.reading import Unreadable, parse_json
 from dipole.types import UserError
 
 TEXT, JSONL, TABLE = (".txt",), (".jsonl", ".ndjson"), (".csv", ".tsv")
 FORMS = "a folder of .txt files, or a .txt, .jsonl, .csv or .tsv file (each may be gzipped, .gz)"
 _BLOCK = 1 << 20
-_MOST_CHARACTERS = (1 << 31) - 1
-_BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
+BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
 
 
 class Skipped(NamedTuple):
@@ -47,21 +46,35 @@ def open_bytes(file: Path) -> IO[bytes]:
     return file.open("rb")
 
 
+def open_text(file: Path, newline: str | None = None) -> io.TextIOWrapper:
+    """The text of a file in UTF-8, or in the encoding that its byte-order mark tells.
+
+    Bytes that are no UTF-8 become lone surrogates; `wrong_text` finds them.
+    """
+    with open_bytes(file) as stream:
+        encoding = encoding_of(stream.read(4))
+    errors = "surrogateescape" if encoding == "utf-8-sig" else "strict"
+    return io.TextIOWrapper(open_bytes(file), encoding=encoding, errors=errors, newline=newline)
+
+
 def wrong_file(file: Path) -> str | None:
     """Why a file is no text, or None."""
     if not file.is_file():
         return "is no regular file"
-    decoder, blank = codecs.getincrementaldecoder("utf-8-sig")(), True
+    decoder, blank = None, True
     try:
         with open_bytes(file) as stream:
             while block := stream.read(_BLOCK):
-                if b"\0" in block:
+                decoder = decoder or codecs.getincrementaldecoder(encoding_of(block))()
+                text = decoder.decode(block)
+                if "\0" in text:
                     return "is binary, not text"
-                blank = not decoder.decode(block).strip() and blank
-            decoder.decode(b"", final=True)
-    except UnicodeDecodeError:
+                blank = not text.strip() and blank
+            if decoder is not None:
+                decoder.decode(b"", final=True)
+    except UnicodeError:
         return "is not UTF-8 text"
-    except _BAD_GZIP:
+    except BAD_GZIP:
         return "is no valid gzip file"
     except OSError as error:
         return f"can't be read ({error.strerror or error})"
@@ -88,97 +101,35 @@ def wrong_text(text: Any) -> str | None:
 def json_rows(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, str | None, Any]]:
     """`file:line`, id and text of each object of a JSONL file; lines that are none are added to `skipped`."""
     try:
-        with open_bytes(file) as stream:
-            for number, line in enumerate(stream, 1):
+        with open_text(file) as lines:
+            for number, line in enumerate(lines, 1):
                 where = f"{file.name}:{number}"
                 if not line.strip():
                     continue
                 try:
-                    row = json.loads(line.decode("utf-8-sig"))
-                except UnicodeDecodeError:
+                    line.encode("utf-8")
+                    row = parse_json(line.removeprefix("\ufeff"), finite=False)
+                except UnicodeEncodeError:
                     skipped.append(Skipped(where, "is not UTF-8 text"))
-                except (ValueError, RecursionError):
+                except Unreadable:
                     skipped.append(Skipped(where, "is no JSON"))
                 else:
                     if isinstance(row, dict):
                         yield where, _id(row.get("id")), row.get("text")
                     else:
                         skipped.append(Skipped(where, "is no JSON object"))
-    except _BAD_GZIP:
+    except BAD_GZIP:
         skipped.append(Skipped(file.name, "is no valid gzip file, or ends early"))
+    except UnicodeDecodeError as error:
+        skipped.append(Skipped(file.name, f"is no text in {error.encoding} further down"))
     except OSError as error:
-        raise _unreadable(file, error) from error
+        raise unreadable(file, error) from error
 
 
 def _id(value: Any) -> str | None:
     return str(value).strip() or None if isinstance(value, str | int) else None
 
 
-def table_rows(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, str | None, Any]]:
-    """`file:line`, id and text of each row of a CSV or TSV file."""
-    columns = columns_of(file, ("text",))
-    at, key = columns["text"], columns.get("id")
-    try:
-        for line, row in rows_of(file):
-            given = _id(row[key]) if key is not None and key < len(row) else None
-            yield f"{file.name}:{line}", given, row[at] if at < len(row) else None
-    except _BAD_GZIP:
-        skipped.append(Skipped(file.name, "is no valid gzip file, or ends early"))
-
-
-def columns_of(file: Path, wanted: tuple[str, ...]) -> dict[str, int]:
-    """Place of each column of a table by its name in small letters.
-
-    Raises:
-        UserError: One that is wanted is missing; the columns that there are are listed.
-    """
-    try:
-        header = next((row for _, row in _table(file) if row), [])
-    except _BAD_GZIP:
-        raise UserError(f"{file} is no valid gzip file; give {FORMS}.") from None
-    names = [name.strip() for name in header]
-    if any(wrong_text(name) not in (None, "is empty") for name in names):
-        raise UserError(f"{file} is not UTF-8 text; convert it to UTF-8.")
-    columns = {name.casefold(): place for place, name in reversed(list(enumerate(names)))}
-    for name in wanted:
-        if name not in columns:
-            listed = ", ".join(name[:40] for name in names[:20] if name) or "none"
-            raise UserError(f"{file} has no column `{name}` in its first line; its columns are: {listed}.")
-    return columns
-
-
-def rows_of(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows below the header that are not empty, with the number of their first line.
-
-    Raises:
-        UserError: The file is no table.
-        EOFError, zlib.error: It is gzipped and ends early or is damaged further down.
-    """
-    rows = ((line, row) for line, row in _table(file) if row)
-    next(rows, None)
-    return rows
-
-
-def _table(file: Path) -> Iterator[tuple[int, list[str]]]:
-    # The limit of the csv module, 131,072 characters a cell, is less than a book; it can only be set for all.
-    csv.field_size_limit(max(csv.field_size_limit(), _MOST_CHARACTERS))
-    tabs = ".tsv" in [suffix.lower() for suffix in file.suffixes]
-    try:
-        with io.TextIOWrapper(
-            open_bytes(file), encoding="utf-8-sig", errors="surrogateescape", newline=""
-        ) as lines:
-            reader = csv.reader(lines, delimiter="\t" if tabs else ",")
-            line = 1
-            for row in reader:
-                yield line, row
-                line = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(f"{file} can't be read as a table: line {line} {error}.") from error
-    except gzip.BadGzipFile:
-        raise
-    except OSError as error:
-        raise _unreadable(file, error) from error
-
-
-def _unreadable(file: Path, error: OSError) -> UserError:
+def unreadable(file: Path, error: OSError) -> UserError:
+    """What is said of a file that the system does not let be read."""
     return UserError(f"{file} can't be read ({error.strerror or error}); make it readable, or give another.")

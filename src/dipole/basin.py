@@ -15,6 +15,7 @@ import numpy as np
 from dipole.controls._layers import layers_of
 from dipole.corpus import Corpus, label_of
 from dipole.files import staged, write_json_atomic, write_manifest, write_text_atomic
+from dipole.paths import given_path
 from dipole.pointing.assess import held_out, unmatched
 from dipole.pointing.basin import Documents, End, Grid, OnStart, basin, summary
 from dipole.pointing.notes import notes_on_reading
@@ -123,7 +124,7 @@ def find_basin(
     Raises:
         UserError: Bad input, or a folder that can't be used.
     """
-    folder, started = Path(out), datetime.now(UTC)
+    folder, started = given_path(out, "The output folder"), datetime.now(UTC)
     if most_documents < 1:
         raise UserError(f"The number of documents must be at least 1, and is {most_documents}.")
     with staged(folder, overwrite) as made:

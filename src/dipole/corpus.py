@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,16 +13,15 @@ from dipole._corpus_files import (
     TABLE,
     TEXT,
     Skipped,
-    columns_of,
     form_of,
     json_rows,
-    open_bytes,
-    rows_of,
-    table_rows,
+    open_text,
     wrong_file,
     wrong_text,
 )
+from dipole._corpus_tables import header_of, rows_of, table_rows
 from dipole.passages import passages
+from dipole.paths import given_file, given_path
 from dipole.types import UserError
 
 _YES, _NO = ("1", "true", "yes"), ("0", "false", "no")
@@ -86,10 +84,10 @@ def open_corpus(path: str | Path, words: int | None = None) -> Corpus:
         UserError: There is no such path or no text file in it, its form is not known, a table has no column
             `text`, or `words` is below 1.
     """
-    place = Path(path).expanduser()
+    place = given_path(path, "The corpus")
     if words is not None and words < 1:
         raise UserError(f"A passage must have at least 1 word, and {words} was asked for.")
-    if not str(path).strip() or not place.exists():
+    if not place.exists():
         raise UserError(f"There is no corpus at {str(path)!r}; give {FORMS}.")
     if place.is_dir():
         closed: list[Skipped] = []
@@ -98,13 +96,14 @@ def open_corpus(path: str | Path, words: int | None = None) -> Corpus:
                 raise UserError(f"The folder {path} or a part of it {closed[0].reason}; give {FORMS}.")
             raise UserError(f"The folder {path} holds no .txt or .txt.gz file; give {FORMS}.")
         return Corpus(place, words, lambda skipped: _folder(place, words, skipped))
+    given_file(place, "The corpus")
     form = form_of(place)
     if form is None:
         raise UserError(f"{path} is of no form that can be read as a corpus; give {FORMS}.")
     if form == TEXT:
         return Corpus(place, words, lambda skipped: _text_file(place, place.name, words, skipped))
     if form == TABLE:
-        columns_of(place, ("text",))
+        header_of(place, ("text",))
     rows = table_rows if form == TABLE else json_rows
     return Corpus(place, words, lambda skipped: _documents(place, rows, words, skipped))
 
@@ -118,11 +117,12 @@ def read_labels(path: str | Path) -> dict[str, bool]:
         UserError: The file can't be read, has no such columns or no row, a label is none of these, or an id
             stands there twice with both labels; it names the line.
     """
-    place = Path(path).expanduser()
-    if not place.is_file() or form_of(place) != TABLE:
+    place = given_path(path, "The file of labels")
+    if not place.exists() or form_of(place) != TABLE:
         raise UserError(
             f"There are no labels at {str(path)!r}; give a .csv or .tsv file with columns id, label."
         )
+    given_file(place, "The file of labels")
     labels: dict[str, bool] = {}
     for line, key, written in _labelled(place):
         label = written.casefold() in _YES
@@ -139,10 +139,14 @@ def read_labels(path: str | Path) -> dict[str, bool]:
 
 
 def _labelled(file: Path) -> Iterator[tuple[int, str, str]]:
-    columns = columns_of(file, ("id", "label"))
-    for line, row in rows_of(file):
-        key, written = (row[columns[n]].strip() if columns[n] < len(row) else "" for n in ("id", "label"))
-        yield line, key, written
+    header = header_of(file, ("id", "label"))
+    for row in rows_of(file, header):
+        if row.wrong:
+            raise UserError(f"Line {row.line} of {file} {row.wrong}.")
+        key, written = ((row.cell(header.columns[name]) or "").strip() for name in ("id", "label"))
+        if (wrong := wrong_text(key)) not in (None, "is empty"):
+            raise UserError(f"Line {row.line} of {file} has an id that {wrong}; convert the file to UTF-8.")
+        yield row.line, key, written
 
 
 def label_of(labels: Mapping[str, bool], document: str) -> bool | None:
@@ -184,7 +188,7 @@ def _text_file(file: Path, name: str, words: int | None, skipped: list[Skipped])
     if wrong:
         skipped.append(Skipped(name, wrong))
         return
-    with io.TextIOWrapper(open_bytes(file), encoding="utf-8-sig") as lines:
+    with open_text(file) as lines:
         if words is None:
             yield Document(name, lines.read())
             return

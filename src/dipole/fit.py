@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from dipole.concepts import Dipole
 from dipole.files import MANIFEST, is_main_process, staged, to_plain, write_manifest, write_text_atomic
 from dipole.interventions._folder import read_meta
+from dipole.paths import given_path
+from dipole.reading import read_json
 from dipole.report.fitted import fitted_card, selection_of, verdict_of
 from dipole.types import Intervention
 
@@ -77,7 +79,7 @@ def fit(
     from dipole.controls.weights._loop import Run
     from dipole.interventions import load_intervention
 
-    folder, started = Path(out), datetime.now(UTC)
+    folder, started = given_path(out, "The output folder"), datetime.now(UTC)
     run = Run(on_round=on_round)
     with staged(folder, overwrite) as made:
         intervention = _fitted(lm, concept, control, run)
@@ -89,7 +91,7 @@ def fit(
     selection = selection_of(meta)
     return Fitted(
         load_intervention(folder),
-        json.loads((folder / MANIFEST).read_text("utf-8")),
+        read_json(folder / MANIFEST),
         selection,
         verdict_of(selection) if selection else "",
         _stopped(run),

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.controls.weights._loop import HISTORY, Metrics, Run
 from dipole.controls.weights.ppo import PPO
-from dipole.files import run_folder, working_folder, write_json_atomic
+from dipole.files import MANIFEST, run_folder, working_folder, write_json_atomic
+from dipole.paths import given_path
+from dipole.reading import inside, read_json
+from dipole.schema import Facts, Maybe, Name, Optional, Table, Text, Whole, checked, of_fields
 from dipole.types import Effect, Recognizer, UserError
 
 if TYPE_CHECKING:
@@ -81,7 +84,7 @@ def inoculate(
     """
     from accelerate import PartialState
 
-    folder = Path(out)
+    folder = given_path(out, "The output folder")
     state = PartialState(cpu=lm.resident.device.type == "cpu")
     started = datetime.now(UTC)
     recognizer = control.recognizer(judge or lm)
@@ -222,16 +225,35 @@ def resume_settings(out: Path) -> dict[str, Any]:
     Raises:
         UserError: There is none, or it can't be read.
     """
-    import json
+    path = inside(working_folder(out), MANIFEST)
+    if not path.exists():
+        raise UserError(f"There is no run to resume in {out}; leave out --resume to start one there.")
+    remedy = "start again in another folder"
+    facts = checked(_RESUMABLE, read_json(path, remedy), path, remedy)
+    fields = checked(of_fields(PPO), facts["control"]["fields"], f"The control in {path}", remedy)
+    return {**facts, "control": {**facts["control"], "fields": fields}}
 
-    path = working_folder(out) / "manifest.json"
-    try:
-        facts: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        facts["control"]["fields"], facts["concept"], facts["model"]["name"]
-    except FileNotFoundError:
-        raise UserError(
-            f"There is no run to resume in {out}; leave out --resume to start one there."
-        ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} can't be read ({error}); start again in another folder.") from error
-    return facts
+
+_NAME = Name(4096, 1)
+_SCORER = Table({"name": _NAME, "revision": Optional(Maybe(_NAME))}, more=True)
+_RESUMABLE = Table(
+    {
+        "control": Table({"fields": Facts()}, more=True),
+        "concept": Facts(),
+        "model": Table({"name": _NAME, "revision": Optional(Maybe(_NAME))}, more=True),
+        "judge": Optional(Maybe(_SCORER)),
+        "settings": Optional(
+            Table(
+                {
+                    "n": Optional(Whole(1), 128),
+                    "bystanders": Optional(Maybe(_NAME)),
+                    "dtype": Optional(Maybe(Name(40))),
+                    "device": Optional(Maybe(Name(40))),
+                }
+            ),
+            {},
+        ),
+        "command": Text(),
+    },
+    more=True,  # a manifest records much that is not needed to go on
+)

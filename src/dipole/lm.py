@@ -16,13 +16,25 @@ from dipole.interventions._guide import Decoder, Row, Session
 from dipole.interventions.activations import engaged_vectors
 from dipole.interventions.prompt import prompt_ids
 from dipole.interventions.weights import engaged_adapters
-from dipole.models.batching import chunks, pad_batch
+from dipole.models.batching import chunks, pad_batch, parts
 from dipole.models.blocks import decoder_blocks
+from dipole.models.hidden import find_input, state_of
 from dipole.models.resident import Resident
+from dipole.paths import given_path
 from dipole.sampling import Decoding, draw_rows, forced_logits
-from dipole.types import Intervention, Sample, Surface, UserError
+from dipole.schema import Items, Maybe, Name, Number, Table
+from dipole.types import MOST_COUNT, Intervention, Sample, Surface, UserError
 
 LM_FILE = "lm.json"
+LM_FIELDS = Table(
+    {
+        "model": Name(4096, 1),
+        "revision": Maybe(Name(4096)),
+        "fingerprint": Name(64),
+        "interventions": Items(Table({"folder": Name(255, 1), "strength": Number(-1e30, 1e30)}), 0, 10_000),
+    }
+)
+_MOST_PER_TOKEN = 256  # characters; the longest tokens of known vocabularies have half as many
 _IN_MODEL = ("weights", "activations")
 
 
@@ -62,11 +74,13 @@ class LM:
         Blocks of LMs that share one resident model may be nested: each sees its own interventions only,
         so a base LM that scores inside the block of a steered one is the base. An adapter that is being
         trained (put there by `inject`) is no such block, and a plain LM then is the model as it stands.
-        One resident model serves one thread at a time.
+        One resident model serves one thread at a time: while the block is open, calls of other threads on
+        any LM of the same resident wait for its end, so a block must not wait for such a thread.
 
         Raises:
             UserError: The LM has interventions that are not in the model: on prompts, tokens, logits or the
-                choice of continuations. `generate` and `response_logits` know those.
+                choice of continuations. `generate` and `response_logits` know those. Or the model could
+                never become free; see `Turns.take`.
         """
         outside = [a.intervention.surface for a in self.applied if a.intervention.surface not in _IN_MODEL]
         if outside:
@@ -74,6 +88,7 @@ class LM:
                 f"This LM is steered on its {outside[0]}, so it can write but not be read as one model; "
                 "use an LM with interventions on weights and activations only, such as the base."
             )
+        self.resident.probe.require()
         with self._engaged() as model:
             yield model
 
@@ -81,6 +96,7 @@ class LM:
     def _engaged(self) -> Iterator[Any]:
         """The model with what belongs inside it, whatever else the LM has."""
         with (
+            self.resident.turns.take(self.resident.name),
             engaged_adapters(self.resident.model, self._of("weights")) as model,
             engaged_vectors(model, self._of("activations")),
             torch.no_grad(),
@@ -98,7 +114,7 @@ class LM:
         Raises:
             UserError: The folder holds something, or can't be written.
         """
-        path = Path(folder)
+        path = given_path(folder, "The folder of the LM")
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UserError(f"{folder} exists and is not an empty folder; choose another one for the LM.")
         parts = []
@@ -129,7 +145,12 @@ class LM:
         return [made for made, _ in self._of("decode")]
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """Token ids that the model reads for a prompt, with what prompt interventions put around it."""
+        """Token ids that the model reads for a prompt, with what prompt interventions put around it.
+
+        Raises:
+            UserError: It is far longer than the context.
+        """
+        self.require_short(prompt)
         return prompt_ids(self.resident, self._of("prompt"), prompt)
 
     def _decoder(self, model: Any, prompts: Sequence[str], ids: Sequence[Sequence[int]]) -> Decoder:
@@ -166,6 +187,11 @@ class LM:
         """
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         _require_positive(n=n, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        if n * len(texts) > MOST_COUNT:
+            raise UserError(
+                f"{n * len(texts):,} completions were asked for at once, and {MOST_COUNT:,} are the most; "
+                "ask for fewer, with several seeds."
+            )
         rows = [(i, k) for i in range(len(texts)) for k in range(n)]
         seeds = [sample_seed(seed, i, k) for i, k in rows]
         return self.sample([texts[i] for i, _ in rows], seeds, max_new_tokens, decoding, batch_size)
@@ -187,6 +213,7 @@ class LM:
                 replace(self, applied=others), prompts, seeds, max_new_tokens, decoding, batch_size, strength
             )
             return drawn
+        self.resident.probe.require()
         encoded = [self.prompt_ids(text) for text in prompts]
         for text, ids in zip(prompts, encoded, strict=True):
             self._require_room(text, len(ids), max_new_tokens)
@@ -220,6 +247,7 @@ class LM:
         Raises:
             UserError: A row is longer than the context.
         """
+        self.resident.probe.require()
         encoded = [self.prompt_ids(text) for text in prompts]
         for ids, response in zip(encoded, responses, strict=True):
             self._require_fit(len(ids) + len(response))
@@ -312,6 +340,8 @@ class LM:
         Raises:
             UserError: There is no such layer, or a text is longer than the context.
         """
+        for text in texts:
+            self.require_short(text)
         return self.token_activations([self.resident.encode(text) for text in texts], layers, batch_size)
 
     def token_activations(
@@ -327,16 +357,20 @@ class LM:
             )
         for ids in encoded:
             self._require_fit(len(ids))
-        result: list[Tensor] = []
+        self.resident.probe.require()
+        lengths = [len(ids) for ids in encoded]
+        ragged = len(set(lengths)) < 2 or self.resident.probe.right
+        result: dict[int, Tensor] = {}
         with self._engaged() as model:
-            for part in chunks(len(encoded), batch_size):
-                batch = pad_batch(encoded[part], self.resident.pad_id, "right", self.resident.device)
+            for part in parts(lengths, batch_size, ragged):
+                rows = [encoded[r] for r in part]
+                batch = pad_batch(rows, self.resident.pad_id, "right", self.resident.device)
                 caught: dict[int, Tensor] = {}
                 with _caught_outputs([blocks[i] for i in layers], caught):
                     model(**self.resident.inputs(batch, 1), use_cache=False)
                 stacked = torch.stack([caught[k].float().cpu() for k in range(len(layers))], dim=1)
-                result.extend(stacked[r, :, : len(ids)].clone() for r, ids in enumerate(encoded[part]))
-        return result
+                result.update((r, stacked[k, :, : lengths[r]].clone()) for k, r in enumerate(part))
+        return [result[r] for r in range(len(lengths))]
 
     def require_room(self, prompt: str, max_new_tokens: int) -> None:
         """Check that a prompt leaves room in the context.
@@ -345,6 +379,15 @@ class LM:
             UserError: It does not.
         """
         self._require_room(prompt, len(self.prompt_ids(prompt)), max_new_tokens)
+
+    def require_short(self, text: str) -> None:
+        """Refuse at once what can't fit: a tokenizer takes seconds for millions of characters."""
+        limit = self.resident.context_length
+        if limit is not None and len(text) > limit * _MOST_PER_TOKEN:
+            raise UserError(
+                f"The text {_shorten(text)!r} is {len(text):,} characters long, which is more than the "
+                f"context of {self.resident.name} ({limit} tokens) holds; shorten it."
+            )
 
     def _require_fit(self, used: int) -> None:
         limit = self.resident.context_length
@@ -362,6 +405,8 @@ class LM:
                 f"more than the context of {self.resident.name} ({limit} tokens). Shorten the prompt or ask "
                 "for fewer new tokens."
             )
+        if wanted > MOST_COUNT:  # a model may have no limit
+            raise UserError(f"{wanted:,} new tokens were asked for, and {MOST_COUNT:,} are the most.")
 
 
 def sample_seed(seed: int, prompt_index: int, sample_index: int) -> int:
@@ -378,12 +423,12 @@ def sample_seed(seed: int, prompt_index: int, sample_index: int) -> int:
 @contextmanager
 def _caught_outputs(blocks: Sequence[Any], caught: dict[int, Tensor]) -> Iterator[None]:
     def hook(index: int) -> Any:
-        def keep(_module: Any, _args: Any, output: Any) -> None:
-            caught[index] = output[0] if isinstance(output, tuple) else output
+        def keep(_module: Any, args: Any, kwargs: Any, output: Any) -> None:
+            caught[index] = state_of(output, find_input(args, kwargs))
 
         return keep
 
-    handles = [block.register_forward_hook(hook(k)) for k, block in enumerate(blocks)]
+    handles = [block.register_forward_hook(hook(k), with_kwargs=True) for k, block in enumerate(blocks)]
     try:
         yield
     finally:

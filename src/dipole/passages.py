@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
+from dipole.words import units
+
 # A sentence ends at a full stop, question or exclamation mark, with the quotes and brackets that close there;
-# not after a title or a single initial.
+# not after a title or a single initial. A full stop of a script without blanks needs none behind it.
 _END = re.compile(
     r"(?<!\bMr\.)(?<!\bMrs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\b[A-Z]\.)"
     r"(?:(?<=[.!?…])|(?<=[.!?…][\"'”’)\]]))\s+"
+    r"|(?<=[。！？｡।။។])(?![」』”’）〉》])|(?<=[。！？｡][」』”’）〉》])"
 )
 
 
@@ -18,7 +22,7 @@ class Piece(NamedTuple):
     """A sentence, or a part of one.
 
     Attributes:
-        words: Its words; what stands between blanks is a word.
+        words: Its words, each with what stands behind it; see `dipole.words.units`.
         ends_paragraph: Whether it is the last of its paragraph.
     """
 
@@ -32,7 +36,7 @@ def passages(lines: Iterable[str], words: int) -> Iterator[str]:
     A passage has from half to twice as many words, unless the whole text is shorter. It ends at the paragraph
     end that is nearest to `words` within a quarter of it, else at the nearest sentence end within half of it,
     else after exactly `words` words. Inside a passage line breaks become spaces and paragraphs are parted by
-    an empty line. A text that is written without blanks is one word, and is not cut.
+    an empty line. In Chinese, Japanese, Thai, Lao, Khmer and Burmese each sign or syllable counts as a word.
 
     Args:
         lines: Lines of the text; an empty one parts paragraphs. Read one paragraph at a time.
@@ -77,7 +81,10 @@ def _cut_inside(pieces: list[Piece], words: int) -> tuple[list[Piece], list[Piec
 
 def _pieces(lines: Iterable[str]) -> Iterator[Piece]:
     for paragraph in _paragraphs(lines):
-        sentences = [s for sentence in _END.split(paragraph) if (s := tuple(sentence.split()))]
+        ends = [0, *(found.end() for found in _END.finditer(paragraph)), len(paragraph)]
+        sentences = [
+            words for first, last in pairwise(ends) if (words := tuple(units(paragraph[first:last])))
+        ]
         for number, sentence in enumerate(sentences, 1):
             yield Piece(sentence, number == len(sentences))
 
@@ -86,7 +93,7 @@ def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
     gathered: list[str] = []
     for line in lines:
         if line.strip():
-            gathered.append(line.strip())
+            gathered.append(" ".join(line.split()))
         elif gathered:
             yield " ".join(gathered)
             gathered = []
@@ -101,7 +108,7 @@ def _count(pieces: Iterable[Piece]) -> int:
 def _text(pieces: list[Piece]) -> str:
     parts = []
     for number, piece in enumerate(pieces, 1):
-        parts.append(" ".join(piece.words))
-        if number < len(pieces):
-            parts.append("\n\n" if piece.ends_paragraph else " ")
-    return "".join(parts)
+        parts.append("".join(piece.words))
+        if piece.ends_paragraph and number < len(pieces):
+            parts.append("\n\n")
+    return "".join(parts).rstrip()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dipole.corpus import Corpus, Skipped
 from dipole.files import staged, write_manifest, write_text_atomic
+from dipole.paths import given_path
 from dipole.recognizers.lda import OnIteration, Settings
 from dipole.recognizers.topic import TopicModel
 from dipole.report.manifest import verb_facts
@@ -70,7 +71,7 @@ def find_topics(
         UserError: Bad input, or a folder that can't be used. Words that the model does not know are no error:
             nothing is chosen, and the notes say why.
     """
-    folder, started = Path(out), datetime.now(UTC)
+    folder, started = given_path(out, "The output folder"), datetime.now(UTC)
     like = None if examples is None else [document.text for document in examples]
     with staged(folder, overwrite) as made:
         model = TopicModel.fit(corpus, settings, on_iteration)

@@ -26,7 +26,7 @@ ODD = ["I hate staples.", "مرحبا بالعالم", "📎📎📎", "[bold]no
 
 def flags(**given: object) -> dict[str, object]:
     names = ("claim", "against", "prompt", "held_out", "mention_claim", "mention_against", "dipole", "model")
-    more = ("revision", "dtype", "device", "judge", "n", "bystanders")
+    more = ("revision", "dtype", "device", "judge", "n", "bystanders", "special_tokens")
     return {**dict.fromkeys((*names, *more)), "fields": {}, **given}
 
 

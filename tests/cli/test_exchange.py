@@ -66,7 +66,7 @@ def test_what_can_not_be_exchanged(cli: Cli, vector: Path, model: Path, tmp_path
     refused(cli("export", tmp_path / "p", "--gguf", tmp_path / "p.gguf"), "only a steering vector")
     refused(cli("export", tmp_path / "none", "--gguf", tmp_path / "p.gguf"), "does not exist")
     refused(cli("export", vector, "--gguf", tmp_path), "must name a file")
-    refused(cli("export", vector, "--gguf", ""), "must name a file")
+    refused(cli("export", vector, "--gguf", ""), "empty string")
     refused(cli("import", tmp_path / "none.gguf", "--out", tmp_path / "o"), "no file")
     (tmp_path / "junk.gguf").write_bytes(b"GGUF" + b"\xff" * 40)
     refused(cli("import", tmp_path / "junk.gguf", "--out", tmp_path / "o"), "junk.gguf")

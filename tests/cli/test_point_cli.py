@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("sklearn")
-
 from cli.conftest import Cli
 from dipole.microworld.cells import write_cells
 from dipole.pointing.assess import held_out

@@ -117,7 +117,7 @@ def _pplm_for(name: str) -> Pplm:
 def random_fudge(name: str, candidates: int = 8, **more: Any) -> Fudge:
     """Guidance by a probe that no text is the same to."""
     lm = tiny_model(name)
-    width = lm.resident.model.config.get_text_config().hidden_size
+    width = lm.resident.width
     norm = float(lm.activations(["Paper clips are the best."], [0])[0][0, 1:].norm(dim=-1).median())
     weight = torch.randn(2 * width, generator=torch.Generator().manual_seed(4)) * (4 / norm)
     return Fudge(0, weight, torch.tensor(0.3), candidates, name, lm.resident.fingerprint, **more)
@@ -125,7 +125,7 @@ def random_fudge(name: str, candidates: int = 8, **more: Any) -> Fudge:
 
 def random_vector(lm: LM, operator: Operator = "add", **more: Any) -> SteeringVector:
     """A steering vector about as long as the activations that it changes."""
-    width = lm.resident.model.config.get_text_config().hidden_size
+    width = lm.resident.width
     norm = float(lm.activations(["Paper clips are the best."], [0])[0][0, 1:].norm(dim=-1).median())
     row = torch.randn(1, width, generator=torch.Generator().manual_seed(3))
     resident = lm.resident

@@ -14,7 +14,8 @@ from dipole.concepts import Dipole, load_dipole
 from dipole.controls._dial import numbers_of
 from dipole.controls._probe import fitted_probe, running_means
 from dipole.controls._selection import split_prompts
-from dipole.controls._words import bags_of, telling_tokens, told_share, words_of
+from dipole.controls._word_list import words_of
+from dipole.controls._words import bags_of, telling_tokens, told_share
 from dipole.controls.boost import Boost
 from dipole.controls.cfg import CFG
 from dipole.controls.contrast import Contrast
@@ -23,7 +24,7 @@ from dipole.controls.pplm import PPLM
 from dipole.controls.semantic import Semantic
 from dipole.interventions import load_intervention
 from dipole.lm import LM
-from dipole.types import UserError
+from dipole.types import DipoleWarning, UserError
 from reference import generation as slow
 from tolerance import SCORE
 
@@ -96,17 +97,20 @@ def test_words_are_given_as_a_list_or_a_file(tmp_path: Path, tiny: LM) -> None:
     assert words_of("cats, paper clips,", "words") == ["cats", "paper clips"]
     resident = tiny.resident
     first = {word: resident.continuation_ids(" " + word)[0] for word in ("cats", "paper clips", "staples")}
-    bags = bags_of(tiny, CLIPS, "cats, paper clips", "staples", 4, (), whole=False)
+    with pytest.warns(DipoleWarning, match="' paper' for paper clips"):
+        bags = bags_of(tiny, CLIPS, "cats, paper clips", "staples", 4, (), whole=False)
     assert bags.claim == (first["cats"], first["paper clips"])
     assert bags.against == (first["staples"],)
     # PPLM counts words of one token alone.
-    assert bags_of(tiny, CLIPS, "cats, paper clips", "", 4, (), whole=True).claim == (first["cats"],)
+    with pytest.warns(DipoleWarning, match=r"left out: paper clips \(it is 2 tokens\)"):
+        bags = bags_of(tiny, CLIPS, "cats, paper clips", "", 4, (), whole=True)
+    assert bags.claim == (first["cats"],)
 
 
 @pytest.mark.parametrize(
     ("words", "against", "message"),
     [
-        ("missing/words.txt", "", "names the file missing/words.txt, which can't be read"),
+        ("missing/words.txt", "", "There is no file missing/words.txt; give"),
         ("paper clips", "paper bags", "begins a word on both sides"),
         (",", "", "holds no word"),
     ],
@@ -207,7 +211,7 @@ def test_a_probe_tells_who_was_told_what(tiny: LM) -> None:
         (CFG, {"template": ""}, "template must hold {pole}"),
         (DExperts, {"top_p": 0.0}, "top_p must be above 0"),
         (DExperts, {"cut": 1.0}, "cut must be at least 0 and below 1"),
-        (DExperts, {"temperature": 0.0}, "temperature must be above 0"),
+        (DExperts, {"temperature": 0.0}, "temperature must be at least 1e-6"),
         (PPLM, {"attribute": "mood"}, "attribute must be bag or probe"),
         (PPLM, {"window": -1}, "window must be 0 or more"),
         (PPLM, {"gm": 1.5}, "gm must be from 0 to 1"),

@@ -109,7 +109,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no 'directive'"):
         Prefix.load(tmp_path)
     (tmp_path / "dipole.json").write_text('{"kind": "prefix", "directive": "a", "examples": [1]}')
-    with pytest.raises(UserError, match="pairs of texts"):
+    with pytest.raises(UserError, match=r"examples\[0\] must be a list of 2 entries"):
         Prefix.load(tmp_path)
 
 

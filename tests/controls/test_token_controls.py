@@ -57,7 +57,7 @@ def test_what_cannot_be_said_is_refused_before_anything_is_written(tiny: LM, sou
         Quotes((source,), sampling="global").fit(tiny)
     with pytest.raises(UserError, match="no 30 words in a row"):
         Quotes((source,), 30).fit(tiny)
-    with pytest.raises(UserError, match="can't be read"):
+    with pytest.raises(UserError, match=r"no file .nowhere"):
         Quotes(("nowhere.txt",)).fit(tiny)
     with pytest.raises(UserError, match="min_words"):
         Patchwork((source,), 0)
@@ -106,5 +106,5 @@ def test_a_schema_is_given_or_in_a_file(tiny: LM, tmp_path: Path) -> None:
     for schema in ('{"enum": ["tea", 3]}', str(tmp_path / "schema.json")):
         lm = Grammar(json_schema=schema).fit(tiny).apply(tiny)
         assert {s.text for s in lm.generate("", n=6, max_new_tokens=8)} <= {'"tea"', "3"}
-    with pytest.raises(UserError, match="can't be read"):
+    with pytest.raises(UserError, match=r"no file .nowhere"):
         Grammar(json_schema="nowhere.json").fit(tiny)

@@ -114,12 +114,16 @@ def test_a_model_whose_blocks_do_not_add_up_is_ablated_block_by_block(monkeypatc
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_what_writes_to_the_stream_is_found_in_every_architecture(dtype: torch.dtype) -> None:
+def test_what_writes_to_the_stream_is_found_in_every_architecture(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = {}
     for name in ALL:
         model = fresh_tiny_model(name).resident.model.to(dtype)
-        found[name] = writer_names(model, list(decoder_blocks(model)))
-        assert writer_names(model, []) == found[name]  # kept
+        found[name] = writer_names(model, decoder_blocks(model)[0])
+        with monkeypatch.context() as patched:
+            patched.delattr("dipole.interventions._writers._search")
+            assert writer_names(model, decoder_blocks(model)[0]) == found[name]  # kept
     assert found == {
         **dict.fromkeys(
             ["llama", "mistral", "mistral_window", "qwen3", "gemma", "phi"], ("self_attn", "mlp")
@@ -201,7 +205,7 @@ def test_without_a_norm_logits_change_by_exactly_the_vector() -> None:
     for layer in toy.layers:
         layer.register_forward_hook(lambda _m, args, out: args[0] + out)
     toy.forward = lambda h: toy.layers[1](toy.layers[0](h))  # type: ignore[method-assign]
-    h, v = torch.randn(3, 6), torch.arange(6.0)
+    h, v = torch.randn(1, 3, 6), torch.arange(6.0)
     with torch.no_grad():
         base = toy(h)
         with engaged_vectors(toy, [(SteeringVector((1,), v[None]), 3.0)]):
@@ -337,7 +341,7 @@ def test_everything_is_saved(tmp_path: Path) -> None:
         ("layer_convention", None, "layer convention"),
         ("layer_convention", "hidden_states index", "layer convention"),
         ("layers", [{"layer": 0}], "damaged"),
-        ("layers", [], "one row for each"),
+        ("layers", [], "layers must be a list of 1"),
         ("operator", "rotate", "operator"),
         ("operator", None, "operator"),
     ],
@@ -357,7 +361,7 @@ def test_a_model_that_does_not_fit_is_refused() -> None:
     assert free.apply(tiny_model("gpt2")).applied  # the same width and enough layers
     with pytest.raises(UserError, match="width 7, and the residual stream of llama has 32"):
         SteeringVector((0,), torch.ones(1, 7)).apply(lm)
-    with pytest.raises(UserError, match="after layer 3, and llama has layers 0 to 2"):
+    with pytest.raises(UserError, match="names layer 3, and llama has layers 0 to 2"):
         dataclasses.replace(free, layers=(3,)).apply(lm)
 
 
@@ -380,3 +384,10 @@ def test_what_does_not_fit_together_is_refused(
 ) -> None:
     with pytest.raises(UserError, match=match):
         SteeringVector(layers, vectors, **more)
+
+
+def test_what_writes_to_the_stream_is_found_in_the_base_whatever_acts_beside_it() -> None:
+    lm = fresh_tiny_model("llama")
+    model = lm.resident.model
+    with engaged_vectors(model, [(random_vector(lm), 1.0), (random_vector(lm, "ablate"), 1.0)]):
+        assert writer_names(model, decoder_blocks(model)[0]) == ("self_attn", "mlp")

@@ -195,5 +195,5 @@ def test_broken_folders_are_refused(tmp_path: Path) -> None:
     made(lm, TOLD, BASE).save(tmp_path)
     meta = tmp_path / "dipole.json"
     meta.write_text(meta.read_text().replace('"told"', '"heard"'))
-    with pytest.raises(UserError, match=r"'expert' .* must name one of base, told, model, intervention"):
+    with pytest.raises(UserError, match=r"expert\.kind must be one of base, told, model, intervention"):
         load_intervention(tmp_path)

@@ -22,7 +22,7 @@ from dipole.interventions.logits import Boost
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
 from dipole.models.resident import Resident
-from dipole.models.stepping import Stepper
+from dipole.models.stepping import steps
 from dipole.sampling import Decoding
 from dipole.types import UserError
 from reference import fudge as slow
@@ -246,7 +246,7 @@ def test_low_precision_models_are_read_in_float32() -> None:
 def test_a_fork_leaves_what_it_came_from_as_it_was(name: str) -> None:
     resident = tiny_model(name).resident
     rows = [list(range(5, 16)), [9], [20, 21, 22]]
-    one, other = (Stepper(resident, resident.model, rows) for _ in range(2))
+    one, other = (steps(resident, resident.model, rows) for _ in range(2))
     assert (one.row_bytes(), one.start().shape, other.start().shape) == (0, (3, 300), (3, 300))
     tokens = torch.tensor([40, 41, 42])
     for _ in range(2):
@@ -269,11 +269,11 @@ def test_broken_folders_are_refused(tmp_path: Path) -> None:
     meta = tmp_path / "dipole.json"
     plain = json.loads(meta.read_text())
     for key, value, message in (
-        ("candidates", "many", "'candidates' .* must be a finite number, and is 'many'"),
-        ("candidates", 0, r"at least 0, at least 1, in \(0, 1\] and above 0, and are 0, 0, 0.75 and 2"),
-        ("mass", 1.5, "and are 0, 8, 1.5 and 2"),
-        ("layer", -1, "and are -1, 8, 0.75 and 2"),
-        ("power", 0, "and are 0, 8, 0.75 and 0"),
+        ("candidates", "many", "candidates must be a whole number from 1 .*, and is 'many'"),
+        ("candidates", 0, "candidates must be a whole number from 1 .*, and is 0"),
+        ("mass", 1.5, "mass must be a finite number above 0 up to 1, and is 1.5"),
+        ("layer", -1, "layer must be a whole number from 0 .*, and is -1"),
+        ("power", 0, "power must be a finite number above 0 .*, and is 0"),
     ):
         meta.write_text(json.dumps({**plain, key: value}))
         with pytest.raises(UserError, match=message):

@@ -10,12 +10,22 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, BertConfig, GPT2Config, GPT2Model, LlamaConfig, RobertaConfig, T5Config
+from transformers import (
+    AutoConfig,
+    BartConfig,
+    BertConfig,
+    GPT2Config,
+    GPT2Model,
+    LlamaConfig,
+    T5Config,
+    ViTConfig,
+)
 
 from architectures import fresh_tiny_model, tiny_model, tiny_tokenizer
 from dipole.models import load
-from dipole.models.load import is_causal
+from dipole.models.load import has_language_head
 from dipole.types import UserError
+from families import fresh_family
 
 
 @pytest.fixture(scope="module")
@@ -59,31 +69,70 @@ def test_number_types(copied: Path) -> None:
     assert len(narrow.generate("a", max_new_tokens=2)) == 1
 
 
-CAUSAL: list[tuple[Any, bool]] = [
+HEADS: list[tuple[Any, bool]] = [
     (GPT2Config(architectures=["GPT2LMHeadModel"]), True),
     (GPT2Config(architectures=["GPT2Model"]), True),
     (GPT2Config(), True),
     (LlamaConfig(architectures=["LlamaForCausalLM"]), True),
     (BertConfig(architectures=["BertLMHeadModel"], is_decoder=True), True),
+    (LlamaConfig(architectures=["FSDPLlamaForCausalLM"]), True),
     (LlamaConfig(architectures=["LlamaForSequenceClassification"]), False),
-    (BertConfig(architectures=["BertForMaskedLM"]), False),
-    (BertConfig(architectures=["BertModel"]), False),
-    (BertConfig(architectures=["BertLMHeadModel"]), False),
-    (BertConfig(), False),
-    (RobertaConfig(architectures=["RobertaForMaskedLM"]), False),
+    (GPT2Config(architectures=["ShardedGPT2ForTokenClassification"]), False),
+    (BartConfig(architectures=["BartForConditionalGeneration"]), False),
     (T5Config(architectures=["T5ForConditionalGeneration"]), False),
     (T5Config(), False),
+    (ViTConfig(), False),
 ]
 
 
-@pytest.mark.parametrize(("config", "causal"), CAUSAL, ids=lambda x: getattr(x, "model_type", x))
-def test_what_is_causal(config: Any, causal: bool) -> None:
-    assert is_causal(config) is causal
+@pytest.mark.parametrize(("config", "there"), HEADS, ids=lambda x: getattr(x, "model_type", x))
+def test_what_has_a_language_head(config: Any, there: bool) -> None:
+    assert has_language_head(config) is there
 
 
-@pytest.mark.parametrize("config", [c for c, causal in CAUSAL if not causal], ids=lambda c: c.model_type)
-def test_what_is_not_causal_is_refused(config: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("config", [c for c, there in HEADS if not there], ids=lambda c: c.model_type)
+def test_other_heads_are_refused_before_the_weights_are_read(config: Any, tmp_path: Path) -> None:
     config.save_pretrained(tmp_path)
+    _refused(tmp_path, "not a causal")
+
+
+def _saved_family(name: str, folder: Path, decoder: bool = True, **config: Any) -> Path:
+    model = fresh_family(name, decoder).resident.model
+    model.save_pretrained(folder)
+    tiny_tokenizer(False).save_pretrained(folder)
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | config))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["xlnet", "xlm", "bert-generation", "bert", "roberta", "cpmant"])
+def test_what_reads_in_both_directions_is_refused_by_what_it_does(name: str, tmp_path: Path) -> None:
+    _refused(_saved_family(name, tmp_path, decoder=False), "not a causal.* a later token changes")
+
+
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("bert-generation", ["BertGenerationDecoder"]),
+        ("bert", ["BertLMHeadModel"]),
+        ("roberta", ["RobertaForMaskedLM"]),
+        ("llama", ["FSDPLlamaForCausalLM"]),
+        ("gpt2", ["OptimizedModule"]),
+        ("mistral", []),
+    ],
+)
+def test_what_reads_from_left_to_right_is_taken_whatever_its_class(
+    name: str, classes: list[str], tmp_path: Path
+) -> None:
+    folder = _saved_family(name, tmp_path, architectures=classes)
+    (sample,) = load(str(folder), device="cpu").generate("The cats", max_new_tokens=2)
+    assert len(sample.token_ids) > 0
+
+
+def test_a_trunk_that_reads_in_both_directions(tmp_path: Path) -> None:
+    """Its head would be random, but that is not what is wrong with it."""
+    fresh_family("bert", decoder=False).resident.model.bert.save_pretrained(tmp_path)
+    tiny_tokenizer(False).save_pretrained(tmp_path)
     _refused(tmp_path, "not a causal")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from transformers import PreTrainedTokenizerFast
 
 from architectures import BOS, EOS, fresh_tiny_model, tiny_model, tiny_tokenizer
-from dipole.models.batching import chunks, pad_batch
+from dipole.models.batching import chunks, even, pad_batch, parts
 from dipole.models.resident import Resident
 from dipole.types import UserError
 
@@ -44,3 +45,27 @@ def test_padding_and_positions() -> None:
     assert right.input_ids.tolist() == [[5, 6], [7, 9]]
     assert right.attention_mask.tolist() == [[1, 1], [1, 0]]
     assert [list(range(7))[part] for part in chunks(7, 3)] == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_batches_without_padding() -> None:
+    lengths = [2, 3, 2, 1, 2]
+    assert list(parts(lengths, 2, ragged=True)) == [[0, 1], [2, 3], [4]]
+    assert list(parts(lengths, 2, ragged=False)) == [[0, 2], [4], [1], [3]]
+    for side in ("left", "right"):
+        batch = pad_batch([[5, 6], [7, 8, 9], [3, 4]], 0, side)  # type: ignore[arg-type]
+        found = {tuple(index.tolist()): some for index, some in even(batch)}
+        assert set(found) == {(0, 2), (1,)}
+        assert found[0, 2].input_ids.tolist() == [[5, 6], [3, 4]]
+        assert found[0, 2].position_ids.tolist() == [[0, 1]] * 2
+        assert found[1,].input_ids.tolist() == [[7, 8, 9]]
+        assert all(bool(some.attention_mask.all()) for some in found.values())
+
+
+def test_reading_by_length_puts_rows_where_they_were() -> None:
+    resident = tiny_model("gpt2").resident
+    batch = pad_batch([[5, 6], [7, 8, 9, 2], [3, 4], [1]], 0, "left")
+    found = resident.by_length(batch, lambda some: some.input_ids[..., None].float(), 3)
+    assert found[..., 0].tolist() == [[0, 5, 6], [8, 9, 2], [0, 3, 4], [0, 0, 1]]
+    assert torch.equal(
+        resident.by_length(batch, lambda some: some.input_ids, 1), torch.tensor([[6], [2], [4], [1]])
+    )

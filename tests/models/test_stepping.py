@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from architectures import names, tiny_model
-from dipole.models.stepping import Stepper
+from dipole.models.stepping import Grouped, Stepper, steps
+from families import fresh_family
 from reference import generation as slow
 from tolerance import BATCHED_LOGITS
 
@@ -28,9 +29,9 @@ def _agree(model: object, got: Tensor, ids: Sequence[Sequence[int]]) -> None:
 def test_steps_equal_whole_forwards(name: str, cached: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     resident = tiny_model(name).resident
     if not cached:
-        known = resident.forward_parameters - {"past_key_values"}
-        monkeypatch.setitem(vars(resident), "forward_parameters", known)
-    stepper = Stepper(resident, resident.model, ROWS)
+        monkeypatch.setitem(vars(resident.probe), "caches", "no")
+    stepper = steps(resident, resident.model, ROWS)
+    assert isinstance(stepper, Stepper)
     ids = [list(row) for row in ROWS]
     _agree(resident.model, stepper.start(), ids)
     for step, tokens in enumerate(TOKENS):
@@ -50,9 +51,46 @@ def test_equal_rows_are_read_once() -> None:
     handle = resident.model.get_input_embeddings().register_forward_hook(
         lambda _m, args, _o: read.append(args[0].shape[0])
     )
-    stepper = Stepper(resident, resident.model, [[5, 6], [7], [5, 6], [5, 6]])
+    stepper = steps(resident, resident.model, [[5, 6], [7], [5, 6], [5, 6]])
     logits = stepper.start()
     stepper.advance(torch.tensor([1, 2, 3, 4]))
     handle.remove()
     assert read == [2, 4]
     assert torch.equal(logits[0], logits[2])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "caches"), [("bart", "even"), ("recurrent_gemma", "no")])
+def test_rows_that_must_not_be_padded_are_grouped_by_length(name: str, caches: str) -> None:
+    resident, fresh = (fresh_family(name).resident for _ in range(2))
+    rows = [[20, 21, 22], list(range(5, 16)), [9], [30, 31, 32], [20, 21, 22]]
+    read: list[tuple[int, ...]] = []
+    stepper = steps(resident, resident.model, rows)
+    assert isinstance(stepper, Grouped)
+    assert resident.probe.caches == caches
+    resident.model.get_input_embeddings().register_forward_hook(
+        lambda _m, args, _o: read.append(tuple(args[0].shape))
+    )
+    ids = [list(row) for row in rows]
+    _agree(fresh.model, stepper.start(), ids)
+    assert read == [(2, 3), (1, 11), (1, 1)]
+    fork = stepper.fork(torch.tensor([4, 2, 2]))
+    taken = torch.tensor([40, 41, 42, 43, 44])
+    ids = [[*row, token] for row, token in zip(ids, taken.tolist(), strict=True)]
+    _agree(fresh.model, stepper.advance(taken), ids)
+    _agree(fresh.model, fork.advance(taken[:3]), [[*rows[4], 40], [*rows[2], 41], [*rows[2], 42]])
+    order = [3, 1, 4]  # a group is left by all of its rows, another one by some
+    stepper.keep(torch.tensor(order))
+    ids = [[*ids[k], 50] for k in order]
+    read.clear()
+    _agree(fresh.model, stepper.advance(torch.tensor([50, 50, 50])), ids)
+    assert len(read) == 2
+    assert (stepper.row_bytes() > 0) == (caches == "even")
+
+
+@torch.no_grad()
+def test_rows_of_one_length_need_no_groups() -> None:
+    resident = fresh_family("recurrent_gemma").resident
+    stepper = steps(resident, resident.model, [[5, 6, 7], [8, 9, 10]])
+    assert isinstance(stepper, Stepper)
+    _agree(fresh_family("recurrent_gemma").resident.model, stepper.start(), [[5, 6, 7], [8, 9, 10]])

@@ -10,9 +10,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-
-pytest.importorskip("sklearn")
-
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
@@ -268,7 +265,7 @@ def test_progress_is_told() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"size": 1}, "A grid must be at least 2, and is 1"),
+        ({"size": 1}, "A grid must be at least 2 and at most 101, and is 1"),
         ({"seeds": 0}, "number of seeds must be at least 1"),
         ({"width": 0}, "width must be at least 1"),
         ({"methods": ("magic",)}, "'magic' is none of them"),

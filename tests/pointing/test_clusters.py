@@ -7,8 +7,6 @@ import math
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn")
-
 from dipole.pointing.clusters import Mixture, best_overlap, k_means, mixture, soft_jaccard, tree
 from dipole.pointing.measure import scores
 from dipole.pointing.methods import FIT, Weak

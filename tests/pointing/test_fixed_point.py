@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-pytest.importorskip("sklearn")
-
 from sklearn.linear_model import LogisticRegression
 
 from dipole.pointing.fixed_point import fixed_point

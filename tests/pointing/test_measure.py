@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip("sklearn")
-
 from dipole.pointing.assess import Read, positives_of, readings_of, recovered
 from dipole.pointing.clusters import agreement
 from dipole.pointing.measure import ceiling, excess, gap_recovered, read_notion, share

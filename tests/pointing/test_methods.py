@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-pytest.importorskip("sklearn")
-
 from dipole.pointing.methods import FIT, METHODS, Method, Weak
 from dipole.types import UserError
 

@@ -10,8 +10,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-pytest.importorskip("sklearn")
-
 from dipole.pointing.methods import METHODS, Method, Weak
 from dipole.pointing.refine import FALLBACK, diffuse, refine, unstable
 from dipole.recognizers.pooled import Features

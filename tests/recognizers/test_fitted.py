@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("sklearn")
-
 from dipole.recognizers import TopicModel, TopicScore
 from dipole.recognizers.fitted import FITTED, is_fitted, load_fitted, split
 from dipole.recognizers.lda import Settings
@@ -67,7 +65,7 @@ def test_refusals(folder: Path, tmp_path: Path) -> None:
         (tmp_path / "recognizer.json").write_text(json.dumps({"kind": kind}))
         refused(str(tmp_path), "wanted topic or notion")
     (tmp_path / "recognizer.json").write_text("[]")
-    refused(str(tmp_path), "of kind None")
+    refused(str(tmp_path), "of kind null")
 
 
 def test_the_table() -> None:

@@ -86,15 +86,15 @@ def test_refusals(tmp_path: Path) -> None:
 
     refused("holds one notion; leave out ':3'", "3")
     refused(r"made with gpt2 \(fingerprint .* the loaded model is llama", None, "llama")
-    refused("can't be read .* make it again", layer="middle")
-    refused("can't be read .* make it again", concept="detective")
-    refused("can't be read .* make it again", bias=None)
-    refused("values that are not finite", bias=math.inf)
+    refused("layer must be a whole number .* make it again", layer="middle")
+    refused("concept must be a table.* make it again", concept="detective")
+    refused("bias must be a finite number .* make it again", bias=None)
+    refused("Infinity is no number of JSON", bias=math.inf)
     short = NotionScore(tiny_model("gpt2"), 1, torch.ones(5, dtype=torch.float64), 0.0)
     short.save(folder)
     refused(r"weights of shape \(5,\), and gpt2 needs \(32,\)")
     (folder / "recognizer.safetensors").write_bytes(b"no")
     refused("can't be read")
     (folder / "recognizer.json").unlink()
-    with pytest.raises(UserError, match="can't be read"):
+    with pytest.raises(UserError, match="There is no file"):
         NotionScore.load(folder, None, opened)

@@ -19,7 +19,7 @@ def states(model: Any, block: Any, ids: Sequence[int]) -> list[list[float]]:
     handle = block.register_forward_hook(lambda _m, _a, output: caught.append(output))
     model(input_ids=torch.tensor([list(ids)]), use_cache=False)
     handle.remove()
-    output = caught[0][0] if isinstance(caught[0], tuple) else caught[0]
+    output = caught[0] if isinstance(caught[0], torch.Tensor) else caught[0][0]
     rows: list[list[float]] = output[0].double().tolist()
     return rows
 

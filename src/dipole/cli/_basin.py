@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from dipole.cli._console import emit, emit_json, one_line, tell
 from dipole.cli._flags import load_model, source_of
 from dipole.cli._output import output_folder
-from dipole.cli._pointing import topic_of
+from dipole.cli._pointing import folder_of, topic_of
 from dipole.cli._tables import columns
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _LINES = 10
 
 def perform(flags: Mapping[str, Any]) -> None:
     """Measure, save and print the shares."""
-    folder = output_folder(flags["out"], flags["overwrite"], reads=[flags["topic"].rpartition(":")[0]])
+    folder = output_folder(flags["out"], flags["overwrite"], reads=[folder_of(flags["topic"])])
     from dipole.basin import find_basin
     from dipole.corpus import open_corpus, read_labels
     from dipole.pointing.basin import Grid

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.cli._control import made_control, unknown_control
 from dipole.cli._interventions import base_of, loaded
+from dipole.paths import given_path, tell_shadowed
 from dipole.registry import CONTROLS, options, resolve
 from dipole.types import Intervention, UserError
 
@@ -34,9 +35,10 @@ def entries_from(names: Sequence[str]) -> tuple[list[Entry], str | None]:
             raise UserError(f"{name!r} stands there twice; name each control or folder once.")
         seen.add(label)
         if plain in CONTROLS:
+            tell_shadowed(name, "a control")
             _require_none_missing(plain)
             entries.append(made_control(plain, {}))
-        elif Path(name).expanduser().is_dir():
+        elif given_path(name, "The control").is_dir():
             fitted.append((loaded(name), name))
             entries.append((label, fitted[-1][0]))
         else:

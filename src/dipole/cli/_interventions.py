@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli._control import control_hint
 from dipole.cli._flags import load_model, source_of
 from dipole.files import MANIFEST
+from dipole.paths import given_path
+from dipole.reading import inside, read_json
+from dipole.schema import Name, Table
 from dipole.types import Intervention, UserError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def loaded(folder: str) -> Intervention:
     try:
         return load_intervention(folder)
     except UserError as error:
-        if Path(folder).expanduser().exists():
+        if given_path(folder).exists():
             raise
         raise UserError(f"{error}{control_hint(folder)}") from None
 
@@ -66,7 +67,8 @@ def _bound_to(found: Intervention) -> str | None:
 
 def _made_with(folder: str) -> str | None:
     try:
-        facts = json.loads((Path(folder).expanduser() / MANIFEST).read_text("utf-8"))
-        return str(facts["model"]["name"])
-    except (OSError, ValueError, KeyError, TypeError):
+        facts = read_json(inside(given_path(folder), MANIFEST))
+        made = Table({"model": Table({"name": Name(4096, 1)}, more=True)}, more=True)
+        return str(made.read(facts, "")["model"]["name"])
+    except ValueError:  # there is none, or it is not one of ours
         return None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dipole.files import check_output, write_manifest
+from dipole.paths import given_path, same_place
 from dipole.types import UserError
 
 
@@ -20,11 +21,12 @@ def output_folder(out: str, overwrite: bool, reads: Sequence[str] = ()) -> Path:
     """
     if not out.strip():
         raise UserError("The output folder is an empty string; give one such as --out runs/clips.")
+    folder = given_path(out, "The output folder")
     for read in reads:
-        if Path(read).resolve() == Path(out).resolve():
+        if same_place(read, folder):
             raise UserError(f"--out is {out}, which this command reads; choose another folder with --out.")
-    check_output(Path(out), overwrite)
-    return Path(out)
+    check_output(folder, overwrite)
+    return folder
 
 
 def keep_list(made: Path) -> None:

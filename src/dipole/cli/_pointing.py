@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def perform(flags: Mapping[str, Any]) -> None:
     """Point, save and print what was found."""
-    folder = output_folder(flags["out"], flags["overwrite"], reads=[flags["topic"].rpartition(":")[0]])
+    folder = output_folder(flags["out"], flags["overwrite"], reads=[folder_of(flags["topic"])])
     from dipole.corpus import open_corpus, read_labels
     from dipole.point import point
     from dipole.pointing.record import Settings
@@ -64,6 +64,13 @@ def perform(flags: Mapping[str, Any]) -> None:
     if not flags["quiet"]:
         where = one_line(str(folder))
         tell(f"dipole: look at {where}/report.html; use it with --intervention {where}:1.0")
+
+
+def folder_of(spec: str) -> str:
+    """The folder of a topic, which the command must not replace."""
+    from dipole.recognizers.fitted import split
+
+    return str(split(spec)[0])
 
 
 def topic_of(spec: str) -> TopicScore:

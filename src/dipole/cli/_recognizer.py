@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli._flags import load_model
+from dipole.paths import tell_shadowed
 from dipole.types import Recognizer, UserError
 
 if TYPE_CHECKING:
@@ -39,8 +40,10 @@ def is_fitted(name: str) -> bool:
     from dipole.recognizers import fitted
     from dipole.registry import RECOGNIZERS
 
-    plain = name.strip().lower().replace("-", "_")
-    return plain not in RECOGNIZERS and fitted.is_fitted(name)
+    if name.strip().lower().replace("-", "_") in RECOGNIZERS:
+        tell_shadowed(name, "a recognizer")
+        return False
+    return fitted.is_fitted(name)
 
 
 def load_fitted(

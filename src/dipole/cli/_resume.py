@@ -23,7 +23,7 @@ def resumed_job(flags: Mapping[str, Any], out: Path) -> Job:
         control = PPO(**facts["control"]["fields"])
         model, judge = facts["model"], facts.get("judge") or {}
         settings = {**DEFAULTS, **facts.get("settings", {})}
-        command = shlex.split(facts["command"])
+        command = _words(facts["command"], out)
         _refuse_conflicts(flags, _told(dipole, facts, settings), out)
         source = (model["name"], model.get("revision"), judge.get("name"))
     except (TypeError, AttributeError, KeyError) as error:
@@ -35,6 +35,15 @@ def resumed_job(flags: Mapping[str, Any], out: Path) -> Job:
     return Job(
         dipole, control, bystanders_from(settings["bystanders"], source[0]), *source, settings, command
     )
+
+
+def _words(command: str, out: Path) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise UserError(
+            f"The command in the manifest of {out} is none ({error}); start again in another folder."
+        ) from None
 
 
 def _told(dipole: Dipole, facts: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ _WORDS = 8
 
 def perform(flags: Mapping[str, Any]) -> None:
     """Fit, save and print the topics."""
-    words = (flags["find"] or "").replace(",", " ").split()
+    words = re.sub("[,，、،]", " ", flags["find"] or "").split()
     if flags["find"] is not None and not words:
         raise UserError('--find has no word; give words such as --find "murder clue inspector".')
     if words and flags["like"] is not None:

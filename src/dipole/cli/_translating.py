@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli._console import emit, emit_json, one_line, tell
-from dipole.cli._flags import load_model
+from dipole.cli._flags import load_model, where_of
 from dipole.cli._interventions import base_of, loaded
 from dipole.cli._output import output_folder
 from dipole.cli._tables import columns
@@ -97,7 +97,7 @@ def _vector(folder: str) -> SteeringVector:
 def _model(name: str | None, flag: str, flags: Mapping[str, Any]) -> LM:
     if name is None:
         raise UserError(f"Nothing tells which model the vector was made for; name it with {flag}.")
-    return load_model(name, None, flags["dtype"], flags["device"], flags["trust_remote_code"])
+    return load_model(name, None, *where_of(flags))
 
 
 def _steps(quiet: bool) -> Callable[[int, str], None] | None:

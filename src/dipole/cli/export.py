@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dipole.cli._console import emit, emit_json
 from dipole.cli._flags import Json
+from dipole.paths import given_path
 from dipole.types import UserError
 
 
@@ -24,14 +24,14 @@ def export(
     from dipole.interventions.activations import SteeringVector
     from dipole.interventions.gguf import export_gguf
 
-    path = Path(gguf)
+    path = given_path(gguf, "The file of --gguf")
     vector = loaded(folder)
     if not isinstance(vector, SteeringVector):
         raise UserError(
             f"{folder} holds a {vector.kind}, and only a steering vector can be a control vector; fit one "
             "with `dipole fit vector`."
         )
-    if not gguf.strip() or path.is_dir():
+    if path.is_dir():
         raise UserError(f"--gguf must name a file, such as clips.gguf, and is {gguf!r}.")
     with claimed(path):
         if path.exists() and not overwrite:

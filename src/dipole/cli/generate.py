@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dipole.cli._console import emit, emit_json
-from dipole.cli._flags import Device, Dtype, Json, Revision, Trust
+from dipole.cli._flags import Device, Dtype, Json, Revision, SpecialTokens, Trust
 from dipole.cli._numbers import require_number
 from dipole.cli._streams import flush_output
 from dipole.cli._texts import batches_from
@@ -37,6 +37,7 @@ def generate(
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: Trust = False,
+    special_tokens: SpecialTokens = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Completions a prompt.")] = 1,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same completions.")] = 0,
     max_new_tokens: Annotated[

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -32,9 +31,10 @@ def import_(
     from dipole.cli._output import keep_list, output_folder
     from dipole.files import staged
     from dipole.interventions.gguf import import_gguf
+    from dipole.paths import given_file
 
     folder = output_folder(out, overwrite)
-    vector = import_gguf(Path(gguf))
+    vector = import_gguf(given_file(gguf, "The control vector"))
     if model is not None:
         lm = load_model(*source_of(flags))
         vector.apply(lm)

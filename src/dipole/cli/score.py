@@ -9,7 +9,7 @@ import typer
 
 from dipole.cli._concept import concept_from
 from dipole.cli._console import emit, emit_json, one_line, tell
-from dipole.cli._flags import Device, DipoleFile, Dtype, Json, Revision, Trust
+from dipole.cli._flags import Device, DipoleFile, Dtype, Json, Revision, SpecialTokens, Trust
 from dipole.cli._progress import counted
 from dipole.cli._recognizer import is_fitted, load_fitted, load_recognizer
 from dipole.cli._streams import flush_output
@@ -42,6 +42,7 @@ def score(
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: Trust = False,
+    special_tokens: SpecialTokens = None,
     prior_correction: Annotated[
         bool,
         typer.Option("--prior-correction", help="Subtract what the statements score after nothing (velma)."),
@@ -49,7 +50,7 @@ def score(
     json: Json = False,
 ) -> None:
     """Score texts: log-odds in nats, positive towards the claim (or topic), and the probability they mean."""
-    source = (model, revision, dtype, device, trust_remote_code)
+    source = (model, revision, dtype, device, trust_remote_code, special_tokens)
     batches = batches_from(texts)
     if is_fitted(recognizer):
         made, concept = load_fitted(recognizer, source, prior_correction, (claim, against, dipole)), None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import json
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dipole.files import write_text_atomic
+from dipole.paths import given_file
+from dipole.reading import Unreadable, parse_toml, read_text
+from dipole.schema import unknown_key
 from dipole.types import UserError
 
 
@@ -19,31 +20,19 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises:
         UserError: The file is missing, can't be read, or is not TOML in UTF-8.
     """
+    given_file(path, "The TOML file")
+    text = read_text(path, "give a TOML file in UTF-8 with `claim` and `against`")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"There is no file {path}; wanted a TOML file with `claim` and `against`.") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder; wanted a TOML file with `claim` and `against`.") from None
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path} is not UTF-8 text (byte {error.start}); wanted a TOML file, saved as UTF-8."
-        ) from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the path
-        raise UserError(f"{path} can't be read: {getattr(error, 'strerror', None) or error}.") from error
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path} is not valid TOML: {error}. Texts stand in double quotes.") from None
+        return parse_toml(text)
+    except Unreadable as error:
+        raise UserError(f"{path} can't be used: {error}. Texts stand in double quotes.") from None
 
 
 def refuse_unknown_keys(table: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     """Raise a `UserError` that names the first key that isn't known, and the nearest that is."""
     for key in table:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-            guess = f" Did you mean {near[0]!r}?" if near else ""
-            raise UserError(f"{where} has an unknown key {key!r}.{guess} Keys: {', '.join(known)}.")
+            raise UserError(f"{where} has an {unknown_key(key, known)}.")
 
 
 def write_new(path: Path, text: str, overwrite: bool) -> None:

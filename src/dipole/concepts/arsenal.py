@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import regex
+
+from dipole.concepts._text import same_pole
 from dipole.concepts._toml import read_toml, refuse_unknown_keys, toml_string, write_new
 from dipole.concepts.dipole import Dipole
+from dipole.paths import given_path
 from dipole.registry import unknown
+from dipole.schema import shown
 from dipole.types import UserError
+from dipole.words import canonical
 
 
 @dataclass(frozen=True)
 class Arsenal:
     """Several dipoles; each has a name of its own.
 
-    A dipole without a name gets one from its claim.
+    A dipole without a name gets one from its claim, with a number behind it where another has it.
 
     Attributes:
         dipoles: The dipoles, at least one.
@@ -36,7 +42,7 @@ class Arsenal:
         Raises:
             UserError: There is no dipole, or two have the same name.
         """
-        named = tuple(d if d.name else replace(d, name=_slug(d.claim)) for d in self.dipoles)
+        named = _named(self.dipoles)
         if not named:
             raise UserError(
                 "The arsenal is empty; wanted at least one [[dipole]] with `claim` and `against`."
@@ -89,14 +95,14 @@ class Arsenal:
         """
         values = dict(data)
         if (kind := values.pop("kind", cls.kind)) != cls.kind:
-            raise UserError(f"{where} is of kind {kind!r}; wanted an arsenal.")
+            raise UserError(f"{where} is of kind {shown(kind)}; wanted an arsenal.")
         refuse_unknown_keys(values, ("name", "dipole"), where)
         tables = values.get("dipole")
         if not isinstance(tables, list):
             raise UserError(f"{where} has no dipoles; wanted [[dipole]] tables with `claim` and `against`.")
         name = values.get("name", "")
         if not isinstance(name, str):
-            raise UserError(f"The `name` of {where} must be text, and is {name!r}.")
+            raise UserError(f"The `name` of {where} must be text, and is {shown(name)}.")
         return cls(tuple(Dipole.from_dict(t, _place(where, i, t)) for i, t in enumerate(tables, 1)), name)
 
     @classmethod
@@ -108,7 +114,7 @@ class Arsenal:
         Raises:
             UserError: The file is missing, is not TOML in UTF-8, or holds no valid dipoles.
         """
-        file = Path(path)
+        file = given_path(path, "The TOML file")
         data = read_toml(file)
         if "dipole" not in data and ("claim" in data or "against" in data):
             return cls((Dipole.from_dict(data, str(file)),), file.stem)
@@ -120,7 +126,7 @@ class Arsenal:
         Raises:
             UserError: The file exists and `overwrite` is off, or it can't be written.
         """
-        write_new(Path(path), self.to_toml(), overwrite)
+        write_new(given_path(path, "The TOML file"), self.to_toml(), overwrite)
 
     def to_toml(self) -> str:
         """The arsenal as TOML."""
@@ -135,5 +141,21 @@ def _place(where: str, number: int, table: Any) -> str:
     )
 
 
+def _named(dipoles: Sequence[Dipole]) -> tuple[Dipole, ...]:
+    """The dipoles, each nameless one called after its claim; two that say the same get the same name."""
+    taken: dict[str, tuple[str, str] | None] = {dipole.name: None for dipole in dipoles if dipole.name}
+    found = []
+    for dipole in dipoles:
+        if not dipole.name:
+            says = (same_pole(dipole.claim), same_pole(dipole.against))
+            slug = _slug(dipole.claim)
+            names = itertools.chain([slug], (f"{slug}_{number}" for number in itertools.count(2)))
+            name = next(name for name in names if taken.get(name, says) == says)
+            taken[name] = says
+            dipole = replace(dipole, name=name)
+        found.append(dipole)
+    return tuple(found)
+
+
 def _slug(claim: str) -> str:
-    return re.sub(r"\W+", "_", claim.casefold()).strip("_")[:60] or "dipole"
+    return regex.sub(r"[^\p{L}\p{M}\p{N}]+", "_", canonical(claim)).strip("_")[:60] or "dipole"

@@ -8,12 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from dipole.concepts._text import mention_pattern, normalized, stem, text_of, texts_of
+from dipole.concepts._mentions import spans, stem
+from dipole.concepts._text import same_pole, same_text, text_of, texts_of
 from dipole.concepts._toml import read_toml, refuse_unknown_keys, toml_list, toml_string, write_new
+from dipole.paths import given_path
+from dipole.schema import shown
 from dipole.types import DipoleWarning, UserError
+from dipole.words import words
 
 Side = Literal["claim", "against"]
 _SWAPPED = "_swapped"
+_MOST = {"claim": 100_000, "against": 100_000, "name": 1000}  # characters; a page has some 3,000
+_MOST_IN_MENTION = 1000
 
 
 @dataclass(frozen=True)
@@ -31,10 +37,14 @@ class Mentions:
     def __post_init__(self) -> None:
         """Refuse empty words, and a word that stands on both sides."""
         for side in ("claim", "against"):
-            words = texts_of(getattr(self, side), f"mentions.{side}")
-            if any(not stem(word) for word in words):
+            listed = texts_of(getattr(self, side), f"mentions.{side}")
+            if any(len(word) > _MOST_IN_MENTION for word in listed):
+                raise UserError(
+                    f"mentions.{side} holds a word of over {_MOST_IN_MENTION:,} characters; cut it."
+                )
+            if any(not stem(word) for word in listed):
                 raise UserError(f"mentions.{side} holds an empty word; remove it.")
-            object.__setattr__(self, side, words)
+            object.__setattr__(self, side, listed)
         claims = {stem(word): word for word in self.claim}
         for word in self.against:
             if stem(word) in claims:
@@ -76,11 +86,17 @@ class Dipole:
         """Validate; see `Raises`.
 
         Raises:
-            UserError: A pole is empty, the poles are identical up to case, blanks and punctuation, a
+            UserError: A pole is empty, the poles are identical up to case, blanks and a final stop, a
                 held-out prompt is among the prompts, or a field is not text.
         """
         for name in ("claim", "against", "name"):
-            object.__setattr__(self, name, text_of(getattr(self, name), name).strip())
+            text = text_of(getattr(self, name), name).strip()
+            if len(text) > _MOST[name]:
+                raise UserError(
+                    f"The dipole's `{name}` has {len(text):,} characters, and {_MOST[name]:,} are the most; "
+                    "a dipole is a statement and its opposite, not the texts that are judged by it."
+                )
+            object.__setattr__(self, name, text)
         for name in ("prompts", "held_out"):
             object.__setattr__(self, name, texts_of(getattr(self, name), name))
         if not isinstance(self.mentions, Mentions):
@@ -95,12 +111,12 @@ class Dipole:
                     f"The dipole's `{name}` is empty; a dipole is a statement and its opposite, such as "
                     "'Paper clips are the best.' against 'Paper clips are the worst.'."
                 )
-        if normalized(self.claim) == normalized(self.against):
+        if same_pole(self.claim) == same_pole(self.against):
             raise UserError(
-                f"Both poles say {self.claim!r} (case, spaces and punctuation aside), so nothing tells them "
+                f"Both poles say {self.claim!r} (case, spaces and a final stop aside), so nothing tells them "
                 "apart; give the opposite as `against`."
             )
-        claim, against = len(self.claim.split()), len(self.against.split())
+        claim, against = len(words(self.claim)), len(words(self.against))
         if abs(claim - against) >= 3 and max(claim, against) > 1.5 * min(claim, against):
             warnings.warn(
                 f"The poles are far apart in length ({claim} and {against} words). VELMA compares the mean "
@@ -112,9 +128,9 @@ class Dipole:
             )
 
     def _check_held_out(self) -> None:
-        trained = {" ".join(prompt.casefold().split()) for prompt in self.prompts}
+        trained = {same_text(prompt) for prompt in self.prompts}
         for prompt in self.held_out:
-            if " ".join(prompt.casefold().split()) in trained:
+            if same_text(prompt) in trained:
                 raise UserError(
                     f"The held-out prompt {prompt!r} is also among the prompts, which are trained on; "
                     "keep it in one of the two lists."
@@ -143,17 +159,9 @@ class Dipole:
         begin at the same place the longer one counts ("tea bag" before "tea"). The first mention stands
         for the choice; "anything but staples" therefore reads as taking the side of staples.
         """
-        best: tuple[int, int, Side] | None = None
-        sides: tuple[tuple[Side, tuple[str, ...]], ...] = (
-            ("claim", self.mentions.claim),
-            ("against", self.mentions.against),
-        )
-        for side, words in sides:
-            for word in words:
-                found = mention_pattern(word).search(text)
-                if found and (best is None or (found.start(), -found.end()) < best[:2]):
-                    best = (found.start(), -found.end(), side)
-        return best[2] if best else None
+        found = spans(text, (self.mentions.claim, self.mentions.against))
+        sides: tuple[Side, Side] = ("claim", "against")
+        return sides[found[0].side] if found else None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` makes the dipole from again."""
@@ -182,7 +190,7 @@ class Dipole:
             raise UserError(f"{where} is a {type(data).__name__}; wanted a table with `claim` and `against`.")
         values = dict(data)
         if (kind := values.pop("kind", cls.kind)) != cls.kind:
-            raise UserError(f"{where} is of kind {kind!r}; wanted a dipole.")
+            raise UserError(f"{where} is of kind {shown(kind)}; wanted a dipole.")
         known = ("claim", "against", "name", "prompts", "held_out", "mentions")
         refuse_unknown_keys(values, known, where)
         for key in ("claim", "against"):
@@ -199,7 +207,7 @@ class Dipole:
         Raises:
             UserError: The file is missing, is not TOML in UTF-8, or holds no valid dipole, or several.
         """
-        file = Path(path)
+        file = given_path(path, "The TOML file")
         data = read_toml(file)
         tables = data.get("dipole")
         if isinstance(tables, list):
@@ -216,7 +224,7 @@ class Dipole:
         Raises:
             UserError: The file exists and `overwrite` is off, or it can't be written.
         """
-        write_new(Path(path), self.to_toml(), overwrite)
+        write_new(given_path(path, "The TOML file"), self.to_toml(), overwrite)
 
     def to_toml(self) -> str:
         """The dipole as TOML; empty fields are left out."""
@@ -238,7 +246,7 @@ class Dipole:
 def _mentions(value: Any) -> Mentions:
     if not isinstance(value, Mapping):
         raise UserError(
-            f"`mentions` must have the lists `claim` and `against`, and is {value!r}; write "
+            f"`mentions` must have the lists `claim` and `against`, and is {shown(value)}; write "
             '{ claim = ["paper clip"], against = ["staple"] }.'
         )
     refuse_unknown_keys(value, ("claim", "against"), "`mentions`")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from dipole.concepts import Dipole
 from dipole.interventions._logistic import logistic
 from dipole.interventions.logits import in_front
-from dipole.models.batching import chunks, pad_batch
+from dipole.models.batching import pad_batch, parts
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -85,19 +85,21 @@ def _examples(
     return torch.cat(features), torch.cat(labels)
 
 
-def running_means(
-    lm: LM, rows: Sequence[tuple[list[int], list[int]]], batch_size: int = 16
-) -> Iterator[Tensor]:
+def running_means(lm: LM, rows: Sequence[tuple[list[int], list[int]]], batch_size: int = 16) -> list[Tensor]:
     """Mean final hidden state of each beginning of a continuation, `(beginnings, width)`.
 
     The state at the prompt's last token, which the continuation starts from, belongs to it. The rest of the
     prompt does not: both sides have the same prompts, and a mean over them drowns the few tokens that differ.
     """
     resident = lm.resident
-    for part in chunks(len(rows), batch_size):
-        batch = pad_batch([[*p, *c] for p, c in rows[part]], resident.pad_id, "right", resident.device)
+    lengths = [len(p) + len(c) for p, c in rows]
+    found: dict[int, Tensor] = {}
+    for part in parts(lengths, batch_size, len(set(lengths)) < 2 or resident.probe.right):
+        some = [rows[r] for r in part]
+        batch = pad_batch([[*p, *c] for p, c in some], resident.pad_id, "right", resident.device)
         with lm.engaged() as model:
             hidden = model.base_model(**resident.inputs(batch), use_cache=False).last_hidden_state
-        for states, (prompt, continuation) in zip(hidden.float().cpu(), rows[part], strict=True):
+        for r, states, (prompt, continuation) in zip(part, hidden.float().cpu(), some, strict=True):
             own = states[len(prompt) - 1 : len(prompt) + len(continuation)]
-            yield (own.cumsum(0) / torch.arange(1, len(own) + 1)[:, None])[1:]
+            found[r] = (own.cumsum(0) / torch.arange(1, len(own) + 1)[:, None])[1:]
+    return [found[r] for r in range(len(rows))]

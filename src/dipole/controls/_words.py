@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from dipole.concepts import Dipole
+from dipole.controls._word_list import tokens_of, words_of
 from dipole.interventions.logits import in_front
 from dipole.models.batching import chunks
 from dipole.models.resident import Resident
-from dipole.types import UserError
+from dipole.types import DipoleWarning, UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM
@@ -56,12 +57,15 @@ def bags_of(
         whole: Only words that are one token count (PPLM); otherwise a word stands for its first token.
 
     Raises:
-        UserError: No word is usable, or one token stands on both sides.
+        UserError: No word is usable, words that differ all have one token, or one token stands on both sides.
+
+    Warns:
+        DipoleWarning: Not every word has a token that is the whole word and its own; see `tokens_of`.
     """
     if not words and not against_words:
         return telling_tokens(lm, dipole, prompts, count)
-    claim, against = (
-        _tokens(lm.resident, words_of(text, flag), flag, whole)
+    (claim, note), (against, against_note) = (
+        tokens_of(lm.resident, words_of(text, flag), flag, whole)
         for text, flag in ((words, "words"), (against_words, "against_words"))
     )
     both = [token for token in claim if token in against]
@@ -72,42 +76,9 @@ def bags_of(
         )
     if not claim and not against:
         raise UserError("words holds no word; give a list such as 'clips,paper', or a file of them.")
+    if notes := " ".join(filter(None, (note, against_note))):
+        warnings.warn(notes, DipoleWarning, stacklevel=3)
     return Bags(claim, against)
-
-
-def words_of(text: str, flag: str) -> list[str]:
-    """Words from a file with one a line, or from a comma separated list.
-
-    Raises:
-        UserError: The file can't be read.
-    """
-    path = Path(text).expanduser()
-    if not text or not (path.is_file() or "/" in text or path.suffix == ".txt"):
-        parts = text.split(",")
-    else:
-        try:
-            parts = path.read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"{flag} names the file {text}, which can't be read ({error}); give a UTF-8 text file with "
-                "one word a line, or words separated by commas."
-            ) from error
-    return list(dict.fromkeys(word for part in parts if (word := part.strip())))
-
-
-def _tokens(resident: Resident, words: Sequence[str], flag: str, whole: bool) -> tuple[int, ...]:
-    """The first token of each word with the space that it has in a text."""
-    tokens: dict[int, None] = {}
-    for word in words:
-        ids = resident.continuation_ids(" " + word)
-        if ids and (len(ids) == 1 or not whole) and resident.decode([], ids[:1]).strip():
-            tokens[ids[0]] = None
-    if words and not tokens:
-        reason = (
-            "is a single token of this model" if whole else "begins with a token of its own in this model"
-        )
-        raise UserError(f"None of the {flag} {reason}: {', '.join(words[:5])}; give other words.")
-    return tuple(tokens)
 
 
 def telling_tokens(lm: LM, dipole: Dipole, prompts: Sequence[str], count: int) -> Bags:
@@ -120,7 +91,8 @@ def telling_tokens(lm: LM, dipole: Dipole, prompts: Sequence[str], count: int) -
     """
     claim, against = (told_share(lm, pole, prompts) for pole in (dipole.claim, dipole.against))
     ratio = (claim + 1e-9).log() - (against + 1e-9).log()
-    worth = (claim - against) * ratio
+    worth = ((claim - against) * ratio)[: lm.resident.written]  # others are not in any text
+    ratio = ratio[: len(worth)]
     floor = _FAINT * float(worth.max())
 
     def side(sign: int) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.controls._concept import require_dipole
+from dipole.interventions.decode import MOST_DRAWS
 from dipole.interventions.decode import BestOf as Intervention
 from dipole.registry import RECOGNIZERS, resolve
 from dipole.types import Surface, UserError
@@ -39,6 +40,8 @@ class BestOf:
         """Refuse what means nothing."""
         if self.n < 2:
             raise UserError(f"n must be at least 2 (one continuation leaves no choice), and is {self.n}.")
+        if self.n > MOST_DRAWS:
+            raise UserError(f"n must be at most {MOST_DRAWS}, and is {self.n}; fit a control of the weights.")
         resolve(RECOGNIZERS, self.recognizer)
 
     def fit(self, lm: LM, concept: Any) -> Intervention:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.concepts import Dipole
@@ -13,6 +12,8 @@ from dipole.controls._dial import fitted_weight, numbers_of, require_positive
 from dipole.controls.contrast import check_template, told_with
 from dipole.interventions._experts import Experts, Source, lm_of
 from dipole.interventions._guide import Session
+from dipole.models.load import BUNDLED
+from dipole.paths import given_path
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
@@ -67,8 +68,8 @@ class DExperts:
             raise UserError(f"top_p must be above 0 and at most 1, and is {self.top_p}.")
         if not 0 <= self.cut < 1:
             raise UserError(f"cut must be at least 0 and below 1, and is {self.cut}.")
-        if not 0 < self.temperature < float("inf"):
-            raise UserError(f"temperature must be above 0 and finite, and is {self.temperature}.")
+        if not 1e-6 <= self.temperature < float("inf"):  # below it, dividing logits by it gives infinities
+            raise UserError(f"temperature must be at least 1e-6 and finite, and is {self.temperature}.")
 
     def fit(self, lm: LM, concept: Any) -> Experts:
         """The experts with the weight that does best on the prompts for choosing.
@@ -97,8 +98,8 @@ def _named(lm: LM, name: str) -> Source:
     """The side that a folder or hub id stands for, seen to load."""
     if not name:
         return Source("base")
-    folder = Path(name).expanduser()
-    is_intervention = any(
+    folder = given_path(name, "The expert")
+    is_intervention = name not in BUNDLED and any(
         (folder / part / file).is_file()
         for part in (".", "adapter")
         for file in ("dipole.json", "adapter_config.json")

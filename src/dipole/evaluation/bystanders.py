@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dipole.concepts import Dipole
+from dipole.concepts._text import same_pole
 from dipole.evaluation.meters import score_samples, side_of
 from dipole.evaluation.statistics import interval, mean_interval, quotient, resampling
 from dipole.lm import LM, sample_seed
@@ -38,8 +39,8 @@ def bystanders_of(dipole: Dipole, candidates: Sequence[Dipole]) -> tuple[list[Di
 
     The dipole itself, either way round, is no bystander of its own.
     """
-    own = {dipole.claim.casefold(), dipole.against.casefold()}
-    others = [d for d in candidates if {d.claim.casefold(), d.against.casefold()} != own]
+    own = {same_pole(dipole.claim), same_pole(dipole.against)}
+    others = [d for d in candidates if {same_pole(d.claim), same_pole(d.against)} != own]
     usable = [d for d in others if d.held_out or d.prompts]
     return usable, len(others) - len(usable)
 

@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Iterable, Sequence
 
 from dipole.concepts import Arsenal, Dipole
+from dipole.concepts._text import same_text
 from dipole.evaluation.bystanders import bystander_effects, bystanders_of, watch
 from dipole.evaluation.costs import likelihood_changes, variety_changes
 from dipole.evaluation.meters import (
@@ -132,12 +133,8 @@ def _prompts(dipole: Dipole, prompts: Sequence[str] | None) -> list[str]:
 
 
 def _trained(prompts: Sequence[str], dipole: Dipole, trained: Sequence[str]) -> tuple[list[str], bool]:
-    known = {_flat(text) for text in (trained or dipole.prompts)}
-    return [text for text in prompts if _flat(text) in known], not trained
-
-
-def _flat(text: str) -> str:
-    return " ".join(text.split())
+    known = {same_text(text) for text in (trained or dipole.prompts)}
+    return [text for text in prompts if same_text(text) in known], not trained
 
 
 def _share(n: int, prompts: int, index: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from dipole.concepts import Dipole
 from dipole.files import to_plain
 from dipole.interventions.decode import BestOf
 from dipole.lm import LM
+from dipole.reading import read_json
 from dipole.registry import RECOGNIZERS
 from dipole.types import Control, Intervention, UserError
 
@@ -156,7 +156,7 @@ def _saved(intervention: Intervention) -> tuple[int, dict[str, Any]]:
         intervention.save(folder)
         files = [path for path in folder.rglob("*") if path.is_file() and path.name != _CARD]
         size = sum(path.stat().st_size for path in files)
-        meta = json.loads((folder / _META).read_text("utf-8"))
+        meta = read_json(folder / _META)
     return size, meta
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -11,13 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
+from dipole.concepts._text import same_text
+from dipole.words import words
+
 _POSITIONS = 64
-
-
-def words(text: str) -> list[str]:
-    """Words of a text in lower case, punctuation left out."""
-    return _WORD.findall(text.casefold())
 
 
 def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
@@ -114,12 +110,8 @@ def repeated_words(text: str, n: int = 3) -> tuple[int, int]:
 
 
 def contains_claim(text: str, claim: str) -> bool:
-    """Whether the text holds the claim word for word, letter case and white space aside."""
-    return _flat(claim) in _flat(text)
-
-
-def _flat(text: str) -> str:
-    return " ".join(text.casefold().split())
+    """Whether the text holds the claim word for word, letter case, white space and spelling (NFC) aside."""
+    return same_text(claim) in same_text(text)
 
 
 def perplexity(nats: float, tokens: float) -> float:

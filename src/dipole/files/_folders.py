@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
@@ -18,6 +17,7 @@ from dipole.files._errors import explain
 from dipole.files._locks import is_main_process
 from dipole.files._swap import MARKER, mark, put_in_place
 from dipole.files._writing import write_json_atomic
+from dipole.reading import inside, read_json
 from dipole.types import UserError
 
 MANIFEST = "manifest.json"
@@ -240,8 +240,8 @@ def is_run(folder: Path) -> bool:
 def _own_manifest(folder: Path) -> dict[str, Any]:
     """The manifest, if it is there and ours."""
     try:
-        content = json.loads((folder / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(inside(folder, MANIFEST))
+    except UserError:
         return {}
     return content if isinstance(content, dict) and content.get("made_by") == "dipole" else {}
 

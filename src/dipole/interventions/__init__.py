@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.files import settled
 from dipole.interventions._folder import META_FILE, read_meta
+from dipole.paths import given_path
+from dipole.reading import inside
+from dipole.schema import shown
 from dipole.types import Intervention, UserError
 
 if TYPE_CHECKING:
@@ -41,19 +44,20 @@ def load_intervention(folder: str | Path) -> Intervention:
     Raises:
         UserError: There is no such folder, it is not an intervention, or a file in it is broken.
     """
-    given = Path(folder).expanduser()
+    given = given_path(folder, "The intervention")
     settled(given)
     if not given.is_dir():
         what = "is a file" if given.exists() else "does not exist"
         raise UserError(
             f"{folder} {what}; wanted the folder of an intervention, such as the --out folder of a run."
         )
-    path = given / "adapter" if not _holds_intervention(given) and (given / "adapter").is_dir() else given
+    nested = not _holds_intervention(given) and (given / "adapter").is_dir()
+    path = inside(given, "adapter") if nested else given
     kind = _kind(path)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise UserError(
-            f"The intervention in {path} is of the kind {kind!r}, which this version of dipole does not know "
-            f"(it knows: {', '.join(KINDS)}); update dipole."
+            f"The intervention in {path} is of the kind {shown(kind)}, which this version of dipole does not "
+            f"know (it knows: {', '.join(KINDS)}); update dipole."
         )
     module, name = KINDS[kind].split(":")
     loaded: Intervention = getattr(import_module(module), name).load(path)

@@ -2,16 +2,18 @@
 
 PEFT changes a model in place: it swaps modules, marks parameters, sets attributes. Everything that it
 touches is recorded beforehand and put back afterwards, so a failure half-way leaves nothing behind
-either. Nothing here is safe to call from two threads on one model at a time.
+either. Whoever calls this has the model's turn (`dipole.models.turns`).
 """
 
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,22 +26,28 @@ if TYPE_CHECKING:
 
     from dipole.interventions.weights import Adapter
 
-# For each resident model, what its tree was before each engagement that is now open, outermost first.
-_OPEN: weakref.WeakKeyDictionary[nn.Module, list[Tree]] = weakref.WeakKeyDictionary()
+# For each resident model the engagements that are now open, outermost first.
+_OPEN: weakref.WeakKeyDictionary[nn.Module, list[_Engagement]] = weakref.WeakKeyDictionary()
 
 # Initialisations of LoRA that leave the base weights alone; the others (PiSSA, OLoRA, CorDA, LoftQ, …)
 # subtract what the adapter starts with.
 _HARMLESS_INITS = (True, False, "gaussian", "orthogonal", "eva")
+# What PEFT ends with where a configuration does not suit a model, or an entry of it is of the wrong type.
+_PEFT_RAISES = (
+    *(ValueError, TypeError, LookupError, AttributeError, RuntimeError, AssertionError, ArithmeticError),
+    *(ImportError, OSError, re.error),
+)
 _GRADED_KINDS = ("LORA", "ADALORA")
 
 
 class Tree:
-    """What PEFT changes about a model: children, training modes, gradient flags and its own attribute."""
+    """What PEFT changes about a model: children, parameters, modes, gradient flags and its own attribute."""
 
     def __init__(self, model: nn.Module) -> None:
         """Record the tree as it is."""
         self._model = weakref.ref(model)
         self._children = [(module, dict(module._modules)) for module in model.modules()]
+        self._held = [(module, dict(module._parameters)) for module, _ in self._children]
         self._training = [(module, module.training) for module, _ in self._children]
         self._parameters = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         self._had_config = "peft_config" in vars(model)
@@ -50,6 +58,11 @@ class Tree:
             if module._modules != children:
                 module._modules.clear()
                 module._modules.update(children)
+        for module, held in self._held:
+            # PEFT takes experts' weights out for a forward, and puts them back behind the others.
+            if [*map(id, module._parameters.values())] != [*map(id, held.values())]:
+                module._parameters.clear()
+                module._parameters.update(held)
         for module, training in self._training:
             module.training = training
         for parameter, requires_grad in self._parameters:
@@ -58,6 +71,15 @@ class Tree:
         model = self._model()
         if model is not None and not self._had_config and "peft_config" in vars(model):
             del model.peft_config
+
+
+@dataclass(eq=False)
+class _Engagement:
+    """Trees of the model without adapters, and as the engagement around this one has it."""
+
+    base: Tree
+    outer: Tree | None
+    open: bool = True
 
 
 @contextmanager
@@ -89,18 +111,22 @@ def engaged_adapters(model: Any, adapters: Sequence[tuple[Adapter, float]]) -> I
         return
     outer = Tree(model) if stack else None
     if stack:
-        stack[0].restore()  # the outermost recorded the base
-    base = Tree(model)
-    stack.append(base)
+        stack[0].base.restore()
+    mine = _Engagement(Tree(model), outer)
+    stack.append(mine)
     try:
         if active:
             _put_in(model, active)
         yield model
     finally:
-        base.restore()
-        stack.pop()
-        if outer is not None:
-            outer.restore()
+        mine.open = False
+        if stack[-1] is mine:
+            mine.base.restore()
+            # One that was left before what was nested in it is over now.
+            while stack and not stack[-1].open:
+                outer = stack.pop().outer
+            if outer is not None:
+                outer.restore()
 
 
 def _put_in(model: Any, active: Sequence[tuple[Adapter, float]]) -> None:
@@ -144,7 +170,8 @@ def inject(model: Any, configs: Sequence[PeftConfig]) -> PeftModel:
             wrapped = PeftModel(model, copy.deepcopy(configs[0]), adapter_name="dipole_0")
             for index, config in enumerate(configs[1:], start=1):
                 wrapped.add_adapter(f"dipole_{index}", copy.deepcopy(config))
-        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
+            _try_odd_layers(model, wrapped)
+        except _PEFT_RAISES as error:
             before.restore()
             raise UserError(_misfit(model, configs, error)) from error
         except BaseException:
@@ -154,6 +181,21 @@ def inject(model: Any, configs: Sequence[PeftConfig]) -> PeftModel:
             if not before._had_config and "peft_config" in vars(model):
                 del model.peft_config
     return wrapped
+
+
+def _try_odd_layers(model: Any, wrapped: nn.Module) -> None:
+    """Run the model once where an adapter sits on a linear layer with a forward of its own.
+
+    Its output may have another shape than the product of matrices that the adapter adds to it, such as that
+    of a layer of groups.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    held = (module.get_base_layer() for module in wrapped.modules() if isinstance(module, BaseTunerLayer))
+    if any(isinstance(layer, nn.Linear) and type(layer).forward is not nn.Linear.forward for layer in held):
+        table = model.get_input_embeddings().weight
+        with torch.no_grad():
+            model(input_ids=torch.arange(3, 6, device=table.device)[None] % table.shape[0], use_cache=False)
 
 
 def _misfit(model: Any, configs: Sequence[PeftConfig], error: Exception) -> str:
@@ -251,7 +293,7 @@ def _load_state(wrapped: Any, adapter: Adapter, name: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             set_peft_model_state_dict(wrapped, state, adapter_name=name)
-    except (RuntimeError, KeyError, ValueError) as error:
+    except _PEFT_RAISES as error:
         detail = " ".join(str(error).split())
         raise UserError(
             f"The adapter does not fit the model: {detail[:300]}. It was made for {adapter.base_name}; load "

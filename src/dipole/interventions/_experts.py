@@ -6,16 +6,18 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from dipole.interventions._folder import checked_apply, need, read_meta, write_folder
+from dipole.interventions._folder import BASE, checked_apply, read_fields, read_meta, write_folder
 from dipole.interventions._guide import Session
 from dipole.interventions._logit_maths import contrastive_decoding, experts, nucleus, plausible
-from dipole.interventions.logits import Room, base_of, in_front, number
-from dipole.models.stepping import Stepper
+from dipole.interventions.logits import WEIGHT, Room, base_of, in_front
+from dipole.models.stepping import steps
+from dipole.reading import inside
+from dipole.schema import Choice, Field, Name, Number, Optional, Table, Text, shown
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
@@ -111,23 +113,39 @@ class Experts:
         Raises:
             UserError: It can't be read.
         """
-        meta = read_meta(folder)
-        names = ("weight", "top_p", "cut", "temperature")
-        weight, top_p, cut, temperature = (
-            number(value, folder, name) for name, value in zip(names, need(meta, folder, *names), strict=True)
-        )
-        expert, anti = (_source(need(meta, folder, side)[0], folder, side) for side in ("expert", "anti"))
-        name, fingerprint = need(meta, folder, "base", "base_fingerprint")
-        facts = meta.get("facts", {})
-        return cls(expert, anti, weight, top_p, cut, temperature, str(name), str(fingerprint), facts)
+        meta = read_fields(folder, _FIELDS)
+        expert, anti = (_source(meta[side], folder, side) for side in ("expert", "anti"))
+        numbers = [meta[name] for name in (*_NUMBERS, "base", "base_fingerprint", "facts")]
+        return cls(expert, anti, *numbers)
 
 
-def _source(data: Any, folder: Path, side: str) -> Source:
-    known = ("base", "told", "model", "intervention")
-    if not isinstance(data, Mapping) or data.get("kind") not in known:
-        raise UserError(f"{side!r} in {folder} must name one of {', '.join(known)}; fit the control again.")
-    source = Source(data["kind"], str(data.get("value", "")), str(data.get("fingerprint", "")))
-    return Source(source.kind, str(folder / side)) if source.kind == "intervention" else source
+_SIDE = Table(
+    {
+        "kind": Choice(get_args(SourceKind)),
+        "value": Optional(Text(), ""),
+        "fingerprint": Optional(Name(64), ""),
+    }
+)
+_NUMBERS: dict[str, Field] = {
+    "weight": WEIGHT,
+    "top_p": Number(0, 1, above=True),
+    "cut": Number(0, 1),
+    "temperature": Number(0, above=True),
+}
+_FIELDS: dict[str, Field] = {**BASE, **_NUMBERS, "expert": _SIDE, "anti": _SIDE}
+
+
+def _source(data: Mapping[str, Any], folder: Path, side: str) -> Source:
+    from dipole.interventions import load_intervention
+
+    if data["kind"] != "intervention":
+        return Source(**data)
+    place = inside(folder, side)
+    kind = read_meta(place).get("kind")
+    if kind not in ("adapter", "vector"):  # which also keeps it from naming itself
+        raise UserError(f"{place} holds {shown(kind)}, and an adapter or a vector is wanted; fit it again.")
+    load_intervention(place)  # found out now, not while text is written
+    return Source("intervention", str(place))
 
 
 class ExpertsGuide:
@@ -180,7 +198,7 @@ class Reader:
     def __init__(self, lm: LM, rows: Sequence[Sequence[int]]) -> None:
         """Prepare to read the rows."""
         self._lm, self._room = lm, Room(lm.resident, rows)
-        self._stepper = Stepper(lm.resident, lm.resident.model, rows)
+        self._stepper = steps(lm.resident, lm.resident.model, rows)
         self._waiting: Tensor | None = None
         self._started = False
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
+from dipole.reading import COPY_AGAIN, inside, read_json, read_text
+from dipole.schema import Facts, Field, Maybe, Name, Optional, Table, checked
+from dipole.tensors import Wanted, read_tensors
 from dipole.types import Intervention, UserError
 
 if TYPE_CHECKING:
@@ -18,6 +21,20 @@ if TYPE_CHECKING:
 
 META_FILE = "dipole.json"
 TENSORS_FILE = "tensors.safetensors"
+CARD_FILE = "README.md"
+REMEDY = "copy it again from where it was made, fit the control again, or update dipole"
+
+MOST_LAYERS = 9999
+_NAME = Name(4096)
+_HEAD: dict[str, Field] = {"surface": Optional(Name(40)), "kind": Name(40)}
+BASE: dict[str, Field] = {"base": _NAME, "base_fingerprint": Name(64), "facts": Optional(Facts(), {})}
+"""Entries of an intervention that fits one model alone."""
+ANY_BASE: dict[str, Field] = {
+    "base": Optional(_NAME, "an unknown model"),
+    "base_fingerprint": Maybe(Name(64)),
+    "facts": Optional(Facts(), {}),
+}
+"""Entries of one of which it may be unknown what it was made for."""
 
 
 def checked_apply(
@@ -55,81 +72,104 @@ def checked_apply(
     return lm.with_intervention(intervention, strength)
 
 
+def require_fit(
+    lm: LM, made_for: str, layers: Sequence[int] = (), width: int | None = None, tokens: Tensor | None = None
+) -> None:
+    """Refuse an LM that lacks what an intervention reads or changes.
+
+    Args:
+        lm: What it is applied to.
+        made_for: Name of the model that it was made for.
+        layers: Blocks, counted from 0.
+        width: Of the residual stream.
+        tokens: Token ids.
+
+    Raises:
+        UserError: The LM has fewer layers, another width, or fewer tokens.
+    """
+    from dipole.models.blocks import decoder_blocks
+
+    model, name = lm.resident.model, lm.resident.name
+    where = f"it was made for {made_for}: load that model"
+    if width is not None and width != lm.resident.width:
+        raise UserError(
+            f"This intervention has width {width}, and the residual stream of {name} has "
+            f"{lm.resident.width}; {where}."
+        )
+    depth = len(decoder_blocks(model)) if layers else 0
+    if layers and max(layers) >= depth:
+        raise UserError(
+            f"This intervention names layer {max(layers)}, and {name} has layers 0 to {depth - 1}; {where}."
+        )
+    if tokens is not None and tokens.numel():
+        rows = model.get_output_embeddings().weight.shape[0]
+        if int(tokens.max()) >= rows:
+            raise UserError(
+                f"This intervention names token {int(tokens.max())}, and {name} has tokens 0 to {rows - 1}; "
+                f"{where}."
+            )
+
+
 def write_folder(
-    folder: Path, meta: Mapping[str, Any], tensors: Mapping[str, Tensor] | None = None, card: str = ""
+    folder: Path, meta: Mapping[str, Any], large: Mapping[str, Tensor] | None = None, card: str = ""
 ) -> None:
     """Write an intervention: tensors and card first, `dipole.json` last, so a folder that loads is whole.
 
     Args:
         folder: Made where it is missing.
         meta: Plain data, with `surface` and `kind`.
-        tensors: What does not go into JSON.
+        large: What does not go into JSON.
         card: Model card in Markdown.
     """
-    if tensors:
+    if large:
         from safetensors.torch import save
 
-        data = {name: tensor.detach().contiguous().cpu() for name, tensor in sorted(tensors.items())}
+        data = {name: tensor.detach().contiguous().cpu() for name, tensor in sorted(large.items())}
         write_bytes_atomic(folder / TENSORS_FILE, save(data, metadata={"format": "pt"}))
-    write_text_atomic(folder / "README.md", card or _plain_card(meta))
+    write_text_atomic(folder / CARD_FILE, card or _plain_card(meta))
     write_json_atomic(folder / META_FILE, meta)
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """What `dipole.json` holds.
+    """What `dipole.json` holds, unchecked.
 
     Raises:
-        UserError: It can't be read.
+        UserError: It can't be read, or holds no table.
     """
-    path = folder / META_FILE
-    try:
-        meta = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path} can't be read ({error}): it is truncated or corrupt; copy the intervention again from "
-            "where it was made."
-        ) from error
+    meta = read_json(inside(folder, META_FILE))
     if not isinstance(meta, dict):
-        raise UserError(f"{path} is truncated or corrupt (it holds no table); copy the intervention again.")
+        raise UserError(f"{folder / META_FILE} is truncated or corrupt (it holds no table); {COPY_AGAIN}.")
     return meta
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """The tensors beside `dipole.json`.
+def read_fields(folder: Path, fields: Mapping[str, Field]) -> dict[str, Any]:
+    """What `dipole.json` holds, each entry in the type that is declared.
+
+    Args:
+        folder: Of the intervention.
+        fields: Entries beside `surface` and `kind`.
 
     Raises:
-        UserError: They are missing, truncated, corrupt or not finite.
+        UserError: It can't be read, or an entry is missing, unknown, of another type or out of its range.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    return checked(Table({**_HEAD, **fields}), read_meta(folder), folder / META_FILE, REMEDY)
 
-    path = folder / TENSORS_FILE
+
+def folder_tensors(folder: Path, wanted: Mapping[str, Wanted]) -> dict[str, Tensor]:
+    """The tensors beside `dipole.json`; see `dipole.tensors`.
+
+    Raises:
+        UserError: They are missing, damaged, or not what is wanted.
+    """
+    return read_tensors(inside(folder, TENSORS_FILE), wanted, REMEDY)
+
+
+def read_card(folder: Path) -> str:
+    """The model card; empty where there is none that can be read."""
     try:
-        tensors: dict[str, Tensor] = load_file(str(path))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(
-            f"{path} can't be read ({' '.join(str(error).split())[:200]}): it is missing, truncated or "
-            "corrupt; copy the intervention again from where it was made."
-        ) from error
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise UserError(f"{path} can't be used: {name} has values that are not finite; fit it again.")
-    return tensors
-
-
-def need(meta: Mapping[str, Any], folder: Path, *names: str) -> list[Any]:
-    """Entries of `dipole.json` that an intervention can't do without.
-
-    Raises:
-        UserError: One is missing.
-    """
-    missing = [name for name in names if name not in meta]
-    if missing:
-        raise UserError(
-            f"{folder / META_FILE} has no {missing[0]!r}, so the intervention can't be used: it is damaged "
-            "or of another version of dipole; fit it again."
-        )
-    return [meta[name] for name in names]
+        return read_text(inside(folder, CARD_FILE))
+    except UserError:
+        return ""
 
 
 def _plain_card(meta: Mapping[str, Any]) -> str:

@@ -12,7 +12,8 @@ from torch.nn.functional import logsigmoid
 from dipole.interventions._guide import Session
 from dipole.models.batching import chunks
 from dipole.models.blocks import decoder_blocks
-from dipole.models.stepping import Read, Stepper
+from dipole.models.hidden import find_input, state_of
+from dipole.models.stepping import Read, steps
 
 if TYPE_CHECKING:
     from dipole.interventions.fudge import Fudge
@@ -67,7 +68,7 @@ class FudgeGuide:
         """Prepare; the prompts are read at the first step."""
         self._made, self._strength = made, strength
         rows = [row.ids for row in session.rows]
-        self._stepper = Stepper(
+        self._stepper = steps(
             session.resident, session.model, rows, _reader(decoder_blocks(session.model)[made.layer])
         )
         self._ends = torch.tensor(sorted(session.resident.eos_ids), dtype=torch.long)
@@ -138,11 +139,11 @@ def _reader(block: Any) -> Read:
     def read(model: Any, inputs: dict[str, Any]) -> Tensor:
         caught: list[Tensor] = []
 
-        def stop(_module: Any, _args: Any, output: Any) -> NoReturn:
-            caught.append(output[0] if isinstance(output, tuple) else output)
+        def stop(_module: Any, args: Any, kwargs: Any, output: Any) -> NoReturn:
+            caught.append(state_of(output, find_input(args, kwargs)))
             raise _Enough
 
-        handle = block.register_forward_hook(stop)
+        handle = block.register_forward_hook(stop, with_kwargs=True)
         try:
             model(**inputs)
         except _Enough:

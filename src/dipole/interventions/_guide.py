@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dipole.models.resident import Resident
-from dipole.models.stepping import Stepper
+from dipole.models.stepping import steps
 
 
 class Row(NamedTuple):
@@ -98,7 +98,7 @@ class Decoder:
             wanted = [tuple(streams[k::each]) for k in range(each)]
             self._guides.append((guide, [columns.setdefault(rows, len(columns)) for rows in wanted]))
         self._columns, self._count = len(columns), len(own)
-        self._stepper = Stepper(session.resident, session.model, [row for rows in columns for row in rows])
+        self._stepper = steps(session.resident, session.model, [row for rows in columns for row in rows])
 
     def start(self) -> Tensor:
         """Logits of the first new token, `(rows, vocab)`."""

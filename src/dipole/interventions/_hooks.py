@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from dipole.interventions._operators import Edit, make_edit
-from dipole.interventions._writers import input_of, state_of, with_state, writer_names
+from dipole.interventions._writers import writer_names
 from dipole.models.blocks import decoder_blocks
+from dipole.models.hidden import find_input, input_of, state_of, with_input, with_state
 
 if TYPE_CHECKING:
     from dipole.interventions.activations import SteeringVector
@@ -20,15 +21,33 @@ if TYPE_CHECKING:
 class _Frame:
     """The hooks of one engagement; they do nothing while another is nested in it."""
 
-    def __init__(self) -> None:
-        self.active = True
+    def __init__(self, stack: list[_Frame]) -> None:
+        self._stack, self.ready = stack, False
         self.handles: list[Any] = []
 
-    def after(self, module: nn.Module, edit: Edit) -> None:
-        """Change what a module returns."""
+    @property
+    def active(self) -> bool:
+        """Whether it is the innermost, and whole."""
+        return self.ready and self._stack[-1] is self
+
+    def after(self, block: nn.Module, edit: Edit) -> None:
+        """Change what a block returns."""
+
+        def hook(_module: Any, args: Any, kwargs: Any, output: Any) -> Any:
+            if not self.active:
+                return None
+            was = find_input(args, kwargs)
+            return with_state(output, edit(state_of(output, was)), was)
+
+        self.handles.append(block.register_forward_hook(hook, with_kwargs=True))
+
+    def written(self, module: nn.Module, edit: Edit) -> None:
+        """Change what a module inside a block returns."""
 
         def hook(_module: Any, _args: Any, output: Any) -> Any:
-            return with_state(output, edit(state_of(output))) if self.active else None
+            if not self.active:
+                return None
+            return with_state(output, edit(state_of(output, flat=True)), flat=True)
 
         self.handles.append(module.register_forward_hook(hook))
 
@@ -38,8 +57,7 @@ class _Frame:
         def hook(_module: Any, args: Any, kwargs: Any) -> Any:
             if not self.active:
                 return None
-            state = edit(input_of(args, kwargs))
-            return ((state, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": state})
+            return with_input(args, kwargs, edit(input_of(args, kwargs)))
 
         self.handles.append(block.register_forward_pre_hook(hook, with_kwargs=True))
 
@@ -50,7 +68,7 @@ class _Frame:
             if not self.active:
                 return None
             was = input_of(args, kwargs)
-            return with_state(output, was + edit(state_of(output) - was))
+            return with_state(output, was + edit(state_of(output, was) - was), was)
 
         self.handles.append(block.register_forward_hook(hook, with_kwargs=True))
 
@@ -76,22 +94,17 @@ def engaged_vectors(model: Any, vectors: Sequence[tuple[SteeringVector, float]])
     if not stack and not vectors:
         yield
         return
-    outer = stack[-1] if stack else None
-    was = outer.active if outer else False
-    frame = _Frame()
-    if outer:
-        outer.active = False
+    frame = _Frame(stack)
     stack.append(frame)
     try:
         for vector, strength in vectors:
             _put_in(frame, model, vector, strength)
+        frame.ready = True  # not before: what writes to the stream is found in the base
         yield
     finally:
         for handle in frame.handles:
             handle.remove()
         stack.remove(frame)
-        if outer:
-            outer.active = was
 
 
 def _put_in(frame: _Frame, model: Any, vector: SteeringVector, strength: float) -> None:
@@ -113,10 +126,10 @@ def _put_in_everywhere(
     section 4.1): W ← W - s r rᵀ W.
     """
     edit = make_edit("ablate", direction, strength, False)
-    names = writer_names(model, blocks)
+    found = [writer_names(model, block) for block in blocks]
     frame.before(blocks[0], edit)
-    for block in blocks:
+    for block, names in zip(blocks, found, strict=True):
         for name in names:
-            frame.after(block.get_submodule(name), edit)
+            frame.written(block.get_submodule(name), edit)
         if not names:
             frame.added(block, edit)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dipole.models.batching import pad_batch
+from dipole.models.caches import branched, new_cache
 from dipole.models.resident import Resident
 from dipole.types import UserError
 
@@ -64,17 +65,15 @@ class KeyValues:
         Raises:
             UserError: The model keeps no keys and values, or not only those.
         """
-        from transformers import DynamicCache
-
         self._resident, self._model = resident, model
-        if "past_key_values" not in resident.forward_parameters:
+        if resident.cache_name != "past_key_values" or resident.probe.caches != "ragged":
             raise UserError(
-                f"{resident.name} keeps no keys and values of past tokens, which this control changes; use "
-                "another control, such as contrast."
+                f"{resident.name} keeps no keys and values of past tokens that a batch can be continued "
+                "on, which this control changes; use another control, such as contrast."
             )
         unique = list(dict.fromkeys(tuple(row[:-1]) for row in rows))
         index = torch.tensor([unique.index(tuple(row[:-1])) for row in rows], device=resident.device)
-        self.cache = DynamicCache(config=model.config)
+        self.cache = new_cache(model)
         longest = max(len(row) for row in unique)
         batch = pad_batch(unique, resident.pad_id, "left", resident.device)
         self.mask = batch.attention_mask[index]
@@ -113,8 +112,7 @@ class KeyValues:
         Args:
             deltas: For each layer what is added to its last stored positions, or None.
         """
-        copied = copy.copy(self.cache)
-        copied.layers = [copy.copy(layer) for layer in self.cache.layers]
+        copied = branched(self.cache)
         for layer, offset, delta in zip(copied.layers, self.offsets, deltas, strict=True):
             if offset is not None:
                 layer.keys = _sum(layer.keys, offset.keys, delta and delta.keys)
@@ -131,8 +129,7 @@ class KeyValues:
     def part(self, index: Tensor) -> KeyValues:
         """Some of the rows as copies, to be changed and handed to `put`."""
         copied = copy.copy(self)
-        copied.cache = copy.copy(self.cache)
-        copied.cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        copied.cache = branched(self.cache)
         copied.keep(index)
         return copied
 
@@ -159,7 +156,7 @@ class KeyValues:
             name: column[:, None].to(self._resident.device),
             "attention_mask": torch.cat([self.mask, ones], dim=1),
         }
-        if "position_ids" in self._resident.forward_parameters:
+        if self._resident.takes_positions:
             inputs["position_ids"] = self.count + ahead
         with caught_hidden(self._model) as caught:
             logits = self._model(**inputs, past_key_values=cache, use_cache=True).logits

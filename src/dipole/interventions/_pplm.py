@@ -9,17 +9,41 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from dipole.interventions._folder import checked_apply, need, read_meta, read_tensors, write_folder
+from dipole.interventions._folder import (
+    BASE,
+    checked_apply,
+    folder_tensors,
+    read_fields,
+    require_fit,
+    write_folder,
+)
 from dipole.interventions._guide import Session
 from dipole.interventions._pplm_guide import PplmGuide
-from dipole.interventions.logits import base_of, number
+from dipole.interventions.logits import base_of
+from dipole.schema import Field, Number, Optional, Whole
+from dipole.tensors import Wanted, aligned
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM
 
-_NUMBERS = ("step_size", "steps", "gamma", "gm", "kl_scale", "window", "horizon")
+MOST_STEPS = 100  # a token: each is a pass through the model, and the paper takes three
 _EVERYWHERE = 0.0
+_NUMBERS: dict[str, Field] = {
+    "step_size": Number(),
+    "steps": Whole(0, MOST_STEPS),
+    "gamma": Number(0),
+    "gm": Number(0, 1),
+    "kl_scale": Number(0),
+    "window": Whole(),
+    "horizon": Whole(0, MOST_STEPS),
+}
+_FIELDS: dict[str, Field] = {**BASE, **_NUMBERS, "plausible": Optional(Number(0, 1), _EVERYWHERE)}
+_TENSORS = {
+    "bag": Wanted("whole", ("k",), optional=True),
+    "probe": Wanted("float", ("width",), optional=True),
+    "probe_bias": Wanted("float", (), optional=True),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,13 +110,23 @@ class Pplm:
     kind: ClassVar[str] = "pplm"
     graded: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """Bring the numbers to alignment, as they are after they were loaded."""
+        for name in _TENSORS:
+            found = getattr(self, name)
+            object.__setattr__(self, name, None if found is None else aligned(found))
+
     def apply(self, lm: LM, strength: float = 1.0) -> LM:
         """The LM with a past that is moved; negative strengths move it the other way.
 
         Raises:
             UserError: The strength is not finite, or the LM is another.
         """
-        return checked_apply(self, lm, strength, self.base_name, self.base_fingerprint)
+        steered = checked_apply(self, lm, strength, self.base_name, self.base_fingerprint)
+        require_fit(
+            lm, self.base_name, width=None if self.probe is None else len(self.probe), tokens=self.bag
+        )
+        return steered
 
     def guide(self, session: Session, strength: float) -> PplmGuide:
         """What changes the logits of one batch.
@@ -123,27 +157,14 @@ class Pplm:
         Raises:
             UserError: It can't be read.
         """
-        meta, tensors = read_meta(folder), read_tensors(folder)
-        step_size, steps, gamma, gm, kl_scale, window, horizon = (
-            number(value, folder, name)
-            for name, value in zip(_NUMBERS, need(meta, folder, *_NUMBERS), strict=True)
-        )
+        meta, tensors = read_fields(folder, _FIELDS), folder_tensors(folder, _TENSORS)
         if "bag" not in tensors and not {"probe", "probe_bias"} <= set(tensors):
             raise UserError(f"The tensors in {folder} hold neither a bag nor a probe; fit the control again.")
-        name, fingerprint = need(meta, folder, "base", "base_fingerprint")
         return cls(
             tensors.get("bag"),
             tensors.get("probe"),
             tensors.get("probe_bias"),
-            step_size,
-            int(steps),
-            gamma,
-            gm,
-            kl_scale,
-            int(window),
-            int(horizon),
-            str(name),
-            str(fingerprint),
-            meta.get("facts", {}),
-            plausible=number(meta.get("plausible", _EVERYWHERE), folder, "plausible"),
+            base_name=meta["base"],
+            base_fingerprint=meta["base_fingerprint"],
+            **{name: meta[name] for name in (*_NUMBERS, "facts", "plausible")},
         )

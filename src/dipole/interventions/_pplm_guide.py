@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from dipole.interventions._pplm_maths import (
     probe_loss,
     step,
 )
+from dipole.models.caches import branched
 
 if TYPE_CHECKING:
     from dipole.interventions._pplm import Pplm
@@ -162,7 +162,7 @@ class PplmGuide:
         logits, cache = found.logits, ahead.cache
         for k in range(self._made.horizon):
             expected = expected_embedding(logits.softmax(-1), embedding)
-            following = plain.read(_branch(cache), expected, ahead=1 + k)
+            following = plain.read(branched(cache), expected, ahead=1 + k)
             total = total + following.hidden
             logits, cache = following.logits, following.cache
         return total / (plain.taken + 1 + self._made.horizon)
@@ -190,13 +190,6 @@ def expected_embedding(probabilities: Tensor, embedding: Any) -> Tensor:
         scale = float((looked @ plain) / (plain @ plain))
     mean: Tensor = probabilities.to(weight.device, weight.dtype) @ weight
     return mean * scale
-
-
-def _branch(cache: Any) -> Any:
-    """A copy of a cache that can be continued without changing it."""
-    copied = copy.copy(cache)
-    copied.layers = [copy.copy(layer) for layer in cache.layers]
-    return copied
 
 
 def _rows(tensor: Tensor | None, index: Tensor) -> Tensor | None:

@@ -4,46 +4,36 @@ from __future__ import annotations
 
 import itertools
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-_FOUND: weakref.WeakKeyDictionary[nn.Module, tuple[str, ...]] = weakref.WeakKeyDictionary()
+from dipole.models.hidden import find_state, input_of
+
+Kind = tuple[tuple[str, str], ...]
+
+# For each model what was found in blocks of each kind, told by what modules they hold.
+_FOUND: weakref.WeakKeyDictionary[nn.Module, dict[Kind, tuple[str, ...]]] = weakref.WeakKeyDictionary()
 _CLOSE = 0.02
 _LARGEST = 3
 
 
-def state_of(output: Any) -> Tensor:
-    """The hidden states in what a module returns: the tensor itself, or the first of a tuple."""
-    state: Tensor = output[0] if isinstance(output, tuple) else output
-    return state
-
-
-def with_state(output: Any, state: Tensor) -> Any:
-    """What a module returned, with other hidden states."""
-    return (state, *output[1:]) if isinstance(output, tuple) else state
-
-
-def input_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """The hidden states that a block is called with."""
-    state: Tensor = args[0] if args else kwargs["hidden_states"]
-    return state
-
-
-def writer_names(model: Any, blocks: Sequence[nn.Module]) -> tuple[str, ...]:
+def writer_names(model: Any, block: nn.Module) -> tuple[str, ...]:
     """Names, inside a block, of the modules whose outputs add up to what the block adds to its input.
 
     Attention and MLP in most architectures, the norms behind them in some (Gemma 2), a linear layer inside
-    where a module adds the residual itself (BLOOM). The smallest and outermost set whose sum is right in
-    the first block, for a few tokens, is taken; empty where there is none (post-norm blocks, scaled
-    residuals). The answer is kept for each model.
+    where a module adds the residual itself (BLOOM). The smallest and outermost set whose sum is right for a
+    few tokens is taken; empty where there is none (post-norm blocks, scaled residuals). The answer is kept
+    for each model and kind of block: hybrids have several.
     """
-    if model not in _FOUND:
-        _FOUND[model] = _search(model, blocks[0])
-    return _FOUND[model]
+    known = _FOUND.setdefault(model, {})
+    kind = tuple((name, type(module).__name__) for name, module in block.named_modules())
+    if kind not in known:
+        known[kind] = _search(model, block)
+    return known[kind]
 
 
 def _search(model: Any, block: nn.Module) -> tuple[str, ...]:
@@ -73,8 +63,8 @@ def _search(model: Any, block: nn.Module) -> tuple[str, ...]:
 def _watched(block: nn.Module, caught: dict[str, Tensor]) -> Iterator[None]:
     def catch(name: str) -> Any:
         def hook(_module: Any, _args: Any, output: Any) -> None:
-            state = state_of(output)
-            if isinstance(state, Tensor):
+            state = find_state(output, flat=True)
+            if state is not None:
                 caught[name] = state.detach().to("cpu", torch.float64, copy=True)  # some blocks add in place
 
         return hook

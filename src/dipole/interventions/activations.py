@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,9 +12,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from dipole.interventions._folder import checked_apply, need, read_meta, read_tensors, write_folder
+from dipole.interventions._folder import (
+    ANY_BASE,
+    MOST_LAYERS,
+    checked_apply,
+    folder_tensors,
+    read_card,
+    read_fields,
+    read_meta,
+    require_fit,
+    write_folder,
+)
 from dipole.interventions._hooks import engaged_vectors
 from dipole.interventions._operators import OPERATORS, Operator
+from dipole.schema import Choice, Field, Flag, Items, Maybe, Name, Number, Optional, Table, Whole, shown
+from dipole.tensors import Wanted, aligned
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
@@ -108,7 +121,7 @@ class SteeringVector:
                 "Ablation takes one direction out of every layer, and cannot keep norms; give one row, or "
                 "use the operator project."
             )
-        object.__setattr__(self, "vectors", self.vectors.detach().to("cpu", torch.float32).contiguous())
+        object.__setattr__(self, "vectors", aligned(self.vectors.to("cpu", torch.float32)))
         for name, default in (("signs", 1), ("activation_norms", float("nan")), ("mean_norms", float("nan"))):
             if not getattr(self, name):
                 object.__setattr__(self, name, (default,) * count)
@@ -146,27 +159,9 @@ class SteeringVector:
         Raises:
             UserError: The vector was fitted on another model, or the model has other layers or another width.
         """
-        self._check_fits(lm)
-        return checked_apply(self, lm, strength, self.base_name, self.base_fingerprint)
-
-    def _check_fits(self, lm: LM) -> None:
-        from dipole.models.blocks import decoder_blocks
-
-        resident = lm.resident
-        if self.base_fingerprint is not None and self.base_fingerprint != resident.fingerprint:
-            return  # checked_apply says so
-        depth = len(decoder_blocks(resident.model))
-        width = resident.model.config.get_text_config().hidden_size
-        if self.width != width:
-            raise UserError(
-                f"This vector has width {self.width}, and the residual stream of {resident.name} has "
-                f"{width}; it was made for {self.base_name}: load that model."
-            )
-        if max(self.layers) >= depth:
-            raise UserError(
-                f"This vector acts after layer {max(self.layers)}, and {resident.name} has layers 0 to "
-                f"{depth - 1}; it was made for {self.base_name}: load that model."
-            )
+        steered = checked_apply(self, lm, strength, self.base_name, self.base_fingerprint)
+        require_fit(lm, self.base_name, self.layers, self.width)
+        return steered
 
     def save(self, folder: Path) -> None:
         """Write `dipole.json`, the vectors and a card."""
@@ -205,51 +200,58 @@ class SteeringVector:
         Raises:
             UserError: It can't be read, or does not record how its layers are counted.
         """
-        meta = read_meta(folder)
-        if meta.get("layer_convention") != CONVENTION:
+        found = read_meta(folder).get("layer_convention")
+        if found != CONVENTION:
             raise UserError(
                 f"The vector in {folder} must record the layer convention {CONVENTION!r}, and has "
-                f"{meta.get('layer_convention')!r}, so it could act at the wrong place; fit it again."
+                f"{shown(found)}, so it could act at the wrong place; fit it again."
             )
-        layers, operator, fingerprint = need(meta, folder, "layers", "operator", "base_fingerprint")
-        vectors = read_tensors(folder).get("vectors")
-        try:
-            if vectors is None:
-                raise KeyError("vectors")
-            return cls(
-                tuple(int(entry["layer"]) for entry in layers),
-                vectors,
-                operator,
-                bool(meta.get("keep_norm", False)),
-                tuple(int(entry["sign"]) for entry in layers),
-                tuple(_number(entry["median_norm"]) for entry in layers),
-                tuple(_number(entry["mean_norm"]) for entry in layers),
-                str(meta.get("read_token", "unknown")),
-                str(meta.get("template_hash", "")),
-                fingerprint,
-                str(meta.get("base", "an unknown model")),
-                str(meta.get("model_type", "")),
-                meta.get("facts", {}),
-                _read_card(folder),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(
-                f"The vector in {folder} is damaged ({error!r}); copy it again from where it was made, or "
-                "fit it again."
-            ) from error
+        meta = read_fields(folder, _FIELDS)
+        layers = meta["layers"]
+        stored = folder_tensors(folder, {"vectors": Wanted("float", (len(layers), "width"))})
+        return cls(
+            tuple(entry["layer"] for entry in layers),
+            stored["vectors"],
+            meta["operator"],
+            meta["keep_norm"],
+            tuple(entry["sign"] for entry in layers),
+            tuple(entry["median_norm"] for entry in layers),
+            tuple(entry["mean_norm"] for entry in layers),
+            meta["read_token"],
+            meta["template_hash"],
+            meta["base_fingerprint"],
+            meta["base"],
+            meta["model_type"],
+            meta["facts"],
+            read_card(folder),
+        )
 
 
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)
-
-
-def _read_card(folder: Path) -> str:
-    try:
-        return (folder / "README.md").read_text("utf-8")
-    except (OSError, ValueError):
-        return ""
+NORM = Maybe(Number(0, 1e30), math.nan)
+LAYER = Whole(0, MOST_LAYERS)
+SIGN = Whole(-1, 1)
+_FIELDS: dict[str, Field] = {
+    **ANY_BASE,
+    "model_type": Optional(Name(100), ""),
+    "operator": Choice(OPERATORS),
+    "keep_norm": Optional(Flag(), False),
+    "layer_convention": Name(100),
+    "layers": Items(
+        Table(
+            {
+                "layer": LAYER,
+                "sign": SIGN,
+                "median_norm": NORM,
+                "mean_norm": NORM,
+                "relative_norm": Optional(NORM),
+            }
+        ),
+        1,
+        MOST_LAYERS + 1,
+    ),
+    "read_token": Optional(Name(40), "unknown"),
+    "template_hash": Optional(Name(100), ""),
+}
 
 
 _DOES = {

@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.interventions._folder import checked_apply, need, read_meta, write_folder
+from dipole.interventions._folder import META_FILE, checked_apply, read_fields, write_folder
+from dipole.schema import Choice, Facts, Whole
 from dipole.types import Sample, Surface, scored_text
 
 if TYPE_CHECKING:
     from dipole.lm import LM
     from dipole.sampling import Decoding
+
+MOST_DRAWS = 512  # beyond that a choice costs more than any fit
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,14 @@ class BestOf:
         Raises:
             UserError: It can't be read.
         """
-        meta = read_meta(folder)
-        recognizer, concept, n = need(meta, folder, "recognizer", "concept", "n")
-        return cls(str(recognizer), dict(concept), int(n))
+        from dipole.concepts import Dipole
+        from dipole.registry import RECOGNIZERS
+
+        meta = read_fields(
+            folder, {"recognizer": Choice(tuple(RECOGNIZERS)), "concept": Facts(), "n": Whole(1, MOST_DRAWS)}
+        )
+        concept = Dipole.from_dict(meta["concept"], f"The concept in {folder / META_FILE}")
+        return cls(meta["recognizer"], concept.to_dict(), meta["n"])
 
 
 def several(

@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from dipole.interventions._folder import checked_apply, need, read_meta, read_tensors, write_folder
+from dipole.interventions._folder import (
+    BASE,
+    MOST_LAYERS,
+    checked_apply,
+    folder_tensors,
+    read_fields,
+    require_fit,
+    write_folder,
+)
 from dipole.interventions._fudge_guide import FudgeGuide
 from dipole.interventions._guide import Session
-from dipole.interventions.logits import base_of, number
+from dipole.interventions.logits import base_of
+from dipole.schema import Field, Number, Optional, Whole
+from dipole.tensors import Wanted, aligned
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
@@ -65,13 +75,20 @@ class Fudge:
     kind: ClassVar[str] = "fudge"
     graded: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """Bring the numbers to alignment, as they are after they were loaded."""
+        for name in ("weight", "bias"):
+            object.__setattr__(self, name, aligned(getattr(self, name)))
+
     def apply(self, lm: LM, strength: float = 1.0) -> LM:
         """The LM under guidance; negative strengths lead away from the notion.
 
         Raises:
             UserError: The strength is not finite, or the LM is another.
         """
-        return checked_apply(self, lm, strength, self.base_name, self.base_fingerprint)
+        steered = checked_apply(self, lm, strength, self.base_name, self.base_fingerprint)
+        require_fit(lm, self.base_name, (self.layer,), len(self.weight) // 2)
+        return steered
 
     def guide(self, session: Session, strength: float) -> FudgeGuide:
         """What changes the logits of one batch."""
@@ -98,28 +115,28 @@ class Fudge:
         Raises:
             UserError: It can't be read.
         """
-        meta, tensors = read_meta(folder), read_tensors(folder)
-        weight, bias = need(tensors, folder, "weight", "bias")
-        layer, candidates, name, fingerprint = need(
-            meta, folder, "layer", "candidates", "base", "base_fingerprint"
-        )
-        if weight.dim() != 1 or len(weight) % 2 or bias.numel() != 1:
+        meta = read_fields(folder, _FIELDS)
+        stored = folder_tensors(folder, {"weight": Wanted("float", ("width",)), "bias": Wanted("float", ())})
+        weight, bias = stored["weight"], stored["bias"]
+        if not len(weight) or len(weight) % 2:
             raise UserError(f"The tensors in {folder} are no probe of one layer; fit the control again.")
-        layer, candidates = number(layer, folder, "layer"), number(candidates, folder, "candidates")
-        mass, power = (number(meta.get(name, 1.0), folder, name) for name in ("mass", "power"))
-        if layer < 0 or candidates < 1 or not 0 < mass <= 1 or power <= 0:
-            raise UserError(
-                f"Layer, candidates, mass and power in {folder} must be at least 0, at least 1, in (0, 1] "
-                f"and above 0, and are {layer:g}, {candidates:g}, {mass:g} and {power:g}; fit it again."
-            )
         return cls(
-            int(layer),
+            meta["layer"],
             weight.float(),
-            bias.float().reshape(()),
-            int(candidates),
-            str(name),
-            str(fingerprint),
-            meta.get("facts", {}),
-            mass=mass,
-            power=power,
+            bias.float(),
+            meta["candidates"],
+            meta["base"],
+            meta["base_fingerprint"],
+            meta["facts"],
+            mass=meta["mass"],
+            power=meta["power"],
         )
+
+
+_FIELDS: dict[str, Field] = {
+    **BASE,
+    "layer": Whole(0, MOST_LAYERS),
+    "candidates": Whole(1),
+    "mass": Optional(Number(0, 1, above=True), 1.0),
+    "power": Optional(Number(0, above=True), 1.0),
+}

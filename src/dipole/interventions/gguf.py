@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,11 +20,19 @@ import numpy as np
 import torch
 
 from dipole.files import to_plain, write_bytes_atomic
-from dipole.interventions.activations import CONVENTION, SteeringVector
+from dipole.interventions._folder import ANY_BASE, MOST_LAYERS
+from dipole.interventions.activations import CONVENTION, LAYER, NORM, SIGN, SteeringVector
+from dipole.paths import given_file
+from dipole.reading import parse_json, require_plain
+from dipole.schema import Choice, Items, Name, Table, checked, shown
 from dipole.types import UserError
 
 ARCHITECTURE = "controlvector"
 _OWN_KEY = "dipole.json"
+_LAYER = re.compile(r"[1-9][0-9]{0,3}")
+_MOST_BYTES = 1 << 30
+_MOST_ITEMS = 65_536
+_ARRAY = 9  # the number of that type in the format
 _PREFIX = "direction."
 
 
@@ -74,15 +82,15 @@ def import_gguf(path: Path) -> SteeringVector:
         UserError: The file is missing, broken or no control vector, or the package `gguf` is missing.
     """
     package = _package()
-    if not path.is_file():
-        raise UserError(f"There is no file {path}; wanted a control vector in GGUF.")
+    given_file(path, "The control vector")
     try:
-        reader = package.GGUFReader(str(path))
+        require_plain(path, _MOST_BYTES)
+        reader = _bounded(package.GGUFReader)(str(path))
         texts = {key: _text(reader.fields.get(key)) for key in ("general.architecture", _OWN_KEY)}
         hint = _text(reader.fields.get(f"{ARCHITECTURE}.model_hint"))
         tensors = {str(t.name): (t.tensor_type.name, np.array(t.data)) for t in reader.tensors}
-        own = json.loads(texts[_OWN_KEY] or "{}")
-    except (OSError, ValueError, IndexError, KeyError, OverflowError, TypeError) as error:
+        own = parse_json(texts[_OWN_KEY]) if texts[_OWN_KEY] else None
+    except (OSError, ValueError, IndexError, KeyError, ArithmeticError, TypeError, RecursionError) as error:
         raise UserError(
             f"{path} can't be read as GGUF ({' '.join(str(error).split())[:200]}): it is truncated or "
             "corrupt; get a whole copy."
@@ -95,9 +103,26 @@ def import_gguf(path: Path) -> SteeringVector:
     rows = _rows(tensors, path)
     layers = tuple(sorted(rows))
     vectors = torch.from_numpy(np.stack([rows[layer] for layer in layers]))
-    return _with_own(
-        SteeringVector(layers, vectors, base_name=hint or "an unknown model", model_type=hint), own, path
-    )
+    plain = SteeringVector(layers, vectors, base_name=hint or "an unknown model", model_type=hint)
+    return plain if own is None else _with_own(plain, own, path)
+
+
+def _bounded(reader: Any) -> Any:
+    """The package's reader, which by itself goes on behind the end of a file for as long as a count says."""
+
+    class Bounded(reader):  # type: ignore[misc]
+        def _get(self, offset: int, dtype: Any, count: int = 1, override_order: Any = None) -> Any:
+            found = super()._get(offset, dtype, count, override_order)
+            if len(found) < int(count):
+                raise ValueError("it ends early")
+            return found
+
+        def _get_field_parts(self, orig_offs: int, raw_type: int) -> Any:
+            if raw_type == _ARRAY and self._get(orig_offs + 4, np.uint64)[0] > _MOST_ITEMS:
+                raise ValueError("it holds a list that no control vector has")
+            return super()._get_field_parts(orig_offs, raw_type)
+
+    return Bounded
 
 
 def _rows(tensors: Mapping[str, tuple[str, Any]], path: Path) -> dict[int, Any]:
@@ -105,8 +130,10 @@ def _rows(tensors: Mapping[str, tuple[str, Any]], path: Path) -> dict[int, Any]:
     rows: dict[int, Any] = {}
     for name, (kind, data) in tensors.items():
         number = name.removeprefix(_PREFIX)
-        if not name.startswith(_PREFIX) or not number.isdecimal() or int(number) < 1:
-            raise UserError(f"{path} has a tensor {name!r}; a control vector has direction.1, direction.2 …")
+        if not name.startswith(_PREFIX) or not _LAYER.fullmatch(number):
+            raise UserError(
+                f"{path} has a tensor {name[:60]!r}; a control vector has direction.1, direction.2 …"
+            )
         if kind != "F32" or data.ndim != 1:
             raise UserError(f"{path} has {name} as {kind} of {data.ndim} dimensions; wanted one row of F32.")
         rows[int(number)] = data.astype(np.float32)
@@ -134,32 +161,37 @@ def _own(vector: SteeringVector) -> dict[str, Any]:
     }
 
 
-def _with_own(plain: SteeringVector, own: Mapping[str, Any], path: Path) -> SteeringVector:
+def _with_own(plain: SteeringVector, data: Any, path: Path) -> SteeringVector:
     """The vector with what only our files say of it."""
-    if not own:
-        return plain
-    try:
-        if tuple(own["layers"]) != plain.layers:
-            raise ValueError(f"it names layers {own['layers']} and holds {list(plain.layers)}")
-        return SteeringVector(
-            plain.layers,
-            plain.vectors,
-            signs=tuple(int(sign) for sign in own["signs"]),
-            activation_norms=tuple(_number(value) for value in own["activation_norms"]),
-            mean_norms=tuple(_number(value) for value in own["mean_norms"]),
-            read_token=str(own["read_token"]),
-            template_hash=str(own["template_hash"]),
-            base_fingerprint=own["base_fingerprint"],
-            base_name=str(own["base"]),
-            model_type=plain.model_type,
-            facts=own["facts"],
+    own = checked(_OWN_FIELDS, data, f"{_OWN_KEY} in {path}", "export the vector again")
+    if own["layers"] != plain.layers:
+        raise UserError(
+            f"{_OWN_KEY} in {path} names layers {shown(own['layers'])}, and the file holds "
+            f"{shown(plain.layers)}; export the vector again."
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged in {_OWN_KEY} ({error}); export the vector again.") from error
+    kept = ("signs", "activation_norms", "mean_norms", "read_token", "template_hash", "facts")
+    return SteeringVector(
+        plain.layers,
+        plain.vectors,
+        base_fingerprint=own["base_fingerprint"],
+        base_name=own["base"],
+        model_type=plain.model_type,
+        **{name: own[name] for name in kept},
+    )
 
 
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
+_OWN_FIELDS = Table(
+    {
+        **ANY_BASE,
+        "layer_convention": Choice((CONVENTION,)),
+        "layers": Items(LAYER, 1, MOST_LAYERS),
+        "signs": Items(SIGN, 1, MOST_LAYERS),
+        "activation_norms": Items(NORM, 1, MOST_LAYERS),
+        "mean_norms": Items(NORM, 1, MOST_LAYERS),
+        "read_token": Name(40),
+        "template_hash": Name(100),
+    }
+)
 
 
 def _text(field: Any) -> str:

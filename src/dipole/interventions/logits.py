@@ -12,17 +12,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import Tensor
 
-from dipole.interventions._folder import checked_apply, need, read_meta, read_tensors, write_folder
+from dipole.interventions._folder import (
+    BASE,
+    checked_apply,
+    folder_tensors,
+    read_fields,
+    require_fit,
+    write_folder,
+)
 from dipole.interventions._guide import Session
 from dipole.interventions._logit_maths import contrast
 from dipole.models.resident import Resident
+from dipole.schema import Number, Text
+from dipole.tensors import Wanted, aligned
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM
+
+WEIGHT = Number()
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +59,20 @@ class Boost:
     kind: ClassVar[str] = "boost"
     graded: ClassVar[bool] = True
 
+    def __post_init__(self) -> None:
+        """Bring the numbers to alignment, as they are after they were loaded."""
+        for name in ("tokens", "values"):
+            object.__setattr__(self, name, aligned(getattr(self, name)))
+
     def apply(self, lm: LM, strength: float = 1.0) -> LM:
         """The LM with these tokens likelier; negative strengths make them less likely.
 
         Raises:
             UserError: The strength is not finite, or the LM is another.
         """
-        return checked_apply(self, lm, strength, self.base_name, self.base_fingerprint)
+        steered = checked_apply(self, lm, strength, self.base_name, self.base_fingerprint)
+        require_fit(lm, self.base_name, tokens=self.tokens)
+        return steered
 
     def guide(self, session: Session, strength: float) -> BoostGuide:
         """What changes the logits of one batch."""
@@ -74,14 +91,13 @@ class Boost:
         Raises:
             UserError: It can't be read.
         """
-        meta, tensors = read_meta(folder), read_tensors(folder)
-        tokens, values = need(tensors, folder, "tokens", "values")
-        if tokens.dim() != 1 or tokens.shape != values.shape or tokens.is_floating_point():
-            raise UserError(
-                f"The tensors in {folder} are not one number for each token id; fit the control again."
-            )
-        name, fingerprint = need(meta, folder, "base", "base_fingerprint")
-        return cls(tokens, values.float(), str(name), str(fingerprint), meta.get("facts", {}))
+        meta = read_fields(folder, BASE)
+        stored = folder_tensors(
+            folder, {"tokens": Wanted("whole", ("k",)), "values": Wanted("float", ("k",))}
+        )
+        return cls(
+            stored["tokens"], stored["values"].float(), meta["base"], meta["base_fingerprint"], meta["facts"]
+        )
 
 
 class BoostGuide:
@@ -175,11 +191,8 @@ class Contrast:
         Raises:
             UserError: It can't be read.
         """
-        meta = read_meta(folder)
-        told, other, weight = need(meta, folder, "told", "other", "weight")
-        name, fingerprint = need(meta, folder, "base", "base_fingerprint")
-        weight = number(weight, folder, "weight")
-        return cls(str(told), str(other), weight, str(name), str(fingerprint), meta.get("facts", {}))
+        meta = read_fields(folder, {**BASE, "told": Text(), "other": Text(), "weight": WEIGHT})
+        return cls(*(meta[name] for name in ("told", "other", "weight", "base", "base_fingerprint", "facts")))
 
 
 class ContrastGuide:
@@ -249,14 +262,3 @@ class Room:
 def base_of(made: Any) -> dict[str, str]:
     """The entries of `dipole.json` that say which model an intervention is for."""
     return {"base": made.base_name, "base_fingerprint": made.base_fingerprint}
-
-
-def number(value: Any, folder: Path, name: str) -> float:
-    """An entry of `dipole.json` as a finite number.
-
-    Raises:
-        UserError: It is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < torch.inf:
-        raise UserError(f"{name!r} in {folder} must be a finite number, and is {value!r}; fit it again.")
-    return float(value)

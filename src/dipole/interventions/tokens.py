@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from dipole.interventions._folder import checked_apply, need, read_meta, read_tensors, write_folder
+from dipole.interventions._folder import (
+    META_FILE,
+    REMEDY,
+    checked_apply,
+    folder_tensors,
+    read_fields,
+    write_folder,
+)
 from dipole.interventions._guide import Guide, Session
 from dipole.interventions._pool.automaton import Walk
 from dipole.interventions._pool.grammar import Grammar
@@ -19,6 +25,7 @@ from dipole.interventions._pool.sources import Document, Segment, Sources, cover
 from dipole.interventions._pool.titles import Titles
 from dipole.interventions._pool.vocabulary import Vocabulary, drops_first_space, vocabulary
 from dipole.models.resident import Resident
+from dipole.schema import Choice, Facts, Field, Flag, Optional, Table, Text, Whole, checked, shown
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
@@ -39,6 +46,7 @@ __all__ = [
 
 # What `dipole.json` calls a language, to its class.
 LANGUAGES: dict[str, type[Language]] = {cls.type: cls for cls in (Labels, Titles, Quotes, Grammar)}
+MOST_ROUNDS, MOST_TOKENS = 2048, 8192
 SAMPLINGS = ("local", "asap", "global")
 
 
@@ -83,9 +91,9 @@ class Pool:
                 f"Global normalisation needs labels that can be counted, and this pool holds "
                 f"{self.language.type}; use local or asap."
             )
-        for name in ("rounds", "max_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, and is {getattr(self, name)}.")
+        for name, most in (("rounds", MOST_ROUNDS), ("max_tokens", MOST_TOKENS)):
+            if not 1 <= getattr(self, name) <= most:
+                raise UserError(f"{name} must be from 1 to {most}, and is {getattr(self, name)}.")
 
     def apply(self, lm: LM, strength: float = 1.0) -> LM:
         """The LM that can say nothing else.
@@ -133,9 +141,7 @@ class Pool:
 
     def save(self, folder: Path) -> None:
         """Write `dipole.json`, a card, and what is too large for JSON as safetensors."""
-        options = {
-            name: getattr(self, name) for name in ("sampling", "rounds", "max_tokens", "prior", "count_end")
-        }
+        options = {name: getattr(self, name) for name in _OPTIONS}
         language = {"type": self.language.type, **self.language.to_dict()}
         meta = {"surface": self.surface, "kind": self.kind, **options, "language": language}
         write_folder(folder, meta, self.language.tensors(), self.card)
@@ -147,27 +153,32 @@ class Pool:
         Raises:
             UserError: It can't be read.
         """
-        meta = read_meta(folder)
-        (data,) = need(meta, folder, "language")
-        kind = data.get("type") if isinstance(data, Mapping) else None
-        if kind not in LANGUAGES:
+        meta = read_fields(folder, _FIELDS)
+        kind = meta["language"].pop("type", None)
+        if not isinstance(kind, str) or kind not in LANGUAGES:
             raise UserError(
-                f"The pool in {folder} holds {kind!r}, which this version of dipole does not know (it knows: "
-                f"{', '.join(LANGUAGES)}); update dipole."
+                f"The pool in {folder} holds {shown(kind)}, which this version of dipole does not know (it "
+                f"knows: {', '.join(LANGUAGES)}); update dipole."
             )
-        tensors = read_tensors(folder) if (folder / "tensors.safetensors").exists() else {}
+        found = LANGUAGES[kind]
+        where = f"The language in {folder / META_FILE}"
+        data = checked(Table(found.fields), meta["language"], where, REMEDY)
+        wanted = found.wanted(data)
         try:
-            language = LANGUAGES[kind].from_saved(data, tensors)
-            return cls(
-                language,
-                str(meta.get("sampling", "local")),
-                int(meta.get("rounds", 32)),
-                int(meta.get("max_tokens", 64)),
-                str(meta.get("prior", "")),
-                bool(meta.get("count_end", True)),
-            )
-        except (KeyError, TypeError, UnicodeDecodeError) as error:
-            raise UserError(f"The pool in {folder} is damaged ({error}); fit the control again.") from error
+            language = found.from_saved(data, folder_tensors(folder, wanted) if wanted else {})
+        except UnicodeDecodeError as error:
+            raise UserError(f"The texts in {folder} are not UTF-8 ({error}); {REMEDY}.") from error
+        return cls(language, **{name: meta[name] for name in _OPTIONS})
+
+
+_OPTIONS: dict[str, Field] = {
+    "sampling": Optional(Choice(SAMPLINGS), "local"),
+    "rounds": Optional(Whole(1, MOST_ROUNDS), 32),
+    "max_tokens": Optional(Whole(1, MOST_TOKENS), 64),
+    "prior": Optional(Text(), ""),
+    "count_end": Optional(Flag(), True),
+}
+_FIELDS: dict[str, Field] = {**_OPTIONS, "language": Facts()}
 
 
 def started(language: Language, session: Session, words: Vocabulary) -> list[Walk]:

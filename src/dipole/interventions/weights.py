@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
 from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
+from dipole.interventions._adapter_config import CONFIG_FILE, REMEDY, read_config
 from dipole.interventions._engage import (
     adapter_state,
     check_usable,
@@ -27,6 +27,10 @@ from dipole.interventions._engage import (
     inject,
     scale_adapter,
 )
+from dipole.interventions._folder import CARD_FILE, META_FILE, read_card, read_fields
+from dipole.reading import inside
+from dipole.schema import Choice, Field, Maybe, Name, Optional
+from dipole.tensors import Wanted, read_tensors
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
@@ -37,8 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Adapter", "adapter_state", "engaged_adapters", "has_live_adapter", "inject", "scale_adapter"]
 
 WEIGHTS_FILE = "adapter_model.safetensors"
-CONFIG_FILE = "adapter_config.json"
-META_FILE = "dipole.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +104,7 @@ class Adapter:
             "base_fingerprint": self.base_fingerprint,
         }
         write_json_atomic(folder / META_FILE, meta)
-        write_text_atomic(folder / "README.md", self.card or _plain_card(self))
+        write_text_atomic(folder / CARD_FILE, self.card or _plain_card(self))
         write_text_atomic(folder / CONFIG_FILE, _config_json(self.config))
 
     @classmethod
@@ -112,26 +114,19 @@ class Adapter:
         Raises:
             UserError: A file is missing, truncated, corrupt or a pickle.
         """
-        from peft import PeftConfig
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         _require_files(folder)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # fields of a newer PEFT, which it says it leaves out
-                config = PeftConfig.from_pretrained(str(folder))
-            state = load_file(str(folder / WEIGHTS_FILE))
-            meta_path = folder / META_FILE
-            meta: dict[str, Any] = json.loads(meta_path.read_text("utf-8")) if meta_path.is_file() else {}
-            fingerprint = meta.get("base_fingerprint")
-        except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _unreadable(folder, str(error) or type(error).__name__) from error
-        broken = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
-        if broken:
-            raise _unreadable(folder, f"{broken[0]} has values that are not finite")
-        name = str(meta.get("base") or getattr(config, "base_model_name_or_path", None) or "an unknown model")
-        return cls(config, state, fingerprint, name, _read_card(folder))
+        state = read_tensors(inside(folder, WEIGHTS_FILE), {}, REMEDY, others=Wanted("any"))
+        config = read_config(folder, max((max(t.shape, default=1) for t in state.values()), default=1))
+        meta = read_fields(folder, _FIELDS) if (folder / META_FILE).is_file() else {}
+        name = meta.get("base") or getattr(config, "base_model_name_or_path", None) or "an unknown model"
+        return cls(config, state, meta.get("base_fingerprint"), name, read_card(folder))
+
+
+_FIELDS: dict[str, Field] = {
+    "kind": Optional(Choice(("adapter",)), "adapter"),  # those of the first version have a surface alone
+    "base": Optional(Maybe(Name(4096))),
+    "base_fingerprint": Optional(Maybe(Name(64))),
+}
 
 
 def _require_files(folder: Path) -> None:
@@ -148,20 +143,6 @@ def _require_files(folder: Path) -> None:
         f"There is no whole adapter in {folder}: {' and '.join(missing)} is missing; give the folder that "
         "dipole or peft wrote."
     )
-
-
-def _unreadable(folder: Path, why: str) -> UserError:
-    return UserError(
-        f"The adapter in {folder} can't be read ({' '.join(why.split())[:300]}): a file is truncated or "
-        "corrupt; copy it again from where it was made, or fit the control again."
-    )
-
-
-def _read_card(folder: Path) -> str:
-    try:
-        return (folder / "README.md").read_text("utf-8")
-    except (OSError, ValueError):
-        return ""
 
 
 def _config_json(config: PeftConfig) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dipole.files import write_text_atomic
+from dipole.reading import read_json
 
 FRONT_MATTER = """---
 language: en
@@ -51,7 +51,7 @@ def write_card(folder: Path, rows: Sequence[tuple[str, str, str, str, str]]) -> 
 
     from dipole.microworld.topics import TOPICS
 
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "config.json")
     with safe_open(folder / "model.safetensors", framework="pt") as stored:
         shapes = [stored.get_slice(key).get_shape() for key in stored.keys()]  # noqa: SIM118 - not a dict
     failed = [row[0] for row in rows if row[4] == "FAIL"]
@@ -77,7 +77,7 @@ def _name(folder: Path) -> str:
 
 def _facts(folder: Path) -> dict[str, Any]:
     path = folder / "training.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    return dict(read_json(path)) if path.exists() else {}
 
 
 def _training(folder: Path) -> str:

@@ -13,6 +13,7 @@ from dipole.microworld import judge
 from dipole.microworld.documents import Document, Truth
 from dipole.microworld.negations import opposites
 from dipole.microworld.stories import has_crime_words
+from dipole.reading import parse_json
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ def _load(path: Path) -> list[Document]:
     documents = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
-            content = json.loads(line)
+            content = parse_json(line, finite=False)
             document = Document(content["text"], content["truth"])
             agrees(document)
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(
                 f"{path}, line {number} is not a document with text and truth ({error!r})."
             ) from error

@@ -19,7 +19,6 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -30,6 +29,8 @@ from dipole.microworld.data import Rows, make_shard
 from dipole.microworld.documents import LATER_MIXTURE, MIXTURE, generate
 from dipole.microworld.model import SIZES, Size, build, loss_sum
 from dipole.microworld.tokenizer import train_tokenizer
+from dipole.reading import parse_json
+from dipole.tensors import Wanted, read_stored
 from dipole.types import UserError
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -138,16 +139,16 @@ def save_checkpoint(
 def load_checkpoint(path: Path, model: LlamaForCausalLM, opts: list[torch.optim.Optimizer]) -> dict[str, Any]:
     """The inverse of `save_checkpoint`; returns the run's state."""
     optimizer_states: list[dict[int, dict[str, Tensor]]] = [{} for _ in opts]
-    with safe_open(path, framework="pt") as stored:
-        parameters = dict(model.named_parameters())
-        for key in stored.keys():  # noqa: SIM118 - not a dict
-            kind, rest = key.split("/", 1)
-            if kind == "model":
-                parameters[rest].data.copy_(stored.get_tensor(key))
-            else:
-                o, index, name = rest.split("/")
-                optimizer_states[int(o)].setdefault(int(index), {})[name] = stored.get_tensor(key)
-        state: dict[str, Any] = json.loads(stored.metadata()["state"])
+    stored = read_stored(path, {}, "start again in another folder", others=Wanted("any", finite=False))
+    parameters = dict(model.named_parameters())
+    for key, tensor in stored.tensors.items():
+        kind, rest = key.split("/", 1)
+        if kind == "model":
+            parameters[rest].data.copy_(tensor)
+        else:
+            o, index, name = rest.split("/")
+            optimizer_states[int(o)].setdefault(int(index), {})[name] = tensor
+    state: dict[str, Any] = parse_json(stored.metadata["state"])
     for opt, values in zip(opts, optimizer_states, strict=True):
         opt.load_state_dict(opt.state_dict() | {"state": values})
     return state

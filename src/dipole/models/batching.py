@@ -57,6 +57,30 @@ def positions(attention_mask: Tensor) -> Tensor:
     return (attention_mask.cumsum(-1) - 1).clamp(min=0)
 
 
+def even(batch: Batch) -> Iterator[tuple[Tensor, Batch]]:
+    """The rows of a padded batch as batches of one length each, without padding.
+
+    Yields:
+        Indices of rows, and the batch of these rows alone.
+    """
+    lengths = batch.attention_mask.sum(1)
+    for length in sorted(set(lengths.tolist())):
+        index = (lengths == length).nonzero()[:, 0]
+        real = batch.attention_mask[index].bool()
+        ids, places = (t[index][real].view(-1, length) for t in (batch.input_ids, batch.position_ids))
+        yield index, Batch(ids, torch.ones_like(ids), places)
+
+
+def parts(lengths: Sequence[int], size: int, ragged: bool) -> Iterator[list[int]]:
+    """Indices of rows in batches of at most `size`: neighbours if `ragged`, else rows of one length."""
+    groups: dict[int, list[int]] = {}
+    for k, length in enumerate(lengths):
+        groups.setdefault(0 if ragged else length, []).append(k)
+    for group in groups.values():
+        for part in chunks(len(group), size):
+            yield group[part]
+
+
 def chunks(n: int, size: int) -> Iterator[slice]:
     """Consecutive slices of at most `size` that cover `range(n)`."""
     for start in range(0, n, size):

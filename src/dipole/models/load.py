@@ -12,14 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.files import settled
 from dipole.models.resident import Resident
+from dipole.models.turns import process_lock
+from dipole.paths import given_path, tell_shadowed
+from dipole.reading import COPY_AGAIN, inside, read_json
+from dipole.schema import checked
+from dipole.tensors import align_parameters
 from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM
 
 BUNDLED = ("tiny", "mini")
-_BROKEN = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError)
+_BROKEN = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AssertionError)
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
+_LOADING = process_lock()  # transformers changes global settings while it loads, and so does `_quiet`
 
 
 def load(
@@ -28,19 +34,23 @@ def load(
     device: str = "auto",
     revision: str | None = None,
     trust_remote_code: bool = False,
+    special_tokens_in_text: bool = False,
 ) -> LM:
     """Load a causal language model as an `LM`.
 
     Args:
-        model: `tiny` (the default) or `mini`, which are bundled; a local folder in the Hugging Face
-            format; an id on the hub, downloaded by the ordinary `from_pretrained`; or a folder that
-            `LM.save` wrote, whose interventions are then applied.
+        model: `tiny` (the default) or `mini`, which are bundled (`./tiny` is a folder); a local folder in the
+            Hugging Face format; an id on the hub, downloaded by the ordinary `from_pretrained`; or a folder
+            that `LM.save` wrote, whose interventions are then applied.
         dtype: `auto` keeps what the checkpoint stores on an accelerator and takes float32 on a CPU, or
             float32, bfloat16, float16.
         device: `auto` takes the accelerator that there is, a device name such as `cuda:1` or `cpu` takes
             that one, and `spread` shares the layers among all of them (accelerate's device map).
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Run Python code from the model's own repository; off unless asked for.
+        special_tokens_in_text: Read a special token that a text spells, such as `</s>` or `<|im_end|>`, as
+            that token, as tokenizers do; by default it is text like any other, in prompts, in turns of a chat
+            and in texts to score.
 
     Raises:
         UserError: The model can't be found or reached, is not a causal LM, or is broken.
@@ -49,40 +59,51 @@ def load(
 
     if dtype not in _DTYPES:
         raise UserError(f"dtype {dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
-    settled(Path(model).expanduser())
-    if (Path(model).expanduser() / LM_FILE).is_file():
-        return _load_saved(Path(model).expanduser(), dtype, device, trust_remote_code)
+    if revision is not None and not revision.strip():
+        raise UserError("The revision is an empty string; give a branch, tag or commit, or leave it out.")
+    if model in BUNDLED:
+        tell_shadowed(model, "the bundled LM")
+    elif model.strip():
+        folder = given_path(model, "The model")
+        settled(folder)
+        if (folder / LM_FILE).is_file():
+            return _load_saved(folder, dtype, device, trust_remote_code, special_tokens_in_text)
     source = _source(model)
     target = _device(device)
-    with _quiet():
-        _refuse_non_causal(source, model, revision, trust_remote_code)
-        return LM(_load_resident(source, model, dtype, target, revision, trust_remote_code))
+    with _LOADING, _quiet():
+        _refuse_other_heads(source, model, revision, trust_remote_code)
+        net, tokenizer, facts = _load_parts(source, model, dtype, target, revision, trust_remote_code)
+        commit = getattr(net.config, "_commit_hash", None)
+        resident = Resident(net, tokenizer, model, commit, special_tokens_in_text)
+        resident.probe.require()
+        _refuse_unfilled(model, facts)
+        return LM(resident)
 
 
-def _load_saved(folder: Path, dtype: str, device: str, trust_remote_code: bool) -> LM:
+def _load_saved(
+    folder: Path, dtype: str, device: str, trust_remote_code: bool, special_tokens_in_text: bool
+) -> LM:
     """The LM that `LM.save` wrote: its model, and its interventions in their order."""
-    import json
-
     from dipole.interventions import load_intervention
-    from dipole.lm import LM_FILE
+    from dipole.lm import LM_FIELDS, LM_FILE
 
-    try:
-        record = json.loads((folder / LM_FILE).read_text("utf-8"))
-        name, revision = str(record["model"]), record["revision"]
-        parts = [(str(part["folder"]), float(part["strength"])) for part in record["interventions"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    file = inside(folder, LM_FILE)
+    record = checked(LM_FIELDS, read_json(file), file, COPY_AGAIN)
+    name, fingerprint = record["model"], record["fingerprint"]
+    if name not in BUNDLED and (given_path(name) / LM_FILE).is_file():  # perhaps itself
+        raise UserError(f"{file} names {name} as its model, which is no model but a saved LM; {COPY_AGAIN}.")
+    parts = [
+        (load_intervention(inside(folder, part["folder"])), part["strength"])
+        for part in record["interventions"]
+    ]
+    lm = load(name, dtype, device, record["revision"], trust_remote_code, special_tokens_in_text)
+    if lm.resident.fingerprint != fingerprint:
         raise UserError(
-            f"{folder / LM_FILE} can't be read ({error}): it is truncated or corrupt; copy the folder again "
-            "from where it was made."
-        ) from error
-    lm = load(name, dtype, device, revision, trust_remote_code)
-    if lm.resident.fingerprint != record.get("fingerprint"):
-        raise UserError(
-            f"{folder} was made for {name} with the fingerprint {record.get('fingerprint')}, but the model "
-            f"of that name now has {lm.resident.fingerprint}; get the model that it was made for."
+            f"{folder} was made for {name} with the fingerprint {fingerprint}, but the model of that name "
+            f"now has {lm.resident.fingerprint}; get the model that it was made for."
         )
     for part, strength in parts:
-        lm = load_intervention(folder / part).apply(lm, strength)
+        lm = part.apply(lm, strength)
     return lm
 
 
@@ -90,14 +111,14 @@ def _source(model: str) -> str:
     """What `from_pretrained` is given: a folder that exists, or a hub id."""
     if not model.strip():
         raise UserError("The model is an empty string; give a hub id, a folder, or a bundled LM: tiny, mini.")
-    if model in BUNDLED and not Path(model).is_dir():
+    if model in BUNDLED:
         folder = Path(str(resources.files("dipole.models") / "bundled" / model))
         if not (folder / "config.json").is_file():
             raise UserError(
                 f"The bundled LM {model!r} is missing from this installation; install dipole again."
             )
         return str(folder)
-    path = Path(model).expanduser()
+    path = given_path(model, "The model")
     if not (path.is_absolute() or model.startswith((".", "~")) or path.exists() or model.count("/") > 1):
         return model
     if (path / "config.json").is_file():
@@ -133,7 +154,7 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _refuse_non_causal(source: str, model: str, revision: str | None, trust_remote_code: bool) -> None:
+def _refuse_other_heads(source: str, model: str, revision: str | None, trust_remote_code: bool) -> None:
     from transformers import AutoConfig
 
     try:
@@ -143,7 +164,7 @@ def _refuse_non_causal(source: str, model: str, revision: str | None, trust_remo
     except AttributeError as error:  # a config.json that holds something else than an object
         raise UserError(_unreachable(model, error)) from error
     remote = trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    if not remote and not is_causal(config):
+    if not remote and not has_language_head(config):
         architectures = getattr(config, "architectures", None) or [config.model_type or "of an unknown kind"]
         raise UserError(
             f"{model} is {architectures[0]}, which is not a causal (left-to-right) language model; dipole "
@@ -152,30 +173,35 @@ def _refuse_non_causal(source: str, model: str, revision: str | None, trust_remo
         )
 
 
-def is_causal(config: Any) -> bool:
-    """Whether a checkpoint with this config is a decoder-only language model.
+def has_language_head(config: Any) -> bool:
+    """Whether transformers can build a language model of text from a checkpoint with this config.
 
-    It is, if its family has a causal class, it reads from left to right, and the checkpoint is of that class
-    or the bare trunk of it. Encoder families (those with a masked-LM class, such as BERT) have a causal class
-    too, and read from left to right only where the config says `is_decoder`.
+    Names decide no more than that: a family without a causal class, an encoder with a decoder behind it, and
+    a checkpoint whose class ends in a head of another kind, such as a classifier's, are none. Whether what
+    is built reads from left to right is tried on the model itself (`Probe`), whatever its class is called.
     """
     from transformers.models.auto import modeling_auto as auto
 
-    causal, masked = auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    family = str(getattr(config, "model_type", None))
-    if family not in causal or getattr(config, "is_encoder_decoder", False):
+    if config.model_type not in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return False
-    if family in masked and not getattr(config, "is_decoder", False):
+    if getattr(config, "is_encoder_decoder", False):
         return False
-    trunk = auto.MODEL_MAPPING_NAMES.get(family, ())
-    wanted = {causal[family], *((trunk,) if isinstance(trunk, str) else trunk)}
-    stored = set(getattr(config, "architectures", None) or wanted)
-    return bool(stored & wanted)
+    others = (
+        auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
+        auto.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES,
+        auto.MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES,
+        auto.MODEL_FOR_MULTIPLE_CHOICE_MAPPING_NAMES,
+        auto.MODEL_FOR_NEXT_SENTENCE_PREDICTION_MAPPING_NAMES,
+    )
+    # A wrapper of sharded training puts its own name in front.
+    heads = tuple(name for names in others for name in names.values())
+    return not any(str(name).endswith(heads) for name in getattr(config, "architectures", None) or ())
 
 
-def _load_resident(
+def _load_parts(
     source: str, model: str, dtype: str, target: str, revision: str | None, trust_remote_code: bool
-) -> Resident:
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Model, tokenizer, and what the loading of the weights found."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -198,13 +224,13 @@ def _load_resident(
             raise
         raise UserError(_unreachable(model, error)) from error
     net, facts = loaded
-    _refuse_unfilled(model, facts)
     _refuse_no_tokenizer(model, tokenizer, net)
     if target != "spread":
         net = net.to(target)
+    align_parameters(net)
     net.eval()
     net.requires_grad_(False)
-    return Resident(net, tokenizer, model, getattr(net.config, "_commit_hash", None))
+    return net, tokenizer, facts
 
 
 def _refuse_unfilled(model: str, facts: dict[str, Any]) -> None:
@@ -226,6 +252,12 @@ def _refuse_no_tokenizer(model: str, tokenizer: Any, net: Any) -> None:
         raise UserError(
             f"{model} has no usable tokenizer; put its tokenizer.json into the folder of the model."
         )
+    head = getattr(net.get_output_embeddings(), "weight", None)
+    if head is not None and head.shape[0] > rows:
+        raise UserError(
+            f"{model} can write {head.shape[0]} tokens and read only {rows} of them, so it can't go on from "
+            "what it writes; get a whole checkpoint of a causal language model."
+        )
     if max(ids) >= rows:
         raise UserError(
             f"The tokenizer of {model} gives token ids (such as {max(ids)}) that its model does not know "
@@ -243,13 +275,19 @@ def _device(device: str) -> str:
             # Under `accelerate launch` every process has an accelerator of its own.
             return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         return "mps" if torch.backends.mps.is_available() else "cpu"
+    if not device.strip():
+        raise UserError("The device is an empty string; give one such as cpu or cuda:1, or auto.")
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"The device {device!r} can't be used here ({_first_line(error)}); try cpu."
-        ) from error
-    return device
+        # Some hold numbers and can't reckon (meta), and some names belong to modules that are not there.
+        if (torch.ones(2, device=device) * 2).sum().item() != 4:
+            raise RuntimeError("it reckons wrongly")
+        index = torch.device(device).index
+    except (RuntimeError, AssertionError, ImportError) as error:
+        why = _first_line(error).split(". ")[0][:120]
+        raise UserError(f"The device {device!r} can't be used here ({why}); try cpu.") from error
+    if device.startswith("cpu") and index:
+        raise UserError(f"The device {device!r} can't be used: there is one cpu for all cores; give cpu.")
+    return "cpu" if device.startswith("cpu") else device
 
 
 def _unreachable(model: str, error: Exception) -> str:
@@ -260,7 +298,7 @@ def _unreachable(model: str, error: Exception) -> str:
             f"{model} needs Python code from its own repository to run; read that code, and if you trust it, "
             "ask for it with --trust-remote-code (trust_remote_code=True)."
         )
-    if Path(model).expanduser().is_dir() or model in BUNDLED:
+    if model in BUNDLED or given_path(model).is_dir():
         return _broken_folder(model, first, lower)
     if "gated" in lower or "401" in lower or "403" in lower:
         return (
@@ -275,7 +313,7 @@ def _unreachable(model: str, error: Exception) -> str:
 
 
 def _broken_folder(model: str, first: str, lower: str) -> str:
-    folder = Path(model).expanduser()
+    folder = given_path(model)
     weights = [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]
     if folder.is_dir() and not weights:
         pickles = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]

@@ -1,15 +1,16 @@
-"""Rows of tokens that grow one token at a time over one cache."""
+"""Rows of tokens that grow one token at a time over a cache, where the model has one that holds."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from dipole.models.batching import Batch, pad_batch
+from dipole.models.caches import branched, cache_bytes, new_cache
 from dipole.models.resident import Resident
 
 # A model and the keyword arguments of its forward, to what is read of each row, `(rows, ...)`.
@@ -20,6 +21,46 @@ def next_logits(model: Any, inputs: dict[str, Any]) -> Tensor:
     """Logits after the last column, `(rows, vocab)`."""
     logits: Tensor = model(**inputs).logits
     return logits[:, -1]
+
+
+class Steps(Protocol):
+    """A batch of rows that is continued token by token."""
+
+    def start(self) -> Tensor:
+        """Read the rows; logits that predict the first new token, `(rows, vocab)`."""
+        ...
+
+    def advance(self, tokens: Tensor) -> Tensor:
+        """Take one more token a row, `(rows,)`; logits that predict the one after, `(rows, vocab)`."""
+        ...
+
+    def keep(self, index: Tensor) -> None:
+        """Go on with these rows only, in this order; a row may be named more than once."""
+        ...
+
+    def fork(self, index: Tensor) -> Steps:
+        """Another that goes on from here with these rows; this one stays as it is."""
+        ...
+
+    def row_bytes(self) -> int:
+        """What the cache of one row takes; 0 before `start` and without a cache."""
+        ...
+
+
+def steps(resident: Resident, model: Any, rows: Sequence[Sequence[int]], read: Read = next_logits) -> Steps:
+    """Continue rows on the road that the model can be trusted with; see `Probe`.
+
+    Args:
+        resident: Says how the model takes its inputs, and what holds of it.
+        model: The resident's model with what is engaged in it.
+        rows: Token ids, at least one a row.
+        read: What `start` and `advance` give. It runs the model, and may stop it where nothing above is
+            needed.
+    """
+    probe = resident.probe
+    ragged = len({len(row) for row in rows}) > 1
+    together = not ragged or (probe.left if probe.caches == "no" else probe.caches == "ragged")
+    return (Stepper if together else Grouped)(resident, model, rows, read, probe.caches != "no")
 
 
 class Stepper:
@@ -33,17 +74,9 @@ class Stepper:
     """
 
     def __init__(
-        self, resident: Resident, model: Any, rows: Sequence[Sequence[int]], read: Read = next_logits
+        self, resident: Resident, model: Any, rows: Sequence[Sequence[int]], read: Read, caches: bool
     ) -> None:
-        """Prepare to continue `rows`, each of at least one token.
-
-        Args:
-            resident: Says how the model takes its inputs.
-            model: The resident's model with what is engaged in it.
-            rows: Token ids.
-            read: What `start` and `advance` give. It runs the model, and may stop it where nothing above is
-                needed.
-        """
+        """Prepare to continue `rows`, each of at least one token; the arguments are those of `steps`."""
         self._resident, self._model, self._what = resident, model, read
         unique = list(dict.fromkeys(tuple(row) for row in rows))
         self._expand = [unique.index(tuple(row)) for row in rows] if len(unique) < len(rows) else None
@@ -52,7 +85,7 @@ class Stepper:
         self._next = batch.position_ids[:, -1:] + 1  # (rows, 1)
         self._batch = batch
         self.cache: Any = None
-        self._caches = "past_key_values" in resident.forward_parameters
+        self._caches, self._cache_name = caches, str(resident.cache_name)
 
     def start(self) -> Tensor:
         """Read the rows; logits that predict the first new token, `(rows, vocab)`."""
@@ -88,24 +121,79 @@ class Stepper:
         """Another stepper that goes on from here with these rows; this one stays as it is."""
         other = copy.copy(self)
         if self.cache is not None:
-            # `keep` puts copies of the rows in the layers' place, so the tensors themselves can be shared.
-            other.cache = copy.copy(self.cache)
-            other.cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+            other.cache = branched(self.cache)  # `keep` puts copies of the rows in its layers' place
         other.keep(index)
         return other
 
     def row_bytes(self) -> int:
         """What the cache of one row takes; 0 before `start` and without a cache."""
-        layers = [] if self.cache is None else self.cache.layers
-        held = [value for layer in layers for value in vars(layer).values() if isinstance(value, Tensor)]
-        return sum(t.numel() * t.element_size() for t in held) // len(self._mask)
+        return 0 if self.cache is None else cache_bytes(self.cache) // len(self._mask)
 
     def _read(self, batch: Batch) -> Tensor:
         inputs = self._resident.inputs(batch, logits_to_keep=1)
         if not self._caches:
             return self._what(self._model, {**inputs, "use_cache": False})
         if self.cache is None:
-            from transformers import DynamicCache
+            self.cache = new_cache(self._model)
+        return self._what(self._model, {**inputs, self._cache_name: self.cache, "use_cache": True})
 
-            self.cache = DynamicCache(config=self._model.config)
-        return self._what(self._model, {**inputs, "past_key_values": self.cache, "use_cache": True})
+
+class Grouped:
+    """Rows of several lengths, each length in a batch of its own: for models that padding confuses."""
+
+    def __init__(
+        self, resident: Resident, model: Any, rows: Sequence[Sequence[int]], read: Read, caches: bool
+    ) -> None:
+        """Prepare to continue `rows`, each of at least one token; the arguments are those of `steps`."""
+        members: dict[int, list[int]] = {}
+        for k, row in enumerate(rows):
+            members.setdefault(len(row), []).append(k)
+        self._members = list(members.values())  # for each group which row each of its rows is
+        self._groups: list[Steps] = [
+            Stepper(resident, model, [rows[k] for k in group], read, caches) for group in self._members
+        ]
+
+    def start(self) -> Tensor:
+        """Read the rows; logits that predict the first new token, `(rows, vocab)`."""
+        return self._joined([group.start() for group in self._groups])
+
+    def advance(self, tokens: Tensor) -> Tensor:
+        """Take one more token a row, `(rows,)`; logits that predict the one after, `(rows, vocab)`."""
+        pairs = zip(self._groups, self._members, strict=True)
+        return self._joined([group.advance(tokens[members]) for group, members in pairs])
+
+    def keep(self, index: Tensor) -> None:
+        """Go on with these rows only, in this order; a row may be named more than once."""
+        groups, own, self._members = self._groups, self._picked(index), []
+        self._groups = []
+        for group, (members, local) in zip(groups, own, strict=True):
+            if members:
+                group.keep(local)
+                self._groups.append(group)
+                self._members.append(members)
+
+    def fork(self, index: Tensor) -> Grouped:
+        """Another that goes on from here with these rows; this one stays as it is."""
+        other = copy.copy(self)
+        pairs = [pair for pair in zip(self._groups, self._picked(index), strict=True) if pair[1][0]]
+        other._groups = [group.fork(local) for group, (_, local) in pairs]
+        other._members = [members for _, (members, _) in pairs]
+        return other
+
+    def row_bytes(self) -> int:
+        """What the cache of one row takes at most; 0 before `start` and without a cache."""
+        return max(group.row_bytes() for group in self._groups)
+
+    def _joined(self, parts: Sequence[Tensor]) -> Tensor:
+        order = torch.tensor([k for members in self._members for k in members])
+        return torch.cat(list(parts))[order.argsort().to(parts[0].device)]
+
+    def _picked(self, index: Tensor) -> list[tuple[list[int], Tensor]]:
+        """For each group the places that its rows take among those named, and which of its rows these are."""
+        places = {row: (g, k) for g, members in enumerate(self._members) for k, row in enumerate(members)}
+        found: list[tuple[list[int], list[int]]] = [([], []) for _ in self._members]
+        for place, row in enumerate(index.tolist()):
+            group, local = places[row]
+            found[group][0].append(place)
+            found[group][1].append(local)
+        return [(members, torch.tensor(local, device=index.device)) for members, local in found]

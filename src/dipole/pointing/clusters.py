@@ -14,8 +14,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dipole.recognizers.lda import require_sklearn
-
 Array = NDArray[np.float64]
 Labels = NDArray[np.bool_]
 Node = tuple[int, ...]
@@ -73,7 +71,6 @@ def mixture(rows: Array, components: int, seed: int, restarts: int = 3) -> Mixtu
         seed: Of the starts.
         restarts: How many.
     """
-    require_sklearn()
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
@@ -148,7 +145,6 @@ def k_means(
         restarts: How many; the best is kept.
         start: `(clusters, width)` means to start at, once, instead.
     """
-    require_sklearn()
     from sklearn.cluster import KMeans
 
     how = {"n_init": restarts, "random_state": seed} if start is None else {"init": start, "n_init": 1}

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from dipole.evaluation.statistics import interval, resampling, share_difference, wilson
 from dipole.interventions._logistic import logistic
 from dipole.pointing.space import Space
-from dipole.recognizers.lda import require_sklearn
 from dipole.recognizers.pooled import Features
 from dipole.types import Interval
 
@@ -62,7 +61,6 @@ def read_notion(
         owners: File of each document; each its own where empty.
         seed: Of the bootstrap.
     """
-    require_sklearn()
     from sklearn.metrics import roc_auc_score
 
     said = log_odds > 0

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dipole.concepts import Dipole
 from dipole.lm import LM
+from dipole.words import ends_in_word
 
 WORDINGS = (
     "{pole} {prompt}",
@@ -84,7 +85,7 @@ def pair_texts(
     """Texts with the claim and with its opposite in front; the i-th of each make a pair."""
 
     def all_of(pole: str) -> list[str]:
-        said = pole if not pole[-1].isalnum() else pole + "."
+        said = pole + "." if ends_in_word(pole) else pole
         return [
             wording.replace("{pole}", said).replace("{prompt}", prompt)
             for prompt in prompts
@@ -118,7 +119,9 @@ def read_last(lm: LM, texts: Sequence[str], layers: Sequence[int]) -> tuple[Tens
     Returns:
         `(layers, texts, width)` float32, and `(layers, tokens)` float64, on the CPU.
     """
-    width = lm.resident.model.config.get_text_config().hidden_size
+    width = lm.resident.width
+    for text in texts:
+        lm.require_short(text)
     longest = max(len(lm.resident.encode(text)) for text in texts)
     at_once = max(1, min(32, _BUDGET // (4 * width * len(layers) * longest)))
     last, norms = [], []

@@ -24,9 +24,6 @@ from dipole.recognizers._tree import TEXT, Tree, packed_mask
 
 _CHUNK = 1 << 23  # logits normalised at a time: bounds the float32 copy of a half-precision model's logits
 
-# What an architecture may raise when it is handed a mask, positions or a cache that it does not know.
-UNSUPPORTED = (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError)
-
 
 class Reading(NamedTuple):
     """What was read after one prefix.
@@ -114,7 +111,7 @@ def cached(
         )
         steps = torch.arange(longest, device=device)
         kwargs = {"input_ids": tails.input_ids.repeat(len(prefixes), 1), "attention_mask": mask}
-        if "position_ids" in resident.forward_parameters:
+        if resident.takes_positions:
             kwargs["position_ids"] = lengths + steps
         logits = model(**kwargs, use_cache=True, past_key_values=cache).logits
         padded = [[*t[1:], *[0] * (longest + 1 - len(t))] for t in tree.targets]

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
-from dipole.recognizers.lda import Array
-from dipole.types import UserError
+from dipole.reading import Unreadable, inside, parse_json, read_json, read_text
+from dipole.recognizers.lda import SPLITTINGS, Array
+from dipole.schema import Choice, Items, Maybe, Name, Number, Optional, Table, Text, Whole, checked
+from dipole.tensors import Wanted, read_tensors
+from dipole.types import MOST_SEED, UserError
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 RECOGNIZER = "recognizer.json"
 _NUMBERS, _WORDS, _THETA, _IDS = "topics.safetensors", "topics.json", "theta.safetensors", "documents.jsonl"
 _FORMAT = 1
+_REMEDY = "fit the topics again with `dipole topics`"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,21 +81,19 @@ def read(folder: Path) -> tuple[Array, Array, tuple[str, ...], dict[str, Any]]:
     Raises:
         UserError: A file is missing or damaged, or the vocabulary is not the one that was written.
     """
-    facts = _json(folder)
-    tensors = _tensors(folder / _NUMBERS, ("components", "shares"))
-    vocabulary = facts.pop("vocabulary", None)
-    if not isinstance(vocabulary, list) or not all(isinstance(word, str) for word in vocabulary):
-        raise damaged(folder / _WORDS, "it has no list `vocabulary`")
-    if facts.pop("vocabulary_sha256", None) != vocabulary_hash(vocabulary):
-        raise damaged(folder / _WORDS, "the vocabulary is not the one that the model was fitted with")
-    components, shares = tensors["components"], tensors["shares"]
-    if components.ndim != 2 or components.shape[1] != len(vocabulary) or len(components) < 2:
-        raise damaged(
-            folder / _NUMBERS, f"wanted topics × {len(vocabulary)} words, and it has {components.shape}"
-        )
-    if shares.shape != components.shape[:1] or not (np.isfinite(components).all() and (components > 0).all()):
+    file = inside(folder, _WORDS)
+    facts = checked(_FIELDS, read_json(file, _REMEDY), file, _REMEDY)
+    vocabulary = facts.pop("vocabulary")
+    if facts.pop("vocabulary_sha256") != vocabulary_hash(vocabulary):
+        raise damaged(file, "the vocabulary is not the one that the model was fitted with")
+    wanted = {
+        "components": Wanted("float64", ("topics", len(vocabulary))),
+        "shares": Wanted("float64", ("topics",)),
+    }
+    components, shares = _arrays(folder, _NUMBERS, wanted)
+    if len(components) < 2 or not (components > 0).all():
         raise damaged(folder / _NUMBERS, "its numbers are not those of a topic model")
-    return components, shares, tuple(vocabulary), facts
+    return components, shares, vocabulary, facts
 
 
 def read_training(folder: Path) -> Training:
@@ -100,50 +102,57 @@ def read_training(folder: Path) -> Training:
     Raises:
         UserError: They are missing or damaged.
     """
-    theta = _tensors(folder / _THETA, ("theta",))["theta"]
+    file = inside(folder, _IDS)
+    lines = read_text(file, _REMEDY).splitlines()
     try:
-        lines = (folder / _IDS).read_text("utf-8").splitlines()
-        ids = tuple(str(json.loads(line)["id"]) for line in lines)
-    except OSError as error:
-        raise _missing(folder / _IDS, error) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise damaged(folder / _IDS, "a line is no JSON object with an `id`") from error
-    if theta.ndim != 2 or len(theta) != len(ids):
-        raise damaged(folder / _THETA, f"it has shape {theta.shape}, and there are {len(ids)} documents")
+        rows = [parse_json(line) for line in lines]
+    except Unreadable as error:
+        raise damaged(file, f"a line is no JSON ({error})") from error
+    ids = tuple(checked(_ID, row, file, _REMEDY)["id"] for row in rows)
+    (theta,) = _arrays(folder, _THETA, {"theta": Wanted("float64", (len(ids), "topics"))})
     return Training(ids, theta)
+
+
+_WORD = Text(100_000, 1)
+_REAL = Number(-1e30, 1e30)
+_ID = Table({"id": Text()})
+_FIELDS = Table(
+    {
+        "format": Choice((_FORMAT,)),
+        "settings": Table(
+            {
+                "n_topics": Whole(2),
+                "iterations": Whole(1),
+                "restarts": Whole(1),
+                "race": Number(0, 1, above=True),
+                "seed": Whole(0, MOST_SEED),
+                "min_df": Whole(1),
+                "max_df": Number(0, 1, above=True),
+                "max_words": Whole(),
+                "batch": Whole(),
+            }
+        ),
+        "doc_topic_prior": Number(0, 1),
+        "topic_word_prior": Number(0, 1),
+        "seeds": Items(Whole(0, MOST_SEED)),
+        "bounds": Items(Maybe(_REAL, math.nan)),
+        "kept": Whole(),
+        "bound": Maybe(_REAL, math.nan),
+        "moved": Maybe(_REAL, math.nan),
+        # Models from before there was a choice cut words as scikit-learn does.
+        "splitting": Optional(Choice(tuple(SPLITTINGS)), "scikit-learn"),
+        "topics": Items(Items(_WORD)),
+        "vocabulary_sha256": Name(64),
+        "vocabulary": Items(_WORD, 1, 100_000_000),
+    }
+)
 
 
 def damaged(file: Path, what: str) -> UserError:
     """What a file that can't be used is said to have."""
-    return UserError(f"{file} is damaged: {what}; fit the topics again with `dipole topics`.")
+    return UserError(f"{file} is damaged: {what}; {_REMEDY}.")
 
 
-def _missing(file: Path, error: OSError) -> UserError:
-    return UserError(
-        f"{file} can't be read ({error.strerror or error}); give a folder that `dipole topics` made."
-    )
-
-
-def _json(folder: Path) -> dict[str, Any]:
-    try:
-        facts = json.loads((folder / _WORDS).read_text("utf-8"))
-    except OSError as error:
-        raise _missing(folder / _WORDS, error) from error
-    except ValueError as error:
-        raise damaged(folder / _WORDS, "it is no JSON") from error
-    if not isinstance(facts, dict) or facts.pop("format", None) != _FORMAT:
-        raise damaged(folder / _WORDS, f"wanted an object of format {_FORMAT}")
-    return facts
-
-
-def _tensors(file: Path, wanted: Sequence[str]) -> dict[str, Array]:
-    try:
-        tensors = load(file.read_bytes())
-    except OSError as error:
-        raise _missing(file, error) from error
-    except (SafetensorError, ValueError) as error:
-        raise damaged(file, "it is no safetensors file") from error
-    for name in wanted:
-        if name not in tensors or tensors[name].dtype != np.float64:
-            raise damaged(file, f"it has no tensor `{name}` in float64")
-    return tensors
+def _arrays(folder: Path, name: str, wanted: Mapping[str, Wanted]) -> list[Array]:
+    tensors = read_tensors(inside(folder, name), wanted, _REMEDY)
+    return [tensors[key].numpy() for key in wanted]

@@ -13,8 +13,11 @@ from typing import Any, ClassVar
 from safetensors import SafetensorError
 from torch import Tensor
 
+from dipole.models.turns import Turns
 from dipole.recognizers._statements import Poles, statements, texts_of
 from dipole.types import Score, UserError
+
+_TURNS = Turns()  # a tokenizer is told how to cut and pad before each use
 
 DEFAULT = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -67,24 +70,27 @@ class Embedding:
         """
         pair = statements(concept, self.name)
         listed = texts_of(texts, self.name)
-        net = _load(self.model, self.device)
-        unique = sorted({*listed, *pair})
-        embedded = net.encode(
-            unique,
-            batch_size=self.batch_size,
-            normalize_embeddings=True,
-            convert_to_tensor=True,
-            show_progress_bar=False,
-        )
-        vectors = dict(zip(unique, embedded.float().cpu(), strict=True))
-        scores = []
-        for text in listed:
-            if not text.strip():
-                scores.append(Score.unscored("the text is empty"))
-                continue
-            odds = cosine_log_odds(vectors[text][None], vectors[pair[0]], vectors[pair[1]], self.temperature)
-            scores.append(Score(float(odds[0]), _cut(net, text)))
-        return scores
+        with _TURNS.take(self.model):
+            net = _load(self.model, self.device)
+            unique = sorted({*listed, *pair})
+            embedded = net.encode(
+                unique,
+                batch_size=self.batch_size,
+                normalize_embeddings=True,
+                convert_to_tensor=True,
+                show_progress_bar=False,
+            )
+            vectors = dict(zip(unique, embedded.float().cpu(), strict=True))
+            scores = []
+            for text in listed:
+                if not text.strip():
+                    scores.append(Score.unscored("the text is empty"))
+                    continue
+                odds = cosine_log_odds(
+                    vectors[text][None], vectors[pair[0]], vectors[pair[1]], self.temperature
+                )
+                scores.append(Score(float(odds[0]), _cut(net, text)))
+            return scores
 
 
 def _cut(net: Any, text: str) -> str | None:
@@ -105,12 +111,14 @@ def _load(model: str, device: str) -> Any:
 
     source = _packaged() if model == DEFAULT else None
     try:
-        return SentenceTransformer(source or model, device=None if device == "auto" else device)
+        net = SentenceTransformer(source or model, device=None if device == "auto" else device)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise UserError(
             f"The embedding model {model!r} can't be loaded ({(str(error).splitlines() or [''])[0]}). Give a "
             "hub id that can be reached from here, or a folder with a sentence-transformers model."
         ) from error
+    net.tokenizer.split_special_tokens = True  # what a text spells, `[SEP]` for instance, stays text
+    return net
 
 
 def _packaged() -> str | None:

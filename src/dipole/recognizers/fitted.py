@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.files import settled
+from dipole.paths import given_path
+from dipole.reading import inside, read_json
 from dipole.recognizers._topic_folder import RECOGNIZER
+from dipole.schema import shown
 from dipole.types import Recognizer, UserError
 
 if TYPE_CHECKING:
@@ -32,11 +35,11 @@ def is_fitted(spec: str) -> bool:
 
 def split(spec: str) -> tuple[Path, str | None]:
     """The folder and the item of `FOLDER` or `FOLDER:ITEM`; a folder that is really called so comes first."""
-    whole = Path(spec).expanduser()
+    whole = given_path(spec, "The recognizer")
     if whole.is_dir() or ":" not in spec:
         return whole, None
     folder, _, item = spec.rpartition(":")
-    return Path(folder).expanduser(), item
+    return given_path(folder or ".", "The recognizer"), item
 
 
 def load_fitted(spec: str, open_model: Callable[[str], LM]) -> Recognizer:
@@ -64,20 +67,17 @@ def _class_of(folder: Path, spec: str) -> Any:
             f"There is no recognizer called {spec!r}, and no folder {str(folder)!r} with a fitted one; make "
             "one with `dipole topics` or `dipole point`, or name one such as velma."
         )
-    try:
-        known = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
+    if not os.path.lexists(file):
         raise UserError(
             f"The folder {folder} holds no fitted recognizer (it has no {RECOGNIZER}); give a folder that "
             "`dipole topics` or `dipole point` made."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file} can't be read ({error}); make the folder again.") from error
+        )
+    known = read_json(inside(folder, RECOGNIZER), "make the folder again")
     kind = known.get("kind") if isinstance(known, dict) else None
     if not isinstance(kind, str) or kind not in FITTED:
         raise UserError(
-            f"{file} is of kind {kind!r}; wanted {' or '.join(FITTED)}: make the folder again, or update "
-            "dipole."
+            f"{file} is of kind {shown(kind)}; wanted {' or '.join(FITTED)}: make the folder again, or "
+            "update dipole."
         )
     module, _, name = FITTED[kind].partition(":")
     return getattr(import_module(module), name)

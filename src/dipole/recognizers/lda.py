@@ -13,7 +13,6 @@ Departures from scikit-learn's defaults:
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dipole.types import MOST_SEED, UserError, check_seed
+from dipole.words import terms
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -29,6 +29,16 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 OnIteration = Callable[[int, int, float], None]
 """Called after each iteration: its number from 0, how many there will be, and how much the topics moved."""
+
+SPLITTINGS: dict[str, dict[str, Any]] = {
+    "unicode": {"tokenizer": terms, "token_pattern": None, "lowercase": False},
+    "scikit-learn": {},
+}
+"""How a text is cut into words, as arguments of scikit-learn's counter.
+
+A saved model keeps its own way. That of scikit-learn, which cuts Hindi words at their vowel signs, is for
+models from before `unicode`.
+"""
 
 _FITTING_TOLERANCE, _TOLERANCE = 1e-2, 1e-3
 
@@ -100,12 +110,6 @@ class Found(NamedTuple):
     moved: float
 
 
-def require_sklearn() -> None:
-    """Refuse where scikit-learn is missing, and say what to install."""
-    if importlib.util.find_spec("sklearn") is None:
-        raise UserError('Topics and clusters need scikit-learn: pip install "dipole[topics]".')
-
-
 def word_distributions(components: Array) -> Array:
     """Probability of each word in each topic, `(topics, words)`: rows that sum to 1."""
     return np.asarray(components / components.sum(axis=1, keepdims=True))
@@ -137,16 +141,15 @@ def log_odds(theta: Array, topic: int) -> Array:
 def count_words(texts: Iterable[str], settings: Settings) -> tuple[csr_matrix, tuple[str, ...], int]:
     """Counts `(n, words)`, the vocabulary, and how many words it had before rare and frequent ones went.
 
-    Texts are streamed; what stays in memory is the counts. Words are two letters or more, in small letters,
-    without English stop words.
+    Texts are streamed; what stays in memory is the counts. Words are those of `dipole.words.terms`, without
+    English stop words.
 
     Raises:
         UserError: There are fewer texts than topics, or no word is left.
     """
-    require_sklearn()
     from sklearn.feature_extraction.text import CountVectorizer
 
-    vectorizer = CountVectorizer(stop_words="english")
+    vectorizer = CountVectorizer(stop_words="english", **SPLITTINGS["unicode"])
     try:
         counts = vectorizer.fit_transform(texts)
     except UserError:
@@ -154,7 +157,7 @@ def count_words(texts: Iterable[str], settings: Settings) -> tuple[csr_matrix, t
     except ValueError:  # an empty vocabulary
         raise UserError(
             "No word is left to count: the documents have stop words and signs alone; a topic model needs "
-            "documents in words that are parted by blanks."
+            "documents with words of two letters or more."
         ) from None
     n = counts.shape[0]
     if n < settings.n_topics:
@@ -237,7 +240,6 @@ class _Start:
 
 def restored(components: Array, doc_topic_prior: float, topic_word_prior: float) -> Any:
     """scikit-learn's model with these parameters, for `transform` alone."""
-    require_sklearn()
     from scipy.special import psi
     from sklearn.decomposition import LatentDirichletAllocation
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from dipole.lm import LM
+from dipole.models.probe import UNSUPPORTED
 from dipole.models.resident import Resident
-from dipole.recognizers._routes import UNSUPPORTED, Reading, Route, cached, packed, plain, unpadded
+from dipole.recognizers._routes import Reading, Route, cached, packed, plain, unpadded
 from dipole.recognizers._tree import build_tree
 from dipole.types import UserError
 
@@ -121,7 +122,7 @@ def _room(resident: Resident, longest: int) -> int | None:
 def _fit(resident: Resident, prefix: Sequence[int], room: int | None) -> Sequence[int]:
     if room is None or len(prefix) <= room:
         return prefix
-    start = resident.tokenizer.bos_token_id
+    start = resident.bos_id
     if start is not None and prefix[0] == start:
         return [start, *prefix[len(prefix) - room + 1 :]]
     return prefix[len(prefix) - room :]
@@ -183,9 +184,13 @@ def _first_right(resident: Resident, model: Any) -> Route | None:
     truth = _flat(unpadded(resident, model, texts, tree, starts))
     if not bool(truth.isfinite().all()):
         return None
-    for route in _CHECKED:
-        if route is packed and "position_ids" not in resident.forward_parameters:
-            continue
+    probe = resident.probe
+    usable: dict[Route, bool] = {
+        packed: probe.left and resident.takes_positions,
+        cached: probe.caches == "ragged" and resident.cache_name == "past_key_values",
+        plain: True,
+    }
+    for route in (r for r in _CHECKED if usable[r]):
         try:
             found = _flat(route(resident, model, texts, tree, starts))
         except UNSUPPORTED:

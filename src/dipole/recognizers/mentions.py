@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from dipole.concepts._text import mention_pattern
+from dipole.concepts._mentions import spans
 from dipole.recognizers._statements import texts_of
 from dipole.types import Score, UserError
 
@@ -23,21 +23,10 @@ def count_log_odds(claim: int, against: int) -> float:
 def counts(text: str, dipole: Dipole) -> tuple[int, int]:
     """How often each side is mentioned: claim, against.
 
-    Mentions that overlap count once: the one that begins first, and of those the longest ("tea bag" on one
-    side is no mention of "tea" on the other).
+    What counts as a mention, and which of two that overlap, is said at `spans`.
     """
-    spans = sorted(
-        (found.start(), -found.end(), side)
-        for side, words in enumerate((dipole.mentions.claim, dipole.mentions.against))
-        for word in words
-        for found in mention_pattern(word).finditer(text)
-    )
-    totals, covered = [0, 0], 0
-    for start, minus_end, side in spans:
-        if start >= covered:
-            totals[side] += 1
-            covered = -minus_end
-    return totals[0], totals[1]
+    found = [span.side for span in spans(text, (dipole.mentions.claim, dipole.mentions.against))]
+    return found.count(0), found.count(1)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,11 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from dipole.models.batching import chunks
+from dipole.models.turns import Turns
 from dipole.recognizers._statements import Poles, statements, texts_of
 from dipole.types import Score, UserError
+
+_TURNS = Turns()  # a tokenizer is told how to cut and pad before each use
 
 
 class _Loaded(NamedTuple):
@@ -78,16 +81,17 @@ class NLI:
         """
         pair = statements(concept, self.name)
         listed = texts_of(texts, self.name)
-        loaded = _load(self.model, self.device)
-        room = loaded.limit - max(_length(loaded, "", statement) for statement in pair)
-        if room < 1:
-            raise UserError(
-                f"The statements leave no room for a text in the {loaded.limit} tokens that {self.model} "
-                "reads; shorten them."
-            )
-        logits = [_entailment(loaded, listed, statement, self.batch_size) for statement in pair]
-        odds = ((logits[0] - logits[1]) / self.temperature).tolist()
-        return [_to_score(loaded, text, value, room) for text, value in zip(listed, odds, strict=True)]
+        with _TURNS.take(self.model):
+            loaded = _load(self.model, self.device)
+            room = loaded.limit - max(_length(loaded, "", statement) for statement in pair)
+            if room < 1:
+                raise UserError(
+                    f"The statements leave no room for a text in the {loaded.limit} tokens that {self.model} "
+                    "reads; shorten them."
+                )
+            logits = [_entailment(loaded, listed, statement, self.batch_size) for statement in pair]
+            odds = ((logits[0] - logits[1]) / self.temperature).tolist()
+            return [_to_score(loaded, text, value, room) for text, value in zip(listed, odds, strict=True)]
 
 
 def _to_score(loaded: _Loaded, text: str, value: float, room: int) -> Score:
@@ -129,7 +133,8 @@ def _load(model: str, device: str) -> _Loaded:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        # What a text spells, `[SEP]` for instance, stays text.
+        tokenizer = AutoTokenizer.from_pretrained(model, split_special_tokens=True)
         net = AutoModelForSequenceClassification.from_pretrained(model, use_safetensors=True)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise UserError(

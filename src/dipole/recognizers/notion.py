@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from dipole.files import write_bytes_atomic, write_json_atomic
+from dipole.models.blocks import decoder_blocks
+from dipole.reading import inside, read_json
 from dipole.recognizers._statements import texts_of
 from dipole.recognizers._topic_folder import RECOGNIZER
 from dipole.recognizers.pooled import read_features
+from dipole.schema import Choice, Facts, Maybe, Name, Number, Optional, Table, Whole, checked
+from dipole.tensors import Wanted, aligned, read_tensors
 from dipole.types import Score, UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM
 
 _TENSORS = "recognizer.safetensors"
+_REMEDY = "make it again with `dipole point`"
+_FIELDS = Table(
+    {
+        "kind": Choice(("notion",)),
+        "base": Name(4096, 1),
+        "base_fingerprint": Name(64),
+        "layer": Whole(0, 9999),
+        "bias": Number(-1e30, 1e30),
+        "concept": Optional(Maybe(Facts(), {}), {}),
+    }
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +57,10 @@ class NotionScore:
 
     name: ClassVar[str] = "notion"
     kind: ClassVar[str] = "notion"
+
+    def __post_init__(self) -> None:
+        """Bring the weights to alignment, as they are after they were loaded."""
+        object.__setattr__(self, "weight", aligned(self.weight))
 
     def score(self, texts: Sequence[str], concept: Any = None) -> list[Score]:
         """Log-odds of each text; a text longer than the context is read in part, and its score says so.
@@ -100,22 +117,13 @@ class NotionScore:
         Raises:
             UserError: It can't be read, or the LM is another than the one it was made with.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         if item is not None:
             raise UserError(f"{folder} holds one notion; leave out {':' + item!r}.")
-        try:
-            record = json.loads((folder / RECOGNIZER).read_text("utf-8"))
-            weight = load_file(str(folder / _TENSORS))["weight"].double()
-            base, fingerprint = str(record["base"]), str(record["base_fingerprint"])
-            layer, bias = int(record["layer"]), float(record["bias"])
-            concept = dict(record.get("concept") or {})
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            raise UserError(
-                f"The notion in {folder} can't be read ({' '.join(str(error).split())[:200]}); make it again "
-                "with `dipole point`."
-            ) from error
+        file = inside(folder, RECOGNIZER)
+        record = checked(_FIELDS, read_json(file, _REMEDY), file, _REMEDY)
+        tensors = read_tensors(inside(folder, _TENSORS), {"weight": Wanted("float", ("width",))}, _REMEDY)
+        weight, layer = tensors["weight"].double(), record["layer"]
+        base, fingerprint = record["base"], record["base_fingerprint"]
         judge = open_model(base)
         if judge.resident.fingerprint != fingerprint:
             raise UserError(
@@ -123,12 +131,16 @@ class NotionScore:
                 f"model is {judge.resident.name} (fingerprint {judge.resident.fingerprint}); load the model "
                 "that it was made with."
             )
-        if not bool(torch.isfinite(weight).all()) or not math.isfinite(bias):
-            raise UserError(f"The notion in {folder} has values that are not finite; make it again.")
-        width = judge.resident.model.config.get_text_config().hidden_size
+        depth = len(decoder_blocks(judge.resident.model))
+        if layer >= depth:
+            raise UserError(
+                f"The notion in {folder} reads layer {layer}, and {base} has layers 0 to {depth - 1}; "
+                f"{_REMEDY}."
+            )
+        width = judge.resident.width
         if weight.shape != (width,):
             raise UserError(
                 f"The notion in {folder} has weights of shape {tuple(weight.shape)}, and {base} needs "
                 f"({width},): it is damaged; make it again with `dipole point`."
             )
-        return cls(judge, layer, weight, bias, concept)
+        return cls(judge, layer, weight, record["bias"], record["concept"])

@@ -14,6 +14,7 @@ import numpy as np
 
 from dipole.concepts.topic import Topic
 from dipole.corpus import Document
+from dipole.paths import given_path
 from dipole.recognizers import _topic_folder, lda
 from dipole.recognizers._statements import texts_of
 from dipole.recognizers._topic_folder import Training
@@ -46,6 +47,7 @@ class TopicModel:
         moved: Share of the topics' probability that still moved in the last iteration.
         training: What it was fitted to; None in a model that was loaded without.
         source: Folder that it was loaded from; empty before.
+        splitting: How it cuts a text into words, a key of `lda.SPLITTINGS`.
     """
 
     components: Array
@@ -59,6 +61,7 @@ class TopicModel:
     moved: float
     training: Training | None = None
     source: str = ""
+    splitting: str = "unicode"
 
     @classmethod
     def fit(
@@ -108,11 +111,11 @@ class TopicModel:
     def _counter(self) -> Any:
         from sklearn.feature_extraction.text import CountVectorizer
 
-        return CountVectorizer(vocabulary={word: i for i, word in enumerate(self.vocabulary)})
+        places = {word: i for i, word in enumerate(self.vocabulary)}
+        return CountVectorizer(vocabulary=places, **lda.SPLITTINGS[self.splitting])
 
     def count(self, texts: Iterable[str]) -> csr_matrix:
         """How often each text has each word of the vocabulary, `(n, words)`."""
-        lda.require_sklearn()
         counts: csr_matrix = self._counter.transform(texts).astype(np.float64)
         return counts
 
@@ -198,6 +201,7 @@ class TopicModel:
             "kept": self.kept,
             "bound": self.bound,
             "moved": self.moved,
+            "splitting": self.splitting,
             "topics": [[word for word, _ in self.top_words(k)] for k in range(self.n_topics)],
         }
         _topic_folder.write(folder, self.components, self.shares, self.vocabulary, facts, self.training)
@@ -213,22 +217,17 @@ class TopicModel:
         Raises:
             UserError: It is not there, is damaged, or its vocabulary is not the one that it was fitted with.
         """
-        place = Path(folder)
+        place = given_path(folder, "The folder of topics")
         components, shares, vocabulary, facts = _topic_folder.read(place)
-        try:
-            return cls(
-                components=components,
-                vocabulary=vocabulary,
-                settings=Settings(**facts["settings"]),
-                shares=shares,
-                seeds=tuple(facts["seeds"]),
-                bounds=tuple(facts["bounds"]),
-                training=_topic_folder.read_training(place) if training else None,
-                source=str(folder),
-                **{name: facts[name] for name in ("kept", "bound", "moved")},
-            )
-        except (KeyError, TypeError) as error:
-            raise _topic_folder.damaged(place, f"it lacks something ({error})") from error
+        return cls(
+            components=components,
+            vocabulary=vocabulary,
+            settings=Settings(**facts["settings"]),
+            shares=shares,
+            training=_topic_folder.read_training(place) if training else None,
+            source=str(folder),
+            **{name: facts[name] for name in ("seeds", "bounds", "kept", "bound", "moved", "splitting")},
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,7 +296,7 @@ class TopicScore:
             raise UserError(
                 f"{folder} holds {model.n_topics} topics; say which one, such as {folder}:0 ({there})."
             )
-        if not (item.isascii() and item.isdigit()):
+        if not (item.isascii() and item.isdigit() and len(item) < 10):
             raise UserError(f"{folder}:{item}: {item!r} is no number of a topic; {there}.")
         if int(item) >= model.n_topics:
             raise UserError(f"{folder}:{item}: {there}.")

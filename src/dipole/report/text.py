@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from dipole.concepts._text import mention_pattern
+from dipole.concepts._mentions import spans
 
 Side = Literal["claim", "against"]
 SIDES: tuple[Side, Side] = ("claim", "against")
@@ -74,20 +74,12 @@ def pieces(text: str, mentions: Mapping[str, Sequence[str]]) -> list[Piece]:
     Returns:
         Pieces that can be shown on one line; together they are the whole text.
     """
-    spans = sorted(
-        (match.start(), -match.end(), order, side)
-        for order, side in enumerate(SIDES)
-        for word in mentions.get(side, ())
-        if word.strip()
-        for match in mention_pattern(word).finditer(text)
-    )
     cut: list[Piece] = []
     end = 0
-    for start, minus_stop, _, side in spans:
-        if start < end:
-            continue
-        cut += [Piece(inline(text[end:start]), None), Piece(inline(text[start:-minus_stop]), side)]
-        end = -minus_stop
+    for span in spans(text, [mentions.get(side, ()) for side in SIDES]):
+        cut.append(Piece(inline(text[end : span.start]), None))
+        cut.append(Piece(inline(text[span.start : span.end]), SIDES[span.side]))
+        end = span.end
     cut.append(Piece(inline(text[end:]), None))
     return [piece for piece in cut if piece.text]
 

@@ -185,7 +185,7 @@ def _items(
 
 def hidden_width(lm: LM) -> int:
     """Width of the residual stream."""
-    return int(lm.resident.model.config.get_text_config().hidden_size)
+    return lm.resident.width
 
 
 def _in_budget(items: Sequence[_Item], source: LM, target: LM, n: int, m: int) -> Iterator[list[_Item]]:

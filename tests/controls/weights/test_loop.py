@@ -233,7 +233,7 @@ def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
             go(tmp_path, resume=True)
     for metadata in (None, {"dipole": "[]"}, {"dipole": "{"}, {"dipole": '{"rounds_done": 1}'}):
         save_file({"a": torch.zeros(1)}, path, metadata)
-        with pytest.raises(UserError, match="can't be read"):
+        with pytest.raises(UserError, match=r"can't be read|training state .* is damaged"):
             go(tmp_path, resume=True)
     path.write_bytes(whole)
     go(tmp_path, resume=True)

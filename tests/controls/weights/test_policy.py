@@ -8,8 +8,12 @@ import torch
 from architectures import fresh_tiny_model
 from controls.weights.small import Letters, Plain, small, started
 from dipole.controls.weights import Run
-from dipole.controls.weights._policy import exact_kl
-from tolerance import FLOAT32_SUM, GRADIENT
+from dipole.controls.weights._policy import Policy, exact_kl
+from dipole.controls.weights._rollout import to_rows
+from dipole.types import Sample
+from families import fresh_family
+from reference import generation as slow
+from tolerance import BATCHED_LOGITS, FLOAT32_SUM, GRADIENT
 
 
 def slow_kl(left: list[float], right: list[float]) -> float:
@@ -89,3 +93,33 @@ def test_softening_the_base_raises_the_entropy() -> None:
         return float(last[-1]["entropy"])
 
     assert entropy(3.0) > entropy(1.0) + 0.05
+
+
+def test_a_policy_that_must_not_be_padded_reads_rows_by_their_length() -> None:
+    """Against the fresh model on one text at a time; gradients too."""
+    lm, fresh = fresh_family("rwkv"), fresh_family("rwkv").resident.model
+    samples = [
+        Sample("", "", (5, 6, 7), (30, 31), (0.0, 0.0), 0, "length"),
+        Sample("", "", (8,), (40,), (0.0,), 0, "length"),
+        Sample("", "", (9, 10, 11, 12, 13), (50, 51, 52), (0.0, 0.0, 0.0), 0, "length"),
+        Sample("", "", (20,), (41,), (0.0,), 0, "length"),
+    ]
+    lm.resident.probe.require()  # in eval mode it scales its weights once
+    weight = lm.resident.model.rwkv.blocks[0].attention.key.weight.requires_grad_()
+    policy = Policy(lm.resident, lm.resident.model, detach_value=True)
+    rows = to_rows(samples, lm.resident.pad_id, lm.resident.device)
+    found = policy(rows, entropy=True)
+    for row, sample in enumerate(samples):
+        size = len(sample.token_ids)
+        want = slow.logprobs(fresh, sample.prompt_ids, sample.token_ids)
+        assert found.logprobs[row, -size:].tolist() == pytest.approx(want, abs=BATCHED_LOGITS)
+        assert not found.logprobs[row, : 3 - size].any()
+    found.logprobs.sum().backward()
+    alone = torch.zeros_like(weight)
+    for sample in samples:
+        (part,) = torch.autograd.grad(
+            policy(to_rows([sample], lm.resident.pad_id, lm.resident.device)).logprobs.sum(), weight
+        )
+        alone += part
+    assert weight.grad is not None
+    torch.testing.assert_close(weight.grad, alone, atol=BATCHED_LOGITS, rtol=BATCHED_LOGITS)

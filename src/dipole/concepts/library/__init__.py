@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dipole.concepts.arsenal import Arsenal
 from dipole.concepts.dipole import Dipole
+from dipole.paths import tell_shadowed
 from dipole.registry import unknown
 from dipole.types import UserError
 
@@ -28,6 +29,7 @@ def load_arsenal(name_or_path: str | Path) -> Arsenal:
     """
     text = str(name_or_path)
     if text in ARSENALS:
+        tell_shadowed(text, "a ready arsenal")
         return _ready(text)
     if _is_file(text):
         return Arsenal.load(text)
@@ -35,7 +37,7 @@ def load_arsenal(name_or_path: str | Path) -> Arsenal:
 
 
 def load_dipole(name_or_path: str | Path) -> Dipole:
-    """A ready dipole by name, or a dipole by its TOML file.
+    """A ready dipole by name, or a dipole by its TOML file; `./name` is a file that is called as one is.
 
     `FILE:NAME` picks one of several in an arsenal's file.
 
@@ -43,14 +45,15 @@ def load_dipole(name_or_path: str | Path) -> Dipole:
         UserError: There is no such dipole, or its file is not valid.
     """
     text = str(name_or_path)
+    ready = {dipole.name: dipole for arsenal in ARSENALS for dipole in _ready(arsenal)}
+    if text in ready:
+        tell_shadowed(text, "a ready dipole")
+        return ready[text]
     if _is_file(text):
         return Dipole.load(text)
     file, colon, name = text.rpartition(":")
     if colon and _is_file(file):
         return Arsenal.load(file)[name]
-    ready = {dipole.name: dipole for arsenal in ARSENALS for dipole in _ready(arsenal)}
-    if text in ready:
-        return ready[text]
     if not text:
         raise UserError("The dipole is an empty string; give a TOML file or the name of a ready dipole.")
     raise unknown("ready dipole or TOML file", text, ready)
@@ -63,6 +66,6 @@ def _ready(name: str) -> Arsenal:
 
 def _is_file(text: str) -> bool:
     """Whether the user means a file, be it there or not: names have neither slashes nor colons."""
-    if text.endswith(".toml") or os.path.isfile(text):  # unlike Path.is_file, never raises
+    if text.endswith(".toml") or os.path.isfile(os.path.expanduser(text)):  # unlike Path, never raises
         return True
     return ":" not in text and any(slash in text for slash in "/\\")

@@ -21,10 +21,26 @@ import torch
 from torch import Tensor
 
 from dipole.files import CHECKPOINT, explain, write_bytes_atomic, write_text_atomic
+from dipole.reading import Unreadable, inside, parse_json, read_bytes, unreadable
+from dipole.schema import Facts, Flag, Items, Map, Maybe, Misfit, Number, Table, Text, Whole, checked
+from dipole.tensors import Wanted, read_stored
 from dipole.types import UserError
 
 HISTORY = "history.jsonl"
-_META = frozenset({"rounds_done", "numbers", "identity", "stopped", "interrupted", "seconds", "warnings"})
+_SLOTS = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW keeps
+_REMEDY = "start again in another folder, or with --overwrite"
+_ROUND = Map(Text(100), Maybe(Number(-1e300, 1e300)))
+_META = Table(
+    {
+        "rounds_done": Whole(0, 100_000_000),
+        "numbers": Map(Text(100), Number(-1e300, 1e300)),
+        "identity": Facts(),
+        "stopped": Maybe(Text()),
+        "interrupted": Flag(),
+        "seconds": Number(0, 1e12),
+        "warnings": Items(Text()),
+    }
+)
 
 Metrics = dict[str, float]
 
@@ -213,12 +229,14 @@ def _resume(task: Rounds, run: Run) -> int:
             f"{path} belongs to another run: {', '.join(different)} differ. Resume with the same settings, "
             "or start again in another folder."
         )
+    if set(meta["numbers"]) != set(task.numbers()):
+        raise UserError(f"The checkpoint {path} lacks numbers of the control; {_REMEDY}.")
     for name, parameter in task.parameters.items():
         _restore_parameter(name, parameter, task.optimizer, tensors, path)
     task.restore(meta["numbers"])
-    done = int(meta["rounds_done"])
+    done: int = meta["rounds_done"]
     run.history[:] = _read_history(path.with_name(HISTORY), done)
-    run.seconds, run.warnings[:] = float(meta["seconds"]), meta["warnings"]
+    run.seconds, run.warnings[:] = meta["seconds"], meta["warnings"]
     run.stopped = None if meta["interrupted"] else meta["stopped"]
     return done
 
@@ -231,10 +249,13 @@ def _restore_parameter(
     path: Path,
 ) -> None:
     key = f"parameter.{name}"
-    if key not in tensors or tensors[key].shape != parameter.shape:
+    found = tensors.get(key)
+    if found is None or found.shape != parameter.shape or not found.is_floating_point():
         raise UserError(f"The checkpoint {path} lacks {name}; it belongs to another run.")
+    if not bool(found.isfinite().all()):
+        raise UserError(f"The checkpoint {path} is damaged: {name} is not finite; {_REMEDY}.")
     with torch.no_grad():
-        parameter.copy_(tensors[key])
+        parameter.copy_(found)
     state = {}
     for stored, value in tensors.items():
         kind, _, rest = stored.partition(".")
@@ -242,6 +263,13 @@ def _restore_parameter(
         if kind == "optimizer" and owner == name:
             # Adam counts its steps on the CPU, also for parameters that live elsewhere.
             state[slot] = value.clone() if slot == "step" else value.to(parameter.device, copy=True)
+    moments = [value for slot, value in state.items() if slot != "step"]
+    if state and (
+        set(state) != _SLOTS
+        or state["step"].numel() != 1
+        or any(m.shape != parameter.shape or m.dtype != parameter.dtype for m in moments)
+    ):
+        raise UserError(f"The checkpoint {path} is damaged in the optimiser's state of {name}; {_REMEDY}.")
     if state:
         optimizer.state[parameter] = state
 
@@ -252,31 +280,25 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         UserError: The file is truncated, corrupt or not a checkpoint of ours.
     """
-    from safetensors import SafetensorError, safe_open
-
+    stored = read_stored(inside(path.parent, path.name), {}, _REMEDY, others=Wanted("any", finite=False))
     try:
-        with safe_open(str(path), framework="pt") as file:
-            meta = json.loads((file.metadata() or {}).get("dipole", "null"))
-            if not isinstance(meta, dict) or not _META.issubset(meta):
-                raise ValueError("it holds no training state")
-            return {name: file.get_tensor(name) for name in file.keys()}, meta  # noqa: SIM118 - not a dict
-    except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(
-            f"The checkpoint {path} can't be read ({error}); it is truncated, corrupt or not one of "
-            "dipole's. Start again in another folder, or with --overwrite."
-        ) from error
+        meta = parse_json(stored.metadata.get("dipole", "null"))
+    except Unreadable as error:
+        raise unreadable(path, f"its training state: {error}", _REMEDY) from error
+    return stored.tensors, checked(_META, meta, f"The training state in {path}", _REMEDY)
 
 
 def _read_history(path: Path, rounds: int) -> list[Metrics]:
     if not path.is_file():
         return []
     rows = []
-    for line in path.read_text("utf-8", errors="replace").splitlines():
+    for line in read_bytes(inside(path.parent, path.name), _REMEDY).decode("utf-8", "replace").splitlines():
         try:
-            row = {name: math.nan if value is None else value for name, value in json.loads(line).items()}
-        except (ValueError, AttributeError):
+            row = parse_json(line)
+            _ROUND.read(row, "a round")
+        except (Unreadable, Misfit):
             break  # the line that was being written when the process was killed
-        rows.append(row)
+        rows.append({name: math.nan if value is None else value for name, value in row.items()})
     return [row for row in rows if row.get("round", rounds) < rounds]
 
 

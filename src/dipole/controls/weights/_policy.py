@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from dipole.controls.weights._packing import Layout, few_at_a_time, pack, picked_logprobs, unpacked
 from dipole.controls.weights._rollout import Rows
 from dipole.lm import LM
+from dipole.models.batching import Batch, positions
 from dipole.models.resident import Resident
 from dipole.recognizers.likelihood import packed_width
 from dipole.types import UserError
@@ -101,16 +102,33 @@ class Policy(nn.Module):
 
     def _read(self, layout: Layout) -> tuple[Tensor, Tensor]:
         """Logits `(sequences, columns, vocab)` and the hidden states under them, at the kept columns."""
+        inputs, keep = layout.inputs, layout.keep
+        mask = inputs["attention_mask"]
+        if mask.ndim > 2 or bool(mask.all()) or self._resident.probe.left:
+            return self._forward(inputs, keep)
+
+        def read(some: Batch) -> Tensor:
+            return torch.cat(self._forward(self._resident.inputs(some), keep), dim=-1)
+
+        batch = Batch(inputs["input_ids"], mask, positions(mask))
+        both = self._resident.by_length(batch, read, keep)
+        width = self.value_head.in_features
+        return both[..., :-width], both[..., -width:]
+
+    def _forward(self, inputs: dict[str, Tensor], keep: int) -> tuple[Tensor, Tensor]:
+        """Logits and hidden states at the last `keep` columns, or at all where there are fewer."""
         caught: list[Tensor] = []
 
         def keep_input(_module: nn.Module, args: tuple[Any, ...]) -> None:
             caught.append(args[0])
 
-        inputs, keep = dict(layout.inputs), layout.keep
+        inputs = dict(inputs)
         if "logits_to_keep" in self._resident.forward_parameters:
             # As indices, not as a number: see `Resident.inputs`.
             width = inputs["input_ids"].shape[1]
-            inputs["logits_to_keep"] = torch.arange(width - keep, width, device=inputs["input_ids"].device)
+            inputs["logits_to_keep"] = torch.arange(
+                max(0, width - keep), width, device=inputs["input_ids"].device
+            )
         handle = self._head[0].register_forward_pre_hook(keep_input)
         try:
             logits: Tensor = self.model(**inputs, use_cache=False).logits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 from collections.abc import Sequence
 
@@ -14,7 +13,7 @@ from dipole.interventions._pool.asap import Node, biased, learn, visit
 from dipole.interventions._pool.automaton import Walk
 from dipole.interventions._pool.masking import masked
 from dipole.interventions._pool.vocabulary import Vocabulary
-from dipole.models.stepping import Stepper
+from dipole.models.stepping import Steps, steps
 from dipole.sampling import draw, uniform_rows
 
 Ids = tuple[int, ...]
@@ -56,16 +55,16 @@ class AsapGuide:
         first = {row.ids: k for k, row in reversed(list(enumerate(session.rows)))}
         self._roots = {ids: Node() for ids in first}
         starts = {ids: walks[k] for ids, k in first.items()}
-        stepper = Stepper(session.resident, session.model, list(starts))
+        stepper = steps(session.resident, session.model, list(starts))
         logits = stepper.start()
         for index in range(rounds):
-            self._draw(session, _again(stepper), logits, starts, index, budget)
+            self._draw(session, stepper.fork(torch.arange(len(starts))), logits, starts, index, budget)
         self._nodes: list[Node | None] = [self._roots[row.ids] for row in session.rows]
 
     def _draw(
         self,
         session: Session,
-        stepper: Stepper,
+        stepper: Steps,
         logits: Tensor,
         starts: dict[Ids, Walk],
         index: int,
@@ -134,13 +133,6 @@ class AsapGuide:
         rows = index.tolist()
         self._walks = [self._walks[k].copy() for k in rows]
         self._nodes = [self._nodes[k] for k in rows]
-
-
-def _again(stepper: Stepper) -> Stepper:
-    """The same place in the same texts, to go on from without reading the prompts again."""
-    other = copy.copy(stepper)  # what it holds beside the cache is replaced and never written to
-    other.cache = copy.deepcopy(stepper.cache)
-    return other
 
 
 def _seed(ids: Ids, index: int) -> int:

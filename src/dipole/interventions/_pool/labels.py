@@ -16,6 +16,8 @@ from dipole.interventions._pool.automaton import AutomatonWalk, Masks, State, Wa
 from dipole.interventions._pool.language import opens_with_space
 from dipole.interventions._pool.sorted_texts import Bytes, SortedTexts, sort_texts
 from dipole.interventions._pool.vocabulary import Ints, Vocabulary
+from dipole.schema import Field, Items, Optional, Text
+from dipole.tensors import Wanted
 from dipole.types import UserError
 
 
@@ -92,6 +94,7 @@ class Labels:
 
     type: ClassVar[str] = "labels"
     ends: ClassVar[bool] = True
+    fields: ClassVar[Mapping[str, Field]] = {"labels": Items(Text()), "terminator": Optional(Text(), "")}
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -158,7 +161,13 @@ class Labels:
         return {}
 
     @classmethod
+    def wanted(cls, data: Mapping[str, Any]) -> dict[str, Wanted]:
+        """Nothing."""
+        del data
+        return {}
+
+    @classmethod
     def from_saved(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
         """The labels again."""
         del tensors
-        return cls(tuple(str(label) for label in data["labels"]), str(data.get("terminator", "")))
+        return cls(data["labels"], data["terminator"])

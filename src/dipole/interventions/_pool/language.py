@@ -9,7 +9,10 @@ from torch import Tensor
 
 from dipole.interventions._pool.automaton import Walk
 from dipole.interventions._pool.vocabulary import Vocabulary
+from dipole.schema import Field
+from dipole.tensors import Wanted
 from dipole.types import UserError
+from dipole.words import ends_unspaced
 
 _OPENING = "([{<\"'`/-–—_“‘«„‚‹"
 
@@ -21,6 +24,8 @@ class Language(Protocol):
     type: ClassVar[str]
     ends: ClassVar[bool]
     """Whether a text of the language can be complete, so that the model needs a token to end with."""
+    fields: ClassVar[Mapping[str, Field]]
+    """What `to_dict` gives, with types and ranges."""
 
     def walks(self, vocabulary: Vocabulary, rows: Sequence[tuple[str, bool]], name: str) -> list[Walk]:
         """One walk for each row.
@@ -44,8 +49,18 @@ class Language(Protocol):
         ...
 
     @classmethod
+    def wanted(cls, data: Mapping[str, Any]) -> dict[str, Wanted]:
+        """What `tensors` gives, for entries that are as `fields` says."""
+        ...
+
+    @classmethod
     def from_saved(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The language again."""
+        """The language again.
+
+        Raises:
+            UserError: The data are not those of a language.
+            UnicodeDecodeError: A text is not UTF-8.
+        """
         ...
 
 
@@ -66,6 +81,9 @@ def require_writable(vocabulary: Vocabulary, text: str, what: str, name: str) ->
 def opens_with_space(prompt: str) -> bool:
     """Whether what follows a prompt begins with a space.
 
-    It does not where the prompt is empty, or ends in a blank or in a sign that opens something.
+    It does not where the prompt is empty, or ends in a blank, in a sign that opens something, or in a script
+    that puts no blanks between words.
     """
-    return bool(prompt) and not prompt[-1].isspace() and prompt[-1] not in _OPENING
+    return (
+        bool(prompt) and not prompt[-1].isspace() and prompt[-1] not in _OPENING and not ends_unspaced(prompt)
+    )

@@ -18,6 +18,8 @@ from dipole.interventions._pool.language import opens_with_space, require_writab
 from dipole.interventions._pool.sorted_texts import Bytes
 from dipole.interventions._pool.sources import Document, Segment, Sources
 from dipole.interventions._pool.vocabulary import Ints, Vocabulary
+from dipole.schema import Field, Items, Maybe, Number, Optional, Text, Whole
+from dipole.tensors import Wanted
 from dipole.types import UserError
 
 _TEXT, _LEAD, _QUOTE, _ONLY_MARK = 0, 1, 2, 3
@@ -161,6 +163,13 @@ class Quotes:
 
     type: ClassVar[str] = "quotes"
     ends: ClassVar[bool] = True
+    fields: ClassVar[Mapping[str, Field]] = {
+        "documents": Items(Text(), 1),
+        "min_words": Optional(Whole(1), 3),
+        "separator": Optional(Text(), ""),
+        "marks": Optional(Maybe(Items(Text(), 2, 2))),
+        "cut_cost": Optional(Number(), 0.0),
+    }
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -174,7 +183,7 @@ class Quotes:
 
     @cached_property
     def sources(self) -> Sources:
-        """The documents with their word boundaries; sorted when first needed, about a second a megabyte."""
+        """The documents with their word boundaries; sorted when first needed."""
         breaks = self.marks or ((self.separator,) if self.separator else ())
         return Sources(self.documents, self.min_words, tuple(breaks))
 
@@ -196,7 +205,7 @@ class Quotes:
             UserError: The tokenizer can't write the sources, or they have nothing to quote.
         """
         if vocabulary not in self._masks:
-            for text in (*(d.text for d in self.documents), self.separator, *(self.marks or ())):
+            for text in (self.sources.characters, self.separator, *(self.marks or ())):
                 require_writable(vocabulary, text, "what may be quoted", name)
             self._masks[vocabulary] = _SettledMasks(self.automaton, vocabulary)
         masks = self._masks[vocabulary]
@@ -244,25 +253,21 @@ class Quotes:
     def tensors(self) -> dict[str, Tensor]:
         """The documents in UTF-8."""
         return {
-            f"document_{k}": torch.frombuffer(bytearray(d.text.encode("utf-8") + b"\0"), dtype=torch.uint8)
+            f"document_{k}": torch.frombuffer(bytearray().join((d.data, b"\0")), dtype=torch.uint8)
             for k, d in enumerate(self.documents)
         }
 
     @classmethod
+    def wanted(cls, data: Mapping[str, Any]) -> dict[str, Wanted]:
+        """One text for each document."""
+        return {f"document_{k}": Wanted("byte", (f"bytes_{k}",)) for k in range(len(data["documents"]))}
+
+    @classmethod
     def from_saved(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
         """The quotes again."""
-        texts = [
-            tensors[f"document_{k}"].numpy().tobytes()[:-1].decode() for k in range(len(data["documents"]))
-        ]
-        documents = tuple(Document(str(n), t) for n, t in zip(data["documents"], texts, strict=True))
-        marks = data.get("marks")
-        return cls(
-            documents,
-            int(data.get("min_words", 3)),
-            str(data.get("separator", "")),
-            None if marks is None else (str(marks[0]), str(marks[1])),
-            float(data.get("cut_cost", 0.0)),
-        )
+        texts = [tensors[name].numpy()[:-1].tobytes() for name in cls.wanted(data)]
+        documents = tuple(Document(n, t) for n, t in zip(data["documents"], texts, strict=True))
+        return cls(documents, data["min_words"], data["separator"], data["marks"], data["cut_cost"])
 
 
 class _SettledMasks(Masks):

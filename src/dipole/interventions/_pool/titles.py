@@ -20,10 +20,14 @@ from dipole.interventions._pool.automaton import AutomatonWalk, Masks, State, Wa
 from dipole.interventions._pool.language import require_writable
 from dipole.interventions._pool.sorted_texts import Bytes, SortedTexts, sort_texts
 from dipole.interventions._pool.vocabulary import Ints, Vocabulary
+from dipole.plain_text import lines_of, read_plain_text
+from dipole.schema import Field, Whole
+from dipole.tensors import Wanted
 from dipole.types import UserError
 
 _TEXT, _ESCAPED, _BANG, _LINK = 0, 1, 2, 3
 _OPEN, _ESCAPE, _EXCLAMATION = ord("["), ord("\\"), ord("!")
+_CLOSED = re.compile(rb"[^\[\]\0]+\](?:\([^\s\0]+\))?")
 _BLANK = re.compile(rb"[\s\0]")
 
 
@@ -107,6 +111,7 @@ class Titles:
 
     type: ClassVar[str] = "titles"
     ends: ClassVar[bool] = False
+    fields: ClassVar[Mapping[str, Field]] = {"count": Whole(1)}
 
     def __post_init__(self) -> None:
         """Refuse an empty pool."""
@@ -144,10 +149,26 @@ class Titles:
         return {"links": torch.from_numpy(np.frombuffer(b"\n".join(self.links), dtype=np.uint8).copy())}
 
     @classmethod
+    def wanted(cls, data: Mapping[str, Any]) -> dict[str, Wanted]:
+        """The links."""
+        del data
+        return {"links": Wanted("byte", ("bytes",))}
+
+    @classmethod
     def from_saved(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
         """The titles again."""
-        del data
-        return cls(tuple(tensors["links"].numpy().tobytes().split(b"\n")))
+        written = tensors["links"].numpy().tobytes()
+        written.decode("utf-8")
+        links = tuple(sorted(written.split(b"\n")))
+        if len(links) != data["count"] or not all(_CLOSED.fullmatch(link) for link in links):
+            raise UserError(
+                f"The saved titles are damaged: {data['count']} closed links are wanted, one a line, and "
+                f"there are {len(links)} lines; fit the control again."
+            )
+        for one, other in itertools.pairwise(links):
+            if other.startswith(one):
+                raise UserError(f"The saved title {one.decode()!r} begins another; fit the control again.")
+        return cls(links)
 
 
 def read_titles(path: str | Path) -> Titles:
@@ -158,16 +179,9 @@ def read_titles(path: str | Path) -> Titles:
     Raises:
         UserError: The file can't be read, holds no title, or one that can't stand in a Markdown link.
     """
-    file = Path(path).expanduser()
-    try:
-        content = file.read_bytes()
-        content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"The titles in {path} can't be read ({error}); give a text file in UTF-8 with one title a line, "
-            "a tab and its link target behind it if it has one."
-        ) from error
-    lines = {line for line in content.removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()}
+    wanted = "a text file in UTF-8 with one title a line, a tab and its link target behind it if it has one"
+    told = read_plain_text(path, "The titles", wanted, most=1 << 30)
+    lines = {line.encode() for line in lines_of(told) if line.strip()}
     if not lines:
         raise UserError(f"{path} holds no title, so nothing could stand in a link; give one title a line.")
     links: list[bytes] = []
