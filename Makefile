@@ -12,7 +12,7 @@ ground := pyproject.toml constraints.txt
 # One thread a worker: small models gain nothing from more, and workers would fight for the cores.
 pytest := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 $(bin)/python -m pytest
 
-.PHONY: help demo test test-slow lint format clean
+.PHONY: help demo test test-slow test-docs lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: $(VENV)/.dev  ## the fast tests, without GPU or network (ARGS="-k velma" p
 test-slow: $(VENV)/.dev  ## the tests that train to the end
 	$(pytest) -n $(JOBS) -m 'slow and not gpu' -q --durations=10 $(ARGS)
 
+test-docs: $(VENV)-plain/.plain  ## what the README and the docs say to type, with a plain `pip install .`
+	$(PYTHON) tests/docs/commands.py --bin $(VENV)-plain/bin --jobs $(JOBS)
+
 lint: $(VENV)/.dev  ## ruff, mypy, and the direction of imports
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
@@ -38,7 +41,7 @@ format: $(VENV)/.dev  ## let ruff mend what it can
 	$(bin)/ruff format .
 
 clean:  ## remove the environment and the caches; runs/ stays
-	rm -rf $(VENV) build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-plain build dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -54,3 +57,9 @@ $(VENV)/.dev: $(ground) | $(VENV)/bin/python
 	@echo "Installing into $(VENV) with the developers' tools; this takes a few minutes the first time." >&2
 	$(pip) -e '.[dev]'
 	@touch $@ $(VENV)/.user
+
+# Not editable and without extras: what a user gets. Anew with every change, since the package is copied.
+$(VENV)-plain/.plain: $(ground) $(shell find src -type f -not -name '*.pyc')
+	$(PYTHON) -m venv $(VENV)-plain
+	$(VENV)-plain/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt .
+	@touch $@

@@ -59,7 +59,7 @@ def main() -> int:
     args = parser.parse_args()
     text = args.source.read_bytes().decode() if args.source else made_source(args.size)
     lm = dipole.load(args.model, device="cpu")
-    documents = (Document("source", text),)
+    documents = (Document.of("source", text),)
     pools = (
         Quotes(documents),
         Quotes(documents, 3, " […] ", cut_cost=-6.0),

@@ -12,12 +12,14 @@ import torch
 
 from architectures import tiny_model
 from dipole.concepts import Dipole, load_dipole
+from dipole.controls.ablate import Ablate
 from dipole.controls.best_of import BestOf
 from dipole.controls.prompt import Prompt
 from dipole.controls.weights.ppo import PPO
 from dipole.files import MARKER
 from dipole.fit import fit
 from dipole.interventions import load_intervention
+from dipole.lm import LM
 from dipole.report.fitted import rows_of, selection_of, verdict_of
 from dipole.types import UserError
 
@@ -176,3 +178,11 @@ def test_a_choice_is_found_wherever_an_intervention_keeps_it() -> None:
     assert selection_of({"facts": {"selection": found}}) == found
     assert selection_of({"facts": {}}) is None
     assert selection_of({"selection": {"trials": []}}) is None
+
+
+def test_a_control_that_chooses_by_another_measure(tiny: LM, tmp_path: Path) -> None:
+    fitted = fit(
+        tiny, load_dipole("paper_clips"), Ablate(n=2, max_new_tokens=4, max_layers=1), tmp_path / "a"
+    )
+    assert (fitted.selection, fitted.verdict) == (None, "")
+    assert (tmp_path / "a" / "README.md").is_file()

@@ -237,5 +237,5 @@ def test_what_the_engine_refuses(given: Mapping[str, str], message: str) -> None
 
 def test_without_the_engine_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "llguidance", None)
-    with pytest.raises(UserError, match=r"pip install 'dipole\[grammar\]'"):
+    with pytest.raises(UserError, match=r"^Grammars need .* pip install 'dipole\[grammar\]'\.$"):
         Grammar(regex="a")

@@ -25,7 +25,9 @@ _LIMITS = (
 def selection_of(meta: Mapping[str, Any]) -> dict[str, Any] | None:
     """How a control chose what it left open, from the `dipole.json` of what it made; None if it did not."""
     found = meta.get("selection") or (meta.get("facts") or {}).get("selection")
-    return found if isinstance(found, dict) and found.get("trials") else None
+    # One by another measure than the claim's probability (that of ablate) has no score to speak of.
+    spoken_of = isinstance(found, dict) and found.get("trials") and "base_score" in found
+    return found if spoken_of else None
 
 
 def verdict_of(selection: Mapping[str, Any]) -> str:

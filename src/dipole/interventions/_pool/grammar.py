@@ -53,10 +53,9 @@ class Grammar:
         """
         if bool(self.regex) == bool(self.json_schema):
             raise UserError("A grammar is a regular expression or a JSON schema: give one of the two.")
+        engine = _engine()
         try:
-            error = _engine().LLMatcher.validate_grammar(self._source)
-        except UserError:
-            raise
+            error = engine.LLMatcher.validate_grammar(self._source)
         except ValueError as refused:
             error = str(refused)
         if error and not error.startswith("WARNING"):

@@ -23,7 +23,7 @@ _WORD = regex.compile(r"[\w\p{M}]+(?:[-'’][\w\p{M}]+)*")  # a Hindi vowel sign
 _SOLID = re.compile(r"[^\s\ufeff\0]+")
 _BLANK = re.compile(rb"[ \t\n\r\0]")
 _LARGEST = 2**31 - 32
-_PADDING = bytes(9)  # the 0 behind the last document, and what `sort_suffixes` wants
+_PADDING = bytes(8)  # as `sort_suffixes` wants
 _PIECE, _BLOCK = 1 << 16, 1 << 20
 _NONE = np.zeros(0, dtype=np.int32)
 
@@ -112,37 +112,42 @@ class Sources:
 
     @cached_property
     def _first_bytes(self) -> Ints:
-        """Where each document begins among the bytes of `_bounds`."""
+        """Where each document begins among the bytes of all, a 0 behind each."""
         lengths = [len(d.data) + 1 for d in self.documents]
         return np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
 
     @cached_property
-    def _bounds(self) -> _Bounds:
-        joined = bytearray(b"\0".join([*(d.data for d in self.documents), _PADDING]))
-        return _bounds(joined, [text.encode() for text in self.breaks])
-
-    @cached_property
-    def quotable(self) -> SortedTexts:
-        """All places at which a quote may begin, in sorted order; built in about a second a megabyte.
-
-        Raises:
-            UserError: There is none.
-        """
-        bounds = self._bounds
+    def _built(self) -> tuple[_Bounds, SortedTexts]:
+        joined = bytearray()
+        for document in self.documents:
+            joined += document.data
+            joined.append(0)
+        joined += _PADDING
+        bounds, starts = _bounds(joined, [text.encode() for text in self.breaks])
         zeros = np.flatnonzero(bounds.data == 0).astype(np.int32)
-        order = sort_suffixes(bounds.data, bounds.starts)
+        order = sort_suffixes(bounds.data, starts)
+        del starts
         chosen = [order[:0]]
         for low in range(0, len(order), _BLOCK):
             part = order[low : low + _BLOCK]
             close = zeros[np.searchsorted(zeros, part)]  # the 0 that ends the stretch
             chosen.append(part[bounds.words_before(close) - bounds.words_before(part) >= self.min_words])
-        starts = np.concatenate(chosen)
-        if not len(starts):
+        return bounds, SortedTexts(bounds.data, np.concatenate(chosen))
+
+    @property
+    def quotable(self) -> SortedTexts:
+        """All places at which a quote may begin, in sorted order; built when first needed.
+
+        Raises:
+            UserError: There is none.
+        """
+        found = self._built[1]
+        if not len(found):
             raise UserError(
                 f"The source {self.documents[0].name} has no {self.min_words} words in a row to quote; ask "
                 "for fewer words a quote, or give another source."
             )
-        return SortedTexts(bounds.data, starts)
+        return found
 
     def whole(self, low: int, high: int, depth: int) -> Ints:
         """Where the occurrences begin that are whole quotes.
@@ -154,9 +159,9 @@ class Sources:
         """
         places = self.quotable.starts[low:high]
         if len(places):
-            first, behind = self._bounds.words_before(places[0] + np.array([0, depth], dtype=np.int32))
+            first, behind = self._built[0].words_before(places[0] + np.array([0, depth], dtype=np.int32))
             if behind - first >= self.min_words:  # how many words a text has is the same wherever it stands
-                return places[self._bounds.is_end[places + depth]].astype(np.int64)
+                return places[self._built[0].is_end[places + depth]].astype(np.int64)
         return np.zeros(0, dtype=np.int64)
 
     def whole_any(self, low: Ints, high: Ints, depth: Ints) -> NDArray[np.bool_]:
@@ -255,7 +260,6 @@ def coverage(segments: Sequence[Segment]) -> dict[str, float]:
 @dataclass(frozen=True, eq=False)
 class _Bounds:
     data: Bytes  # as it may be quoted: 0 where no quote may go on
-    starts: Places  # bytes at which a quote may begin
     is_end: NDArray[np.bool_]  # whether a quote may end before each byte
     words: Places  # bytes at which a word begins
 
@@ -265,8 +269,11 @@ class _Bounds:
         return counts
 
 
-def _bounds(data: bytearray, breaks: Sequence[bytes]) -> _Bounds:
-    """Word boundaries in documents with a 0 behind each, which are made into what may be quoted."""
+def _bounds(data: bytearray, breaks: Sequence[bytes]) -> tuple[_Bounds, Places]:
+    """Word boundaries in documents with a 0 behind each, which are made into what may be quoted.
+
+    Beside them the bytes at which a quote may begin.
+    """
     for mark in breaks:
         at = data.find(mark)
         while at >= 0:
@@ -287,10 +294,8 @@ def _bounds(data: bytearray, breaks: Sequence[bytes]) -> _Bounds:
         stop = max(before, is_end.rfind(1, before, close + 1))
         data[stop:close] = bytes(close - stop)
         before, close = close + 1, data.find(0, close + 1)
-    return _Bounds(
-        np.frombuffer(data, dtype=np.uint8), np.concatenate(starts), np.frombuffer(is_end, dtype=bool),
-        np.concatenate(words),
-    )  # fmt: skip
+    found = np.frombuffer(data, dtype=np.uint8), np.frombuffer(is_end, dtype=bool), np.concatenate(words)
+    return _Bounds(*found), np.concatenate(starts)
 
 
 def _spans(pattern: re.Pattern[str], text: str) -> Ints:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dipole.interventions._pool.sorted_texts import Bytes, Ints, Places
 
 _PART = 1 << 16  # suffixes that are sorted at once; what is needed meanwhile is 60 times as many bytes
+_FIRST = 16  # bits of the text by which the units are ordered first of all
 _LONG = 64  # bytes of a unit that are compared eight at a time
 # Length in bytes of the character that begins with each byte.
 _CHARACTER = np.array([0] + [1] * 191 + [2] * 32 + [3] * 16 + [4] * 16, dtype=np.int64)
@@ -27,7 +28,7 @@ def sort_suffixes(data: Bytes, places: Places) -> Places:
     side by side and are sorted among themselves, some thousands at a time; a rank that has just become finer
     serves the others at once (Larsson and Sadakane 2007). Equal suffixes come in any order.
 
-    It needs 14 bytes a place for a moment and 9 all the time, beside the data.
+    It needs 13 bytes a place, beside the data.
 
     Args:
         data: UTF-8 with a 0 behind each text and eight more at the end.
@@ -66,8 +67,8 @@ class _Sorting:
         start = np.empty(len(self.places), dtype=np.uint16)
         for low in range(0, len(start), _PART):
             units = np.arange(low, min(low + _PART, len(start)), dtype=np.int32)
-            start[units] = self.bytes_at(units, 0) >> np.uint64(48)
-        self.order = np.argsort(start, kind="stable").astype(np.int32)
+            start[units] = self.bytes_at(units, 0) >> np.uint64(64 - _FIRST)
+        self.order = _counted_order(start)
         self.head = np.ones(len(start), dtype=bool)
         start = start[self.order]
         self.head[1:] = start[1:] != start[:-1]
@@ -171,3 +172,21 @@ class _Sorting:
         at = np.where(head, np.arange(part.start, part.start + len(head), dtype=np.int32), 0)
         heads: NDArray[np.int32] = np.maximum.accumulate(at)
         return heads
+
+
+def _counted_order(keys: NDArray[np.uint16]) -> NDArray[np.int32]:
+    """What sorts small numbers, equal ones in their order: numpy's own takes eight bytes for each."""
+    parts = [slice(low, low + _PART) for low in range(0, len(keys), _PART)]
+    totals = sum(
+        (np.bincount(keys[part], minlength=1 << _FIRST) for part in parts), np.zeros(1 << _FIRST, np.int64)
+    )
+    free = np.cumsum(totals) - totals  # where the next one of each goes
+    order = np.empty(len(keys), dtype=np.int32)
+    for part in parts:
+        within = np.argsort(keys[part], kind="stable")
+        ordered = keys[part][within]
+        counts = np.bincount(ordered, minlength=1 << _FIRST)
+        behind = np.arange(len(ordered)) - (np.cumsum(counts) - counts)[ordered]
+        order[free[ordered] + behind] = within + part.start
+        free += counts
+    return order
