@@ -56,6 +56,8 @@ class Grammar:
         engine = _engine()
         try:
             error = engine.LLMatcher.validate_grammar(self._source)
+        except UserError:
+            raise
         except ValueError as refused:
             error = str(refused)
         if error and not error.startswith("WARNING"):
