@@ -196,6 +196,27 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_result(
     assert not (folder / NEXT).exists()
 
 
+def test_a_folder_that_was_moved_away_after_a_kill(tmp_path: Path) -> None:
+    """Both results and the user's files are there then, under names that are seen."""
+    folder, moment, shown = tmp_path / "runs" / "run", 0, 0
+    while True:
+        moment += 1
+        old_result(folder)
+        killed = killed_at(moment, lambda: replace_it(folder))
+        os.rename(folder, tmp_path / "elsewhere")
+        next_start(folder)
+        names = os.listdir(folder.parent) if folder.parent.exists() else []
+        assert not [name for name in names if name.startswith(".")]
+        found = [tmp_path / "elsewhere", *(folder.parent / name for name in names)]
+        together = {name: text for one in found for name, text in tree(one).items()}
+        assert {name: text for name, text in together.items() if name in MINE} == MINE
+        shown += len(names)
+        shutil.rmtree(tmp_path / "elsewhere")
+        if not killed:
+            break
+    assert shown > 3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("place", [None, exchange_never])
 def test_a_kill_of_the_next_start_is_no_worse(
