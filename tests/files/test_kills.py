@@ -157,19 +157,28 @@ def volume(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("work", "place"),
+    ("work", "place", "step"),
     [
-        (replace_it, None),
-        (replace_it, exchange_never),
-        (replace_it, volume),
-        (run_it, None),
-        pytest.param(run_it, exchange_never, marks=pytest.mark.slow),
-        pytest.param(run_it, volume, marks=pytest.mark.slow),
+        (replace_it, None, 1),
+        (replace_it, exchange_never, 2),
+        (replace_it, volume, 4),
+        (run_it, None, 3),
+        *(
+            pytest.param(work, place, 1, marks=pytest.mark.slow)
+            for work, place in [
+                (replace_it, exchange_never),
+                (replace_it, volume),
+                (run_it, None),
+                (run_it, exchange_never),
+                (run_it, volume),
+            ]
+        ),
     ],
 )
 def test_a_kill_at_any_moment_leaves_the_old_or_the_new_result(
     work: Callable[[Path], None],
     place: Callable[[pytest.MonkeyPatch], None] | None,
+    step: int,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -177,7 +186,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_result(
         place(monkeypatch)
     folder, seen, moment = tmp_path / "runs" / "run", [], 0
     while True:
-        moment += 1
+        moment += step
         old_result(folder)
         killed = killed_at(moment, lambda: work(folder))
         if place is None:  # in one step: also for a reader who knows nothing of dipole
@@ -194,6 +203,27 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_result(
     assert changes == 1  # old up to one moment, new from it on
     work(folder)
     assert not (folder / NEXT).exists()
+
+
+def test_a_folder_that_was_moved_away_after_a_kill(tmp_path: Path) -> None:
+    """Both results and the user's files are there then, under names that are seen."""
+    folder, moment, shown = tmp_path / "runs" / "run", 0, 0
+    while True:
+        moment += 2
+        old_result(folder)
+        killed = killed_at(moment, lambda: replace_it(folder))
+        os.rename(folder, tmp_path / "elsewhere")
+        next_start(folder)
+        names = os.listdir(folder.parent) if folder.parent.exists() else []
+        assert not [name for name in names if name.startswith(".")]
+        found = [tmp_path / "elsewhere", *(folder.parent / name for name in names)]
+        together = {name: text for one in found for name, text in tree(one).items()}
+        assert {name: text for name, text in together.items() if name in MINE} == MINE
+        shown += len(names)
+        shutil.rmtree(tmp_path / "elsewhere")
+        if not killed:
+            break
+    assert shown > 1
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from pathlib import Path
 from dipole.files import _names
 from dipole.files._errors import explain
 from dipole.files._locks import held, is_main_process, resolved
-from dipole.files._swap import is_unsettled, settle
+from dipole.files._swap import is_unsettled, settle, show_orphans
 from dipole.types import UserError
 
 
@@ -33,6 +33,7 @@ def claimed(path: Path) -> Iterator[Path]:
     with held(path) as place:
         try:
             _clear_up(place)
+            show_orphans(place)
             _clear_up_others(place)
         except OSError as error:
             raise explain(path, error) from error

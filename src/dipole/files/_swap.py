@@ -94,6 +94,12 @@ def settle(place: Path) -> None:
             ready.rmdir()
 
 
+def show_orphans(place: Path) -> None:
+    """Give a name that is seen to what can't be settled: the user has moved the folder away meanwhile."""
+    for ready in _waiting(place):
+        os.rename(ready, _free(ready.with_name(f"{place.name}-{ready.name.split('.')[-3]}")))
+
+
 def is_unsettled(place: Path) -> bool:
     """Whether something was broken off there."""
     return bool(_waiting(place))
