@@ -86,7 +86,8 @@ def fit_ppo(ppo: PPO, lm: LM, concept: Any, run: Run | None, recognizer: Recogni
             f"batch_size is {ppo.batch_size}, and {accelerator.num_processes} processes need at least one "
             "sample each; raise batch_size or start fewer processes."
         )
-    with _live_adapter(ppo, lm) as (wrapped, config, note):
+    config, note = _lora(ppo, lm)
+    with _live_adapter(ppo, lm, config) as wrapped:
         rounds = PPORounds(ppo, lm, concept, prompts, recognizer or ppo.recognizer(lm), wrapped, accelerator)
         rounds.warnings = run.warnings  # one list, so that a checkpoint holds what was said so far
         rounds.note = note
@@ -116,23 +117,25 @@ def _check(ppo: PPO, lm: LM, concept: Any) -> tuple[str, ...]:
     return tuple(concept.prompts)
 
 
-@contextmanager
-def _live_adapter(ppo: PPO, lm: LM) -> Iterator[tuple[Any, Any, str]]:
-    """The resident model with a fresh adapter injected, seeded and trainable, for the length of the fit.
+def _lora(ppo: PPO, lm: LM) -> tuple[Any, str]:
+    """The adapter's configuration for this model, and what is to be told of what it is put on."""
+    with lm.resident.turns.take(lm.resident.name):
+        targets = targets_of(lm.resident.model, ppo.lora_config())
+    return with_targets(ppo.lora_config(), targets), targets.note
 
-    With the adapter's configuration, and what is to be told of what it is put on.
-    """
+
+@contextmanager
+def _live_adapter(ppo: PPO, lm: LM, config: Any = None) -> Iterator[Any]:
+    """The resident model with a fresh adapter injected, seeded and trainable, for the length of the fit."""
     model = lm.resident.model
     with lm.resident.turns.take(lm.resident.name):
-        targets = targets_of(model, ppo.lora_config())
-        config = with_targets(ppo.lora_config(), targets)
         before = Tree(model)
         with torch.random.fork_rng(devices=_cuda_devices(model)):
             torch.manual_seed(ppo.seed)
-            wrapped = inject(model, [config])
+            wrapped = inject(model, [config or ppo.lora_config()])
         try:
             wrapped.eval()  # dropout stays off: the policy that samples and the one that learns are the same
-            yield wrapped, config, targets.note
+            yield wrapped
         finally:
             before.restore()
 
