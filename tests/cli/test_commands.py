@@ -213,6 +213,11 @@ def test_lines_keep_what_is_text() -> None:
     assert list(line_batches(stream, lambda: True)) == [["a ", "  b\u2028c", "\ufeff"]]
 
 
+@pytest.mark.parametrize("data", [b"a\rb\rc\r", b"a\r\nb\rc\n", b"a\rb\nc"])
+def test_lines_end_as_on_any_system(data: bytes) -> None:
+    assert list(line_batches(io.BytesIO(data), lambda: True)) == [["a", "b", "c"]]
+
+
 def test_lines_come_in_batches_that_do_not_wait() -> None:
     """A line in three blocks, a writer who pauses, and more lines than a batch has."""
     many = "".join(f"{i}\n" for i in range(BATCH + 1)).encode()

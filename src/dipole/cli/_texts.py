@@ -92,7 +92,7 @@ def line_batches(stream: Reader, more_to_come: Callable[[], bool]) -> Iterator[l
 
 
 def _lines(stream: Reader, go_on: Callable[[], bool]) -> Iterator[str | None]:
-    """The lines of a stream; None where the next one may be long in coming."""
+    """The lines of a stream, ended as on any system; None where the next one may be long in coming."""
     number, begun = 0, list[bytes]()
     while True:
         if not go_on():
@@ -102,10 +102,10 @@ def _lines(stream: Reader, go_on: Callable[[], bool]) -> Iterator[str | None]:
         begun.append(first)
         for other in others:
             number += 1
-            yield _text(b"".join(begun), number)
+            yield from _text(b"".join(begun), number).split("\r")
             begun = [other]
         if not block:
-            yield _text(b"".join(begun), number + 1)
+            yield from _text(b"".join(begun), number + 1).split("\r")
             return
 
 
