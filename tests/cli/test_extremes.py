@@ -8,6 +8,7 @@ import pytest
 
 from cli.conftest import AGAINST, CLAIM, FAST, POLES, PROMPT, Cli
 from cli.test_bad_input import refused
+from dipole.cli._console import complain
 from dipole.concepts import Dipole
 from dipole.lm import LM
 from dipole.models import load
@@ -134,3 +135,10 @@ def test_a_strength_that_overflows(cli: Cli, model: Path, tmp_path: Path) -> Non
         told = cli("generate", "x", "--model", model, "--intervention", f"{tmp_path / 'b'}:{strength}")
         assert told.code in (0, 2)
         assert "Traceback" not in told.err
+
+
+def test_an_error_that_echoes_megabytes_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    assert complain(f"There is no {LONG}; give another.") == 2
+    said = capsys.readouterr().err
+    assert len(said) < 3000
+    assert said.endswith("; give another.\n")

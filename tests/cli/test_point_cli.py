@@ -10,6 +10,7 @@ import pytest
 from cli.conftest import Cli
 from dipole.microworld.cells import write_cells
 from dipole.pointing.assess import held_out
+from dipole.types import UserError
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +129,52 @@ def test_labels_that_leave_nothing_to_measure_are_said(
     assert refused.code == 2
     assert "No document of the corpus has a further label" in refused.err
     assert "those of the further labels like 'x'" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--prompt", "Here is a story.", "--max-new-tokens", "5000"), "more than the context"),
+        (("--prompt", "Here is a story. " * 200), "more than the context"),
+        (("--prompt", "Here is a story. " * 200, "-n", "0"), "more than the context"),
+        (("--prompt", "a\udcff"), "not valid Unicode"),
+        (("--steer", "vector", "--max-new-tokens", "5000"), "more than the context"),
+        (("-n", "99999999999999999999"), "at most 1,000,000"),
+        (("--layers", "99"), "layer 99"),
+    ],
+)
+def test_what_can_be_refused_at_once_is(
+    arguments: tuple[str, ...], said: str, cli: Cli, stories: Path, topics: Path, tmp_path: Path
+) -> None:
+    common = ("--corpus", stories / "docs.jsonl", "--model", "mini", "--out", tmp_path / "out")
+    done = cli("point", f"{topics}:0", *common, *arguments)
+    assert done.code == 2
+    assert said in done.err
+    assert "reading" not in done.err  # nothing was read yet
+    assert not (tmp_path / "out").exists()
+
+
+def test_labels_of_other_documents_are_refused_before_the_model_reads(
+    cli: Cli, stories: Path, topics: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "others.csv").write_text("id,label\nnobody,1\nelse,0\n")
+    ids = [json.loads(line)["id"] for line in (stories / "docs.jsonl").read_text().splitlines()]
+    (tmp_path / "same.csv").write_text("\n".join(["id,label", *(f"{name},1" for name in ids)]))
+    for file, said in (("others.csv", "No document of the corpus"), ("same.csv", "all the same")):
+        common = ("--corpus", stories / "docs.jsonl", "--model", "mini", "--out", tmp_path / "out")
+        done = cli("point", f"{topics}:0", *common, "--truth", tmp_path / file)
+        assert done.code == 2
+        assert said in done.err
+        assert "documents with mini" not in done.err
+
+
+def test_a_model_that_can_not_be_steered_is_refused_at_once(
+    cli: Cli, stories: Path, topics: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no(*_: object, **__: object) -> None:
+        raise UserError("This model has no cache to fork.")
+
+    monkeypatch.setattr("dipole.interventions.fudge.Fudge.guide", no)
+    common = ("--corpus", stories / "docs.jsonl", "--model", "mini", "--out", tmp_path / "out")
+    done = cli("point", f"{topics}:0", *common)
+    assert (done.code, done.err) == (2, "dipole: This model has no cache to fork.\n")

@@ -45,7 +45,7 @@ LEFT_OUT = {
 # Needs an extra that a plain installation has not: what it must say instead of working.
 NEEDS = {
     "dipole export": 'pip install "dipole[gguf]"',
-    "dipole fit grammar": 'pip install "dipole[grammar]"',
+    "dipole fit grammar": "pip install 'dipole[grammar]'",
 }
 PUT_FOR = {"--model gpt2": "--model tiny"}  # a download
 

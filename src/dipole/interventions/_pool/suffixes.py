@@ -177,9 +177,9 @@ class _Sorting:
 def _counted_order(keys: NDArray[np.uint16]) -> NDArray[np.int32]:
     """What sorts small numbers, equal ones in their order: numpy's own takes eight bytes for each."""
     parts = [slice(low, low + _PART) for low in range(0, len(keys), _PART)]
-    totals = sum(
-        (np.bincount(keys[part], minlength=1 << _FIRST) for part in parts), np.zeros(1 << _FIRST, np.int64)
-    )
+    totals = np.zeros(1 << _FIRST, dtype=np.int64)
+    for part in parts:
+        totals += np.bincount(keys[part], minlength=1 << _FIRST)
     free = np.cumsum(totals) - totals  # where the next one of each goes
     order = np.empty(len(keys), dtype=np.int32)
     for part in parts:
