@@ -105,8 +105,8 @@ def digest(path: Path) -> str:
 
 
 def jobs(model: Path, folder: Path) -> dict[str, Job]:
-    corpus = folder / "docs.txt"
-    corpus.write_text("".join(f"{text}\n" for text in TEXTS * 4))
+    corpus = folder / "docs.jsonl"
+    corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS * 4))
     small = ("--model", model, "--max-new-tokens", 4, "--bystanders", "none", "--quiet")
     poles = ("--claim", *POLES)
     measured = (*poles, *small, "-n", 4, "--repeats", 1)
