@@ -86,6 +86,11 @@ def test_a_text_of_several_lines_is_one_text(cell: str, tmp_path: Path) -> None:
         assert texts(write(tmp_path, ["7,short", f"8,{quoted}", "9,last"])) == ["short", cell, "last"]
 
 
+def test_a_line_with_one_comma_is_no_row_because_its_words_look_alike(tmp_path: Path) -> None:
+    poem = "Roses are\nred,violets"
+    assert texts(write(tmp_path, f'mood,text\npoem,"{poem}"\n')) == [poem]
+
+
 def test_many_texts_of_several_lines_in_one_column_are_not_told(tmp_path: Path) -> None:
     cell = '"' + "a line\n" * 20 + '"'
     with warnings.catch_warnings():

@@ -91,8 +91,8 @@ def test_a_notion_scores_the_same_bits_after_it_was_saved(
 
 
 def test_quotes_are_owned(tmp_path: Path) -> None:
-    Pool(Quotes((Document("a", "one two three four"),))).save(tmp_path)
-    assert load_intervention(tmp_path) == Pool(Quotes((Document("a", "one two three four"),)))
+    Pool(Quotes((Document.of("a", "one two three four"),))).save(tmp_path)
+    assert load_intervention(tmp_path) == Pool(Quotes((Document.of("a", "one two three four"),)))
 
 
 def test_aligned_copies_only_what_lies_elsewhere() -> None:

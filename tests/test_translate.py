@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -165,7 +166,10 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 def test_a_place_that_can_not_be_written_is_found_out_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.access", lambda place, mode: place != tmp_path)
+    def refuse(path: str | Path, mode: int = 0o777) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("os.mkdir", refuse)
     out = tmp_path / "a" / "b"
     assert run(["translate", "nothing", "--to", "tiny", "--corpus", "nothing", "--out", str(out)]) == 2
     assert f"Can't write {out}: permission is denied" in capsys.readouterr().err

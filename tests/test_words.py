@@ -76,9 +76,15 @@ def test_terms(text: str, wanted: list[str]) -> None:
     assert terms(text) == wanted
 
 
-def test_the_quick_way_of_terms_is_the_way() -> None:
-    text = "It's 5.5 or 1,000: snake_case _x_ __init__ a1b2 3a.4b don't, e.g. A-B_ 7_8."
-    assert terms(text) == [t for t in terms(text + " 。")]
+ASCII = (
+    "It's 5.5 or 1,000: snake_case _x_ __init__ a1b2 3a.4b don't, e.g.\r\nA-B_ 7_8 1'2 1.a\t\0\x7f a__b ._1."
+)
+
+
+def test_the_quick_way_of_ascii_is_the_way() -> None:
+    assert terms(ASCII) == terms(ASCII + " 。")
+    assert [*segments(ASCII)] == [*segments(ASCII + "。")][:-1]
+    assert [s.text for s in segments("I IT", turkic_fold)] == ["ı", " ", "ıt"]
 
 
 @pytest.mark.parametrize(

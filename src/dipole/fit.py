@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.concepts import Dipole
-from dipole.files import MANIFEST, staged, to_plain, write_manifest, write_text_atomic
+from dipole.files import MANIFEST, is_main_process, staged, to_plain, write_manifest, write_text_atomic
 from dipole.interventions._folder import read_meta
 from dipole.paths import given_path
 from dipole.reading import read_json
@@ -86,6 +86,8 @@ def fit(
         intervention.save(made)
         meta = read_meta(made)
         _write_papers(made, meta, lm, concept, control, folder, started, command, run)
+    if not is_main_process():
+        raise SystemExit(0)  # the others were needed for training alone
     selection = selection_of(meta)
     return Fitted(
         load_intervention(folder),
@@ -98,15 +100,8 @@ def fit(
 
 
 def _fitted(lm: LM, concept: Any, control: Any, run: Run) -> Intervention:
-    if control.surface != "weights":
-        found: Intervention = control.fit(lm, concept)
-        return found
-    from accelerate import PartialState
-
-    state = PartialState(cpu=lm.resident.device.type == "cpu")
-    found = control.fit(lm, concept, run)
-    if not state.is_main_process:
-        raise SystemExit(0)  # the other processes were needed for training alone
+    extra = (run,) if control.surface == "weights" else ()
+    found: Intervention = control.fit(lm, concept, *extra)
     return found
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.controls.weights._loop import HISTORY, Metrics, Run
 from dipole.controls.weights.ppo import PPO
-from dipole.files import MANIFEST, prepare_output, write_json_atomic
+from dipole.files import MANIFEST, run_folder, working_folder, write_json_atomic
 from dipole.paths import given_path
 from dipole.reading import inside, read_json
-from dipole.schema import Facts, Maybe, Optional, Table, Text, Whole, checked, of_fields
+from dipole.schema import Facts, Maybe, Name, Optional, Table, Text, Whole, checked, of_fields
 from dipole.types import Effect, Recognizer, UserError
 
 if TYPE_CHECKING:
@@ -90,20 +90,23 @@ def inoculate(
     recognizer = control.recognizer(judge or lm)
     manifest = _Manifest(lm, dipole, folder, control, judge, command, started, settings or {})
     _rehearse(lm, dipole, bystanders, control, recognizer)
-    if state.is_main_process:
-        prepare_output(folder, overwrite=overwrite, resume=resume)
-        if not resume:  # a run that turns out to be another one keeps its papers
-            dipole.save(folder / "dipole.toml", overwrite=True)
-            manifest.write(started, finished=False)
-    state.wait_for_everyone()
-    run = Run(folder=folder, resume=resume, identity=manifest.identity(), on_round=on_round)
-    adapter = control.fit(lm, dipole, run, recognizer)
+    run = Run(resume=resume, identity=manifest.identity(), on_round=on_round)
     if not state.is_main_process:
+        state.wait_for_everyone()  # until the folder is ready
+        run.folder = working_folder(folder)
+        control.fit(lm, dipole, run, recognizer)
         return None
-    adapter.save(folder / "adapter")  # before anything else can fail
-    effect = _measure(lm, adapter, dipole, recognizer, bystanders, n, control, run)
-    facts = manifest.write(datetime.now(UTC), finished=run.stopped is None or not run.interrupted)
-    return _keep(folder, adapter, effect, run, facts)
+    with run_folder(folder, overwrite=overwrite, resume=resume) as run.folder:
+        if not resume:  # a run that turns out to be another one keeps its papers
+            dipole.save(run.folder / "dipole.toml", overwrite=True)
+            manifest.write(run.folder, started, finished=False)
+        state.wait_for_everyone()
+        adapter = control.fit(lm, dipole, run, recognizer)
+        adapter.save(run.folder / "adapter")  # before anything else can fail
+        effect = _measure(lm, adapter, dipole, recognizer, bystanders, n, control, run)
+        finished = run.stopped is None or not run.interrupted
+        facts = manifest.write(run.folder, datetime.now(UTC), finished)
+        return _keep(run.folder, adapter, effect, run, facts)
 
 
 def _rehearse(
@@ -147,7 +150,7 @@ def _measure(
 class _Manifest:
     lm: LM
     dipole: Dipole
-    folder: Path
+    out: Path
     control: PPO
     judge: LM | None
     command: Sequence[str] | None
@@ -163,7 +166,7 @@ class _Manifest:
             "judge": None if self.judge is None else self.judge.resident.fingerprint,
         }
 
-    def write(self, until: datetime, finished: bool) -> dict[str, Any]:
+    def write(self, folder: Path, until: datetime, finished: bool) -> dict[str, Any]:
         """Write `manifest.json`; it exists from the first moment, so that a killed run can be resumed."""
         import torch
 
@@ -187,11 +190,11 @@ class _Manifest:
             finished=until,
             device=str(self.lm.resident.device),
             threads=torch.get_num_threads(),
-            out=str(self.folder),
+            out=str(self.out),
             command=self.command,
             extra={"finished_training": finished, "settings": self.settings},
         )
-        write_json_atomic(self.folder / "manifest.json", facts)
+        write_json_atomic(folder / "manifest.json", facts)
         return facts
 
 
@@ -222,7 +225,7 @@ def resume_settings(out: Path) -> dict[str, Any]:
     Raises:
         UserError: There is none, or it can't be read.
     """
-    path = inside(out, MANIFEST)
+    path = inside(working_folder(out), MANIFEST)
     if not path.exists():
         raise UserError(f"There is no run to resume in {out}; leave out --resume to start one there.")
     remedy = "start again in another folder"
@@ -231,7 +234,7 @@ def resume_settings(out: Path) -> dict[str, Any]:
     return {**facts, "control": {**facts["control"], "fields": fields}}
 
 
-_NAME = Text(4096, 1)
+_NAME = Name(4096, 1)
 _SCORER = Table({"name": _NAME, "revision": Optional(Maybe(_NAME))}, more=True)
 _RESUMABLE = Table(
     {
@@ -244,8 +247,8 @@ _RESUMABLE = Table(
                 {
                     "n": Optional(Whole(1), 128),
                     "bystanders": Optional(Maybe(_NAME)),
-                    "dtype": Optional(Maybe(Text(40))),
-                    "device": Optional(Maybe(Text(40))),
+                    "dtype": Optional(Maybe(Name(40))),
+                    "device": Optional(Maybe(Name(40))),
                 }
             ),
             {},

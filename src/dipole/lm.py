@@ -18,22 +18,23 @@ from dipole.interventions.prompt import prompt_ids
 from dipole.interventions.weights import engaged_adapters
 from dipole.models.batching import chunks, pad_batch, parts
 from dipole.models.blocks import decoder_blocks
-from dipole.models.hidden import find_input, state_of
+from dipole.models.hidden import find_input, of_width, state_of
 from dipole.models.resident import Resident
 from dipole.paths import given_path
 from dipole.sampling import Decoding, draw_rows, forced_logits
-from dipole.schema import Items, Maybe, Number, Table, Text
-from dipole.types import Intervention, Sample, Surface, UserError
+from dipole.schema import Items, Maybe, Name, Number, Table
+from dipole.types import MOST_COUNT, Intervention, Sample, Surface, UserError
 
 LM_FILE = "lm.json"
 LM_FIELDS = Table(
     {
-        "model": Text(4096, 1),
-        "revision": Maybe(Text(4096)),
-        "fingerprint": Text(64),
-        "interventions": Items(Table({"folder": Text(255, 1), "strength": Number(-1e30, 1e30)}), 0, 10_000),
+        "model": Name(4096, 1),
+        "revision": Maybe(Name(4096)),
+        "fingerprint": Name(64),
+        "interventions": Items(Table({"folder": Name(255, 1), "strength": Number(-1e30, 1e30)}), 0, 10_000),
     }
 )
+_MOST_PER_TOKEN = 256  # characters; the longest tokens of known vocabularies have half as many
 _IN_MODEL = ("weights", "activations")
 
 
@@ -144,7 +145,12 @@ class LM:
         return [made for made, _ in self._of("decode")]
 
     def prompt_ids(self, prompt: str) -> list[int]:
-        """Token ids that the model reads for a prompt, with what prompt interventions put around it."""
+        """Token ids that the model reads for a prompt, with what prompt interventions put around it.
+
+        Raises:
+            UserError: It is far longer than the context.
+        """
+        self.require_short(prompt)
         return prompt_ids(self.resident, self._of("prompt"), prompt)
 
     def _decoder(self, model: Any, prompts: Sequence[str], ids: Sequence[Sequence[int]]) -> Decoder:
@@ -181,6 +187,11 @@ class LM:
         """
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         _require_positive(n=n, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        if n * len(texts) > MOST_COUNT:
+            raise UserError(
+                f"{n * len(texts):,} completions were asked for at once, and {MOST_COUNT:,} are the most; "
+                "ask for fewer, with several seeds."
+            )
         rows = [(i, k) for i in range(len(texts)) for k in range(n)]
         seeds = [sample_seed(seed, i, k) for i, k in rows]
         return self.sample([texts[i] for i, _ in rows], seeds, max_new_tokens, decoding, batch_size)
@@ -329,6 +340,8 @@ class LM:
         Raises:
             UserError: There is no such layer, or a text is longer than the context.
         """
+        for text in texts:
+            self.require_short(text)
         return self.token_activations([self.resident.encode(text) for text in texts], layers, batch_size)
 
     def token_activations(
@@ -355,7 +368,16 @@ class LM:
                 caught: dict[int, Tensor] = {}
                 with _caught_outputs([blocks[i] for i in layers], caught):
                     model(**self.resident.inputs(batch, 1), use_cache=False)
-                stacked = torch.stack([caught[k].float().cpu() for k in range(len(layers))], dim=1)
+                unread = [layers[k] for k in range(len(layers)) if k not in caught]
+                if unread:
+                    raise UserError(
+                        f"Layer {unread[0]} of {self.resident.name} is not run when it reads text alone (it "
+                        "may be for images), so it has no activations; choose other layers."
+                    )
+                width = self.resident.width
+                stacked = torch.stack(
+                    [of_width(caught[k], width).float().cpu() for k in range(len(layers))], dim=1
+                )
                 result.update((r, stacked[k, :, : lengths[r]].clone()) for k, r in enumerate(part))
         return [result[r] for r in range(len(lengths))]
 
@@ -366,6 +388,15 @@ class LM:
             UserError: It does not.
         """
         self._require_room(prompt, len(self.prompt_ids(prompt)), max_new_tokens)
+
+    def require_short(self, text: str) -> None:
+        """Refuse at once what can't fit: a tokenizer takes seconds for millions of characters."""
+        limit = self.resident.context_length
+        if limit is not None and len(text) > limit * _MOST_PER_TOKEN:
+            raise UserError(
+                f"The text {_shorten(text)!r} is {len(text):,} characters long, which is more than the "
+                f"context of {self.resident.name} ({limit} tokens) holds; shorten it."
+            )
 
     def _require_fit(self, used: int) -> None:
         limit = self.resident.context_length
@@ -383,6 +414,8 @@ class LM:
                 f"more than the context of {self.resident.name} ({limit} tokens). Shorten the prompt or ask "
                 "for fewer new tokens."
             )
+        if wanted > MOST_COUNT:  # a model may have no limit
+            raise UserError(f"{wanted:,} new tokens were asked for, and {MOST_COUNT:,} are the most.")
 
 
 def sample_seed(seed: int, prompt_index: int, sample_index: int) -> int:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from dipole.paths import given_path
-from dipole.types import UserError
+from dipole.reading import MOST_BYTES, read_bytes, unreadable
 
 _MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -16,7 +16,6 @@ _MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _LINE_END = re.compile(r"\r\n|\r|\n")
-MOST_BYTES = 1 << 26
 
 
 def encoding_of(head: bytes) -> str:
@@ -34,32 +33,20 @@ def read_plain_text(path: str | Path, what: str, wanted: str, most: int = MOST_B
         most: Bytes that it may have.
 
     Raises:
-        UserError: It is missing, no regular file, too large, or is no text in UTF-8 (or in UTF-16 or UTF-32
+        UserError: It is missing, no plain file, too large, or is no text in UTF-8 (or in UTF-16 or UTF-32
             with a byte-order mark).
     """
-
-    def refuse(problem: str) -> UserError:
-        return UserError(f"{what} in {path} can't be read ({problem}); give {wanted}.")
-
-    file = given_path(path, what)
-    try:
-        if not file.is_file():
-            problem = "it is a folder" if file.is_dir() else "there is no such file"
-            raise refuse("it is no regular file" if file.exists() and not file.is_dir() else problem)
-        with file.open("rb") as stream:
-            data = stream.read(most + 1)
-    except (OSError, ValueError) as error:
-        raise refuse(getattr(error, "strerror", None) or str(error)) from error
-    if len(data) > most:
-        raise refuse(f"it has more than {most >> 20} MB")
+    remedy = f"give {wanted}"
+    data = read_bytes(given_path(path, what), remedy, most)
     encoding = encoding_of(data)
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = len(_LINE_END.findall(data[: error.start].decode("latin-1"))) + 1
-        raise refuse(f"line {line} is no text in {encoding.removesuffix('-sig').upper()}") from error
+        problem = f"line {line} is no text in {encoding.removesuffix('-sig').upper()}"
+        raise unreadable(Path(path), problem, remedy) from error
     if "\0" in text:
-        raise refuse("it is binary, not text: it holds NUL")
+        raise unreadable(Path(path), "it is binary, not text: it holds NUL", remedy)
     return text
 
 

@@ -33,7 +33,7 @@ from dipole.pointing.methods import Weak
 from dipole.pointing.notes import notes_of
 from dipole.pointing.record import Differing, Pointed, Settings
 from dipole.pointing.refine import COMPONENTS, check_weak, refine
-from dipole.pointing.steering import steering
+from dipole.pointing.steering import rehearse, steering
 from dipole.pointing.writing import write_and_measure
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.pooled import Features, read_features
@@ -91,11 +91,13 @@ def point(
     folder, started = given_path(out, "The output folder"), datetime.now(UTC)
     asked = tuple(prompts) or ("",)
     with staged(folder, overwrite) as made:
-        on_step("reading the corpus with the topic model")
-        ids, q, words = _pointed_at(pointer, corpus)
-        labels, cells = labels_of(ids, truth, flavour)
-        check_weak(q)
         layers = layers_of(settings.layers, lm, settings.max_layers)
+        rehearse(lm, settings.steer, layers[0], asked, settings.max_new_tokens if settings.n else 0)
+        on_step("reading the corpus with the topic model")
+        ids, counts = _counted(pointer, corpus)
+        labels, cells = labels_of(ids, truth, flavour)
+        q, words = _pointed_at(pointer, counts)
+        check_weak(q)
         on_step(f"reading {len(ids):,} documents with {lm.resident.name}")
         features = read_features(lm, _texts(corpus), layers)
         read = Read(ids, q, words, features, held_out(ids, settings.held_out))
@@ -138,13 +140,19 @@ def _texts(corpus: Corpus, ids: list[str] | None = None) -> Iterator[str]:
         yield document.text
 
 
-def _pointed_at(pointer: TopicScore, corpus: Corpus) -> tuple[list[str], Array, Array]:
-    """Ids of the documents, their share of the topic `(n,)`, and counts of its top words `(n, words)`."""
-    model, ids = pointer.model, list[str]()
-    counts = model.count(_texts(corpus, ids))
+def _counted(pointer: TopicScore, corpus: Corpus) -> tuple[list[str], Any]:
+    """Ids of the documents, and the counts of the topic model's words in them."""
+    ids = list[str]()
+    counts = pointer.model.count(_texts(corpus, ids))
+    return ids, counts
+
+
+def _pointed_at(pointer: TopicScore, counts: Any) -> tuple[Array, Array]:
+    """The documents' share of the topic `(n,)`, and counts of its top words `(n, words)`."""
+    model = pointer.model
     top = [model.vocabulary.index(word) for word, _ in model.top_words(pointer.index, _TOP_WORDS)]
     words = np.asarray(counts[:, top].todense(), dtype=np.float64)
-    return ids, model.shares_of(counts)[:, pointer.index], words
+    return model.shares_of(counts)[:, pointer.index], words
 
 
 def _with_texts(found: Sequence[Differing], corpus: Corpus) -> tuple[Differing, ...]:

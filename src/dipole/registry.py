@@ -88,6 +88,7 @@ def unknown(noun: str, name: str, available: Iterable[str]) -> UserError:
         available: The names that exist.
     """
     names = list(available)
+    name = name if len(name) <= 200 else f"{name[:200]}…"
     near = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     return UserError(f"There is no {noun} called {name!r}.{guess} Available: {', '.join(names) or 'none'}.")

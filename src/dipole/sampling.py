@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dipole.interventions._guide import Decoder
+from dipole.interventions._logit_maths import nucleus
 from dipole.types import UserError
 
 _COLDEST = 1e-6
@@ -51,11 +52,7 @@ class Decoding:
             kth = logits.topk(self.top_k, dim=-1).values[:, -1:]
             logits = logits.masked_fill(logits < kth, -torch.inf)
         if self.top_p < 1:
-            ordered, index = logits.sort(dim=-1, descending=True)
-            likely = ordered.softmax(-1)
-            before = likely.cumsum(-1) - likely  # probability of everything likelier; exactly 0 for the first
-            dropped = torch.zeros_like(before, dtype=torch.bool).scatter(-1, index, before >= self.top_p)
-            logits = logits.masked_fill(dropped, -torch.inf)
+            logits = logits.masked_fill(~nucleus(logits, self.top_p), -torch.inf)
         return logits.log_softmax(-1)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol, get_args, get_origin, get_type_hints
@@ -97,6 +98,21 @@ class Text:
             lowest = "that is not empty " if self.least else ""
             raise _misfit(where, f"a text {lowest}of at most {self.most} characters in UTF-8", value)
         return value
+
+
+@dataclass(frozen=True)
+class Name:
+    """A text on one line without control characters, at most `most` characters, such as that of a model."""
+
+    most: int = 4096
+    least: int = 0
+
+    def read(self, value: Any, where: str) -> str:
+        """The text."""
+        text = isinstance(value, str) and self.least <= len(value) <= self.most and _is_text(value)
+        if not text or any(unicodedata.category(c) in ("Cc", "Zl", "Zp") for c in value):
+            raise _misfit(where, f"a name of {self.least} to {self.most} characters on one line", value)
+        return str(value)
 
 
 @dataclass(frozen=True)

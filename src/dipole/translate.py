@@ -27,7 +27,7 @@ from dipole.stitching.mapping import (
 )
 from dipole.stitching.parts import Text
 from dipole.stitching.ridge import LAMBDAS
-from dipole.types import UserError, check_seed
+from dipole.types import MOST_COUNT, UserError, check_seed
 
 if TYPE_CHECKING:
     from dipole.lm import LM
@@ -71,8 +71,10 @@ class Translation:
             UserError: A count is below 1, or the seed no seed.
         """
         for field in ("max_tokens", "batch_size", "n", "max_new_tokens"):
-            if getattr(self, field) < 1:
-                raise UserError(f"{field} must be at least 1, and is {getattr(self, field)}.")
+            if not 1 <= getattr(self, field) <= MOST_COUNT:
+                raise UserError(
+                    f"{field} must be at least 1 and at most {MOST_COUNT:,}, and is {getattr(self, field)}."
+                )
         check_seed(self.seed)
 
 
@@ -134,6 +136,9 @@ def translate(
         require_measurable(vector, dipole, (source, target), settings.max_new_tokens)
     layers = _candidates(settings.layers, vector.layers[0], source, target)
     near = _anchors(vector, prompts, dipole) if settings.near else ()
+    for text in near:
+        for lm in (source, target):
+            lm.require_room(text, 0)
     at, most, rows = vector.layers[0], settings.max_tokens, settings.batch_size
     found = survey(source, target, corpus, at, near, most, rows, on_step)
     stitches = fit_stitches(

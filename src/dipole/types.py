@@ -29,6 +29,7 @@ class DipoleWarning(UserWarning):
     """Something the user should know although the work goes on."""
 
 
+MOST_COUNT = 1_000_000  # completions of one call, tokens of one completion, and the like
 MOST_SEED = 2**32 - 1  # what every library that draws can hold
 
 

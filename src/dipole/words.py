@@ -16,6 +16,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import regex
@@ -33,16 +34,19 @@ _REST = (
 _SEGMENT = regex.compile(
     rf"(?P<word>{_LETTER}(?:{_LETTER}|_+(?={_LETTER})|(?<=\p{{Nd}})[.,٫٬'’](?=\p{{Nd}}))*+"
     rf"|(?:\p{{Hangul}}{_MARKS})++|(?:\p{{WB=Katakana}}{_MARKS})++)"
+    rf"|\p{{Regional_Indicator}}{{1,2}}{_MARKS}"  # \X takes time that is quadratic in their number
     rf"|(?:\p{{Logical_Order_Exception}}{_MARKS}(?=\p{{L}}))*+\X{_REST}",
     regex.V1,
 )
 _ASCII_WORD = re.compile(r"[a-z0-9](?:[a-z0-9]|_+(?=[a-z0-9])|(?<=[0-9])[.,'](?=[0-9]))*+")
+_ASCII_SEGMENT = re.compile(rf"{_ASCII_WORD.pattern}|\r\n|[\s\S]", re.IGNORECASE)
 _HAS_WORD = regex.compile(r"[\p{L}\p{N}]")
 _ELIDED = regex.compile(rf"(?<={WORD_CHARACTER}{_MARKS})'(?={WORD_CHARACTER})", regex.V1)
 _HAS_UNSPACED = regex.compile(r"[\p{Line_Break=SA}\p{Ideographic}\p{Hiragana}\p{Katakana}ー]")
 _UNSPACED = regex.compile(rf"(?:{_HAS_UNSPACED.pattern}|[\u3000-\u303f\uff01-\uff9f])\p{{M}}*$")
 _HIRAGANA = regex.compile(r"[\p{Hiragana}ー]+")
 
+_SHORT = 32
 _FORMS = ("<wide>", "<narrow>", "<initial>", "<medial>", "<final>", "<isolated>")
 _SIGNS = {ord(c): "-" for c in "‐‑‒–−﹣－"} | {ord(c): "'" for c in "‘’‛ʼ′＇"}
 _UNSEEN = regex.compile(
@@ -97,8 +101,21 @@ def turkic_fold(text: str) -> str:
 
 def segments(text: str, folded: Callable[[str], str] = fold) -> Iterator[Segment]:
     """The segments of a text, in order; together they are the whole text."""
+    if text.isascii():  # the same, many times as fast
+        whole = folded(text)
+        for match in _ASCII_SEGMENT.finditer(text):
+            start, end = match.span()
+            yield Segment(whole[start:end], start, end)
+        return
     for found in _SEGMENT.finditer(text):
-        yield Segment(folded(found.group()), found.start(), found.end())
+        piece = found.group()
+        seen = _kept(piece, folded) if len(piece) <= _SHORT else folded(piece)
+        yield Segment(seen, found.start(), found.end())
+
+
+@lru_cache(maxsize=1 << 14)
+def _kept(piece: str, folded: Callable[[str], str]) -> str:
+    return folded(piece)
 
 
 def words(text: str) -> list[str]:

@@ -57,7 +57,7 @@ def test_the_shares_are_printed(cli: Cli, place: Path, tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[tuple[str, ...], str]] = {
-    "grid": (("--grid", "1"), "A grid must be at least 2, and is 1"),
+    "grid": (("--grid", "1"), "A grid must be at least 2 and at most 101, and is 1"),
     "seeds": (("--seeds", "0"), "The number of seeds must be at least 1"),
     "method": (("--method", "magic"), "'magic' is none of them"),
     "no method": (("--method", ","), "none was named"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import subprocess
@@ -14,7 +15,7 @@ from cli.conftest import AGAINST, CLAIM, FAST, POLES, PROMPT, Cli
 from dipole.cli import _console, run
 from dipole.cli._console import one_line, visible
 from dipole.cli._job import new_job
-from dipole.cli._texts import lines_of
+from dipole.cli._texts import BATCH, line_batches
 from dipole.cli.docs import reference
 from dipole.concepts import load_dipole
 from dipole.controls.weights.ppo import PPO
@@ -25,7 +26,7 @@ ODD = ["I hate staples.", "مرحبا بالعالم", "📎📎📎", "[bold]no
 
 def flags(**given: object) -> dict[str, object]:
     names = ("claim", "against", "prompt", "held_out", "mention_claim", "mention_against", "dipole", "model")
-    more = ("revision", "dtype", "device", "judge", "n", "bystanders")
+    more = ("revision", "dtype", "device", "judge", "n", "bystanders", "special_tokens")
     return {**dict.fromkeys((*names, *more)), "fields": {}, **given}
 
 
@@ -117,6 +118,17 @@ def test_generate_reads_prompts(cli: Cli, model: Path) -> None:
     assert [json.loads(line)["prompt"] for line in result.out.splitlines()] == ["a", "é 📎", ""]
 
 
+def test_prompts_that_are_piped_in_give_what_they_gave_if_they_came_at_once(cli: Cli, model: Path) -> None:
+    """Each has the seed of its place among all, whatever batch it came in."""
+    prompts = [f"a {i}" for i in range(BATCH + 2)]
+    options = ("--model", model, "--json", "--max-new-tokens", 2, "-n", 2)
+    piped = cli("generate", "-", *options, stdin="\n".join(prompts).encode()).out
+    rows = [json.loads(line) for line in piped.splitlines()]
+    again = [json.loads(line) for line in cli("generate", *prompts, *options).out.splitlines()]
+    assert [(row["prompt"], row["seed"]) for row in rows] == [(row["prompt"], row["seed"]) for row in again]
+    assert len({row["seed"] for row in rows}) == 2 * len(prompts)
+
+
 def test_inoculate_prints_the_effect(cli: Cli, model: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     result = cli("inoculate", *POLES, *FAST, "--model", model, "--out", out, "--json")
@@ -196,8 +208,26 @@ def test_json_stays_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert "\x9b" not in printed
 
 
-def test_lines_of_keeps_what_is_text() -> None:
-    assert lines_of("\ufeffa \r\n\n  b\u2028c\n".encode()) == ["a ", "  b\u2028c"]
+def test_lines_keep_what_is_text() -> None:
+    stream = io.BytesIO("\ufeffa \r\n\n  b\u2028c\n\ufeff\n".encode())
+    assert list(line_batches(stream, lambda: True)) == [["a ", "  b\u2028c", "\ufeff"]]
+
+
+def test_lines_come_in_batches_that_do_not_wait() -> None:
+    """A line in three blocks, a writer who pauses, and more lines than a batch has."""
+    many = "".join(f"{i}\n" for i in range(BATCH + 1)).encode()
+    blocks = [b"one\ntw", b"o", b"", b"\n", many]  # the empty one is where the writer pauses
+    pauses = [block == b"" for block in blocks]
+
+    class Stream:
+        def read1(self, size: int, /) -> bytes:
+            while blocks and blocks[0] == b"":
+                del blocks[0], pauses[0]
+            del pauses[:1]
+            return blocks.pop(0) if blocks else b""
+
+    batches = list(line_batches(Stream(), lambda: not (pauses and pauses[0])))
+    assert batches == [["one"], ["two", *map(str, range(BATCH - 1))], [str(BATCH - 1), str(BATCH)]]
 
 
 def test_a_warning_is_one_line(cli: Cli, model: Path) -> None:

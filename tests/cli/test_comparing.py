@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -64,12 +66,20 @@ def test_sweep(cli: Cli, trained: Path, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "s").iterdir()} == REPORT
 
 
-def test_nothing_is_left_of_a_comparison_that_fails(
-    cli: Cli, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_nothing_is_left_of_a_comparison_that_ends(
+    number: signal.Signals,
+    code: int,
+    cli: Cli,
+    trained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+    def end(*_: object, **__: object) -> None:
+        os.kill(os.getpid(), number)
 
-    monkeypatch.setattr("dipole.evaluation.families.compare_controls", fail)
-    assert cli("compare", trained, *ON, "--out", tmp_path / "deep" / "c").code == 130
-    assert not list((tmp_path / "deep").iterdir())
+    monkeypatch.setattr("dipole.evaluation.families.compare_controls", end)
+    assert cli("compare", trained, *ON, "--out", tmp_path / "deep" / "c").code == code
+    assert not (tmp_path / "deep").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -90,3 +91,42 @@ def test_a_run_that_is_broken_off_ends_with_the_same_weights(
     assert weights(tmp_path / "broken") == weights(tmp_path / "unbroken")
     lines = (tmp_path / "broken" / "history.jsonl").read_text().splitlines()
     assert len(lines) == 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_a_run_that_replaces_another_and_is_broken_off(
+    number: signal.Signals, code: int, model: Path, trained: Path, tmp_path: Path
+) -> None:
+    """The old one stays, whole, until the new one is; the new one goes on where it was."""
+    arguments = ("inoculate", *POLES, *LONG, "--model", model)
+    unbroken = start(*arguments, "--out", tmp_path / "unbroken")
+    assert unbroken.communicate(timeout=600) is not None
+    broken = tmp_path / "runs" / "broken"
+    shutil.copytree(trained, broken)
+    (broken / "notes.txt").write_text("mine")
+    process = start(*arguments, "--out", broken, "--overwrite")
+    wait_for_round(broken / ".dipole-next", 3)
+    second = start("inoculate", "--resume", "--out", broken)
+    assert "is in use by process" in second.communicate(timeout=300)[1]
+    assert second.returncode == 2
+    process.send_signal(number)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == code, err
+    if number == signal.SIGINT:  # measured and reported, so it is whole
+        assert weights(broken) not in (weights(trained), weights(tmp_path / "unbroken"))
+    else:
+        assert weights(broken) == weights(trained)
+        assert (broken / "effect.json").read_bytes() == (trained / "effect.json").read_bytes()
+    if number != signal.SIGKILL:
+        assert [path.name for path in broken.parent.iterdir()] == ["broken"]
+    resumed = start("inoculate", "--resume", "--out", broken)
+    _, err = resumed.communicate(timeout=600)
+    assert resumed.returncode == 0, err
+    assert weights(broken) == weights(tmp_path / "unbroken")
+    assert len((broken / "history.jsonl").read_text().splitlines()) == 40
+    assert (broken / "notes.txt").read_text() == "mine"
+    assert not (broken / ".dipole-next").exists()
+    assert [path.name for path in broken.parent.iterdir()] == ["broken"]

@@ -24,7 +24,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_find_look_and_score(cli: Cli, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "topics"
-    done = cli("topics", corpus, *FAST, "--out", out, "--find", "murder, Thief")
+    done = cli("topics", corpus, *FAST, "--out", out, "--find", "murder， Thief")
     assert done.code == 0
     header, *rows = done.out.splitlines()[:4]
     assert header.split()[:2] == ["topic", "share"]

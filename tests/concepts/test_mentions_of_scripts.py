@@ -133,6 +133,7 @@ def test_found_in_any_normal_form(mention: str, text: str, found: str, form) -> 
         ("5-10", "510"),
         ("staple", "stapler"),
         ("paper clip", "newspaper clip"),
+        ("paper clip", "paper\0clip"),
         ("скреп", "скрепка"),
     ],
 )

@@ -28,8 +28,8 @@ SOURCE = (
     "weather was good. Paper clips are the best; staples are the worst. 🙂 Über allen Gipfeln\tist Ruh.\n"
 )
 OTHER = "The weather was good today, and the cats were not. Paper clips, staples, tea and coffee."
-DOCUMENTS = (Document("one", SOURCE), Document("two", OTHER))
-TEXTS = {document.name: document.text for document in DOCUMENTS}
+DOCUMENTS = (Document.of("one", SOURCE), Document.of("two", OTHER))
+TEXTS = {document.name: document.data.decode() for document in DOCUMENTS}
 SCHEMA = json.dumps(
     {
         "type": "object",
@@ -223,8 +223,8 @@ def test_json_schemas(tiny: LM) -> None:
         ({"regex": "(a"}, "refuses the regular expression"),
         ({"regex": "(?=a)b"}, "refuses the regular expression"),
         ({"json_schema": '{"type": "colour"}'}, "refuses the JSON schema"),
-        ({"json_schema": "{"}, "refuses the JSON schema"),
-        ({"json_schema": '{"$ref": "#/nowhere"}'}, "refuses the JSON schema"),
+        ({"json_schema": "{"}, "The JSON schema is no JSON"),
+        ({"json_schema": '{"$ref": "#/nowhere"}'}, "points by `\\$ref` to '#/nowhere'"),
         ({}, "give one of the two"),
         ({"regex": "a", "json_schema": "{}"}, "give one of the two"),
     ],

@@ -224,5 +224,5 @@ def test_only_labels_are_written_on_every_architecture(name: str, sampling: str)
 def test_what_a_pool_refuses() -> None:
     with pytest.raises(UserError, match="sampling must be one of"):
         Pool(Labels(("a",)), "greedy")
-    with pytest.raises(UserError, match="rounds must be at least 1"):
+    with pytest.raises(UserError, match="rounds must be from 1 to 2048"):
         Pool(Labels(("a",)), "asap", rounds=0)

@@ -265,7 +265,7 @@ def test_progress_is_told() -> None:
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"size": 1}, "A grid must be at least 2, and is 1"),
+        ({"size": 1}, "A grid must be at least 2 and at most 101, and is 1"),
         ({"seeds": 0}, "number of seeds must be at least 1"),
         ({"width": 0}, "width must be at least 1"),
         ({"methods": ("magic",)}, "'magic' is none of them"),

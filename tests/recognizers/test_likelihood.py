@@ -255,11 +255,14 @@ class IgnoresTheMask(torch.nn.Module):
     def get_input_embeddings(self) -> torch.nn.Module:
         return self.inner.get_input_embeddings()
 
+    def get_output_embeddings(self) -> torch.nn.Module:
+        return self.inner.get_output_embeddings()
+
     def forward(self, input_ids, attention_mask=None, position_ids=None, **more):
         self.calls += 1
         if more.get("use_cache"):
             raise NotImplementedError("no cache")
-        if attention_mask.ndim == 4:
+        if attention_mask is not None and attention_mask.ndim == 4:
             attention_mask = torch.ones_like(input_ids)
         return self.inner(
             input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
@@ -292,7 +295,9 @@ def test_a_model_that_reads_padding_is_never_padded() -> None:
     found = continuation_likelihoods(odd, prefixes, poles).nats_per_token
     wanted = continuation_likelihoods(honest, prefixes, poles).nats_per_token
     torch.testing.assert_close(found, wanted, atol=SCORE, rtol=0)
-    assert [r.__name__ for r in likelihood._verdicts[odd.resident].values()] == ["unpadded"]
+    assert [r.__name__ for r in likelihood._verdicts[odd.resident].values()] == [
+        "plain"
+    ]  # which takes rows of one length only
 
 
 def test_the_check_runs_once_and_does_not_keep_the_model_alive() -> None:

@@ -64,5 +64,5 @@ def test_a_model_from_before_keeps_its_way_of_cutting(tmp_path: Path) -> None:
     file.write_text(json.dumps(facts), "utf-8")
     assert TopicModel.load(tmp_path).count(["किताब नदी abc"]).sum() == 0  # its words were never whole
     file.write_text(json.dumps({**facts, "splitting": "other"}), "utf-8")
-    with pytest.raises(UserError, match="cuts words by 'other'"):
+    with pytest.raises(UserError, match="splitting must be one of unicode, scikit-learn"):
         TopicModel.load(tmp_path)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from dipole.cli._console import complain
 from dipole.cli._noise import quiet_libraries
-from dipole.cli._streams import finish_output, prepare_output_streams
+from dipole.cli._streams import drop_output, flush_output, open_streams, prepare_output_streams
+from dipole.files import Ended, ended_by_signals
 from dipole.types import UserError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
@@ -15,6 +17,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 def main() -> None:
     """Run the command line of this process; the console script `dipole`."""
+    open_streams()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -22,29 +25,39 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command and return its exit code.
 
     0 when all went well, 2 when the user has something to put right (one sentence on standard error), 130
-    after Ctrl-C, 141 when the reader of standard output went away. Errors that are nobody's input are raised.
+    after Ctrl-C, 143 after SIGTERM and 129 after SIGHUP, 141 when the reader of standard output went away.
+    Errors that are nobody's input are raised.
     """
+    prepare_output_streams()
+    with quiet_libraries(), ended_by_signals():
+        code = _code_of(partial(_invoke, arguments))
+        # What is buffered goes out whatever happened: Python's own attempt at its end would be a traceback.
+        return _code_of(flush_output) or code
+
+
+def _code_of(work: Callable[[], int | None]) -> int:
+    """Do it, and say how it ended."""
     import typer
 
-    prepare_output_streams()
-    with quiet_libraries():
-        try:
-            return finish_output(_invoke(arguments))
-        except UserError as error:
-            return complain(str(error))
-        except (KeyboardInterrupt, typer.Abort):
-            return complain("Interrupted.", INTERRUPTED)
-        except typer.Exit as stop:
-            return stop.exit_code
-        except MemoryError:
-            return complain(_OUT_OF_MEMORY)
-        except OSError as error:
-            return complain(f"{error.strerror or error}: {error.filename or 'while reading or writing'}.")
-        except Exception as error:
-            known = _sentence(error)
-            if known is None:
-                raise
-            return complain(known)
+    try:
+        return work() or 0
+    except UserError as error:
+        return complain(str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        return complain("Interrupted.", INTERRUPTED)
+    except Ended as ended:
+        return complain("Terminated.", ended.code)
+    except typer.Exit as stop:
+        return stop.exit_code
+    except MemoryError:
+        return complain(_OUT_OF_MEMORY)
+    except OSError as error:
+        return complain(f"{error.strerror or error}: {error.filename or 'while reading or writing'}.")
+    except Exception as error:
+        known = _sentence(error)
+        if known is None:
+            raise
+        return complain(known)
 
 
 _OUT_OF_MEMORY = "The memory ran out; lower --batch-size (or --micro-batch-size), or use a smaller model."
@@ -56,7 +69,12 @@ def _invoke(arguments: Sequence[str]) -> int:
     from dipole.cli._app import build
 
     command = typer.main.get_command(build(arguments))
-    result = command.main(args=list(arguments), prog_name="dipole", standalone_mode=False)
+    try:
+        result = command.main(args=list(arguments), prog_name="dipole", standalone_mode=False)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # typer's own way to end, with another code
+            return drop_output()
+        raise
     return result if isinstance(result, int) else 0
 
 

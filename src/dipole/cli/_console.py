@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 from typing import Any
 
 from dipole.cli._streams import drop_output, unwritable
-from dipole.files import to_plain
+from dipole.files import is_main_process, to_plain
 
 USER_ERROR = 2
+_LONGEST = 2000  # characters of an error that echoes what was given
 # Control characters move the cursor or recolour a terminal, and bidirectional overrides reorder what follows.
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def is_main_process() -> bool:
-    """Whether this process speaks to the user: always, but for the others that `accelerate launch` starts."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 def visible(text: str) -> str:
@@ -35,6 +30,8 @@ def emit(text: str, raw: bool = False) -> None:
     """Print a result; on a terminal its control characters are made harmless, unless it is `raw`."""
     import typer
 
+    if not is_main_process():
+        return
     try:
         print(text if raw or not sys.stdout.isatty() else visible(text))
     except BrokenPipeError:
@@ -57,6 +54,8 @@ def tell(text: str) -> None:
 
 
 def complain(message: str, code: int = USER_ERROR) -> int:
-    """Print an error as one line and return its exit code."""
+    """Print an error as one line, its middle left out where that is very long, and return its exit code."""
+    if len(message) > _LONGEST:
+        message = f"{message[: _LONGEST // 2]} […] {message[-_LONGEST // 2 :]}"
     tell("dipole: " + " ".join(line.strip() for line in message.splitlines() if line.strip()))
     return code

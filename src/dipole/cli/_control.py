@@ -9,7 +9,7 @@ from dipole.registry import CONTROLS, Option, options, resolve, unknown
 from dipole.types import UserError
 
 # Flags of `dipole fit` that stand alone, so that what follows them may be the control.
-_SWITCHES = ("--overwrite", "--json", "--quiet", "-q", "--trust-remote-code")
+_SWITCHES = ("--overwrite", "--json", "--quiet", "-q", "--trust-remote-code", "--special-tokens")
 
 
 def fields_for(command: str, arguments: Sequence[str]) -> tuple[Option, ...]:

@@ -32,6 +32,12 @@ Device = Annotated[
 Trust = Annotated[
     bool, typer.Option("--trust-remote-code", help="Run Python code that comes with the model.")
 ]
+SpecialTokens = Annotated[
+    bool | None,
+    typer.Option(
+        "--special-tokens", help="Read special tokens that texts spell (</s>) as such, not as text."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object a line.")]
 DipoleFile = Annotated[
     str | None,
@@ -70,7 +76,12 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stand
 
 
 def load_model(
-    model: str | None, revision: str | None, dtype: str | None, device: str | None, trust: bool
+    model: str | None,
+    revision: str | None,
+    dtype: str | None,
+    device: str | None,
+    trust: bool,
+    special_tokens: bool | None = None,
 ) -> LM:
     """The model that the flags ask for."""
     from dipole.models import load
@@ -78,13 +89,20 @@ def load_model(
     hide_progress_bars()
     return load(
         "tiny" if model is None else model,
-        dtype or "auto",
-        device or "auto",
+        "auto" if dtype is None else dtype,
+        "auto" if device is None else device,
         revision,
         trust_remote_code=trust,
+        special_tokens_in_text=bool(special_tokens),
     )
 
 
-def source_of(flags: Mapping[str, Any]) -> tuple[str | None, str | None, str | None, str | None, bool]:
+def source_of(flags: Mapping[str, Any]) -> tuple[Any, ...]:
     """What `load_model` takes, from the flags of a command."""
-    return flags["model"], flags["revision"], flags["dtype"], flags["device"], flags["trust_remote_code"]
+    return (flags["model"], flags["revision"], *where_of(flags))
+
+
+def where_of(flags: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What `load_model` takes behind the model and its revision."""
+    named = flags["dtype"], flags["device"], flags["trust_remote_code"]
+    return (*named, flags.get("special_tokens"))  # a command that reads no text has no such flag

@@ -10,7 +10,7 @@ from dipole.cli._flags import load_model, source_of
 from dipole.files import MANIFEST
 from dipole.paths import given_path
 from dipole.reading import inside, read_json
-from dipole.schema import Table, Text
+from dipole.schema import Name, Table
 from dipole.types import Intervention, UserError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _bound_to(found: Intervention) -> str | None:
 def _made_with(folder: str) -> str | None:
     try:
         facts = read_json(inside(given_path(folder), MANIFEST))
-        made = Table({"model": Table({"name": Text(4096, 1)}, more=True)}, more=True)
+        made = Table({"model": Table({"name": Name(4096, 1)}, more=True)}, more=True)
         return str(made.read(facts, "")["model"]["name"])
     except ValueError:  # there is none, or it is not one of ours
         return None

@@ -16,7 +16,13 @@ if TYPE_CHECKING:
     from dipole.controls.weights.ppo import PPO
 
 # The flags that a run remembers in its manifest, with what they are when left out.
-DEFAULTS: dict[str, Any] = {"n": 128, "bystanders": None, "dtype": None, "device": None}
+DEFAULTS: dict[str, Any] = {
+    "n": 128,
+    "bystanders": None,
+    "dtype": None,
+    "device": None,
+    "special_tokens": None,
+}
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from dipole.cli import INTERRUPTED
-from dipole.cli._console import emit_json, is_main_process, tell
-from dipole.cli._flags import load_model
+from dipole.cli._console import emit_json, tell
+from dipole.cli._flags import load_model, where_of
 from dipole.cli._job import new_job
 from dipole.cli._progress import progress
 from dipole.cli._resume import resumed_job
 from dipole.cli._rich import emit_drawn
-from dipole.files import prepare_output
+from dipole.files import check_output
 from dipole.paths import given_path
 from dipole.types import UserError
 
@@ -23,7 +23,7 @@ def perform(flags: Mapping[str, Any]) -> int:
     """Train, measure and print; the exit code."""
     folder = _folder(flags["out"], flags["overwrite"], flags["resume"])
     job = resumed_job(flags, folder) if flags["resume"] else new_job(flags)
-    where = (job.settings["dtype"], job.settings["device"], flags["trust_remote_code"])
+    where = where_of({**flags, **job.settings})
     lm = load_model(job.model, job.revision, *where)
     judge = None if job.judge is None else load_model(job.judge, None, *where)
     from dipole.inoculate import inoculate
@@ -61,7 +61,5 @@ def _folder(out: str, overwrite: bool, resume: bool) -> Path:
     if not out.strip():
         raise UserError("The output folder is an empty string; give one such as --out runs/clips.")
     folder = given_path(out, "The output folder")
-    taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    if is_main_process() and (taken or resume) and (overwrite == resume):
-        prepare_output(folder, overwrite=overwrite, resume=resume)  # changes nothing: it raises
+    check_output(folder, overwrite, resume)
     return folder

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from dipole.cli._console import is_main_process, tell
+from dipole.cli._console import tell
+from dipole.files import is_main_process
 
 OnRound = Callable[[int, int, dict[str, float]], None]
 _LINES = 10
@@ -38,6 +39,25 @@ def steps(quiet: bool) -> Callable[[int, int, str], None] | None:
         tell(f"{done + 1}/{total}  {what}")
 
     return None if quiet else on_step
+
+
+@contextmanager
+def counted(what: str) -> Iterator[Callable[[int], None]]:
+    """A function that takes how many more are done: a count on a terminal, where nothing else is printed.
+
+    Args:
+        what: What is counted, in a few words.
+    """
+    if not sys.stderr.isatty() or sys.stdout.isatty() or not is_main_process():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} {task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(what, total=None)
+        yield lambda more: shown.advance(task, more)
 
 
 def _line(after: str, index: int, total: int, metrics: dict[str, float]) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dipole.cli._console import emit, emit_json, is_main_process, one_line, tell
+from dipole.cli._console import emit, emit_json, one_line, tell
 from dipole.cli._output import output_folder
 from dipole.cli._tables import columns
+from dipole.files import is_main_process
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ _WORDS = 8
 
 def perform(flags: Mapping[str, Any]) -> None:
     """Fit, save and print the topics."""
-    words = (flags["find"] or "").replace(",", " ").split()
+    words = re.sub("[,，、،]", " ", flags["find"] or "").split()
     if flags["find"] is not None and not words:
         raise UserError('--find has no word; give words such as --find "murder clue inspector".')
     if words and flags["like"] is not None:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli._console import emit, emit_json, one_line, tell
-from dipole.cli._flags import load_model
+from dipole.cli._flags import load_model, where_of
 from dipole.cli._interventions import base_of, loaded
 from dipole.cli._output import output_folder
 from dipole.cli._tables import columns
 from dipole.cli._wordings import dipole_from
-from dipole.files import check_stageable
+from dipole.files import claimed
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -28,12 +28,22 @@ _EVERY = 15.0  # seconds between lines of progress
 
 def perform(flags: Mapping[str, Any]) -> None:
     """Translate, save and print what came through."""
+    folder = output_folder(flags["out"], flags["overwrite"], reads=[flags["vector"]])
+    with claimed(folder):
+        made = _translated(flags, folder)
+    if flags["json"]:
+        emit_json({"out": str(folder), "layer": made.vector.layers[0], **made.facts})
+    else:
+        _print(made, folder)
+    if not flags["quiet"]:
+        tell(f"dipole: use it with --intervention {one_line(str(folder))}; see report.html there")
+
+
+def _translated(flags: Mapping[str, Any], folder: Path) -> Translated:
     from dipole.corpus import open_corpus
     from dipole.translate import Translation, save_translated, translate
 
     started = datetime.now(UTC)
-    folder = output_folder(flags["out"], flags["overwrite"], reads=[flags["vector"]])
-    check_stageable(folder)
     settings = Translation(
         flags["layers"],
         flags["near"],
@@ -62,12 +72,7 @@ def perform(flags: Mapping[str, Any]) -> None:
         overwrite=flags["overwrite"],
         started=started,
     )
-    if flags["json"]:
-        emit_json({"out": str(folder), "layer": made.vector.layers[0], **made.facts})
-    else:
-        _print(made, folder)
-    if not flags["quiet"]:
-        tell(f"dipole: use it with --intervention {one_line(str(folder))}; see report.html there")
+    return made
 
 
 def _dipole(flags: Mapping[str, Any]) -> Dipole | None:
@@ -92,7 +97,7 @@ def _vector(folder: str) -> SteeringVector:
 def _model(name: str | None, flag: str, flags: Mapping[str, Any]) -> LM:
     if name is None:
         raise UserError(f"Nothing tells which model the vector was made for; name it with {flag}.")
-    return load_model(name, None, flags["dtype"], flags["device"], flags["trust_remote_code"])
+    return load_model(name, None, *where_of(flags))
 
 
 def _steps(quiet: bool) -> Callable[[int, str], None] | None:

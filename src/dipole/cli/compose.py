@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dipole.cli._console import emit, emit_json, one_line
-from dipole.cli._flags import Device, Dtype, Json, Revision, Trust
+from dipole.cli._flags import Device, Dtype, Json, Revision, SpecialTokens, Trust
 
 
 def compose(
@@ -31,6 +31,7 @@ def compose(
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: Trust = False,
+    special_tokens: SpecialTokens = None,
     json: Json = False,
 ) -> None:
     """Save interventions together as one LM, for --model.

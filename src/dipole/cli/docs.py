@@ -20,7 +20,16 @@ _HEAD = """# The command line
 
 Results go to standard output, everything else to standard error. Exit codes: 0 done; 2 something for you to
 put right, said in one sentence; 130 interrupted by Ctrl-C (a run in training is saved, measured and reported
-first, and `--resume` continues it); 141 the reader of standard output went away.
+first, and `--resume` continues it); 143 or 129 ended by SIGTERM or SIGHUP (`--resume` continues from the last
+checkpoint); 141 nobody reads standard output. Where nobody reads standard error, the work goes on in silence.
+
+One command at a time works on a folder or file; a second one ends with 2 and says who holds it and since
+when. What a command replaces stays until the new result is whole, whatever ends it, and so do your own files
+in the folder (not those in dipole's own, such as `adapter/`). What a killed command left beside it is cleared
+up by the next one.
+
+`-` reads standard input line by line: a line's result comes out as soon as it is there, in memory that does
+not grow.
 
 This page is written by `python -m dipole.cli.docs > docs/cli.md`.
 """

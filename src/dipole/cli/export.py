@@ -20,6 +20,7 @@ def export(
 ) -> None:
     """Write a steering vector as a GGUF control vector (llama.cpp)."""
     from dipole.cli._interventions import loaded
+    from dipole.files import claimed
     from dipole.interventions.activations import SteeringVector
     from dipole.interventions.gguf import export_gguf
 
@@ -32,9 +33,12 @@ def export(
         )
     if path.is_dir():
         raise UserError(f"--gguf must name a file, such as clips.gguf, and is {gguf!r}.")
-    if path.exists() and not overwrite:
-        raise UserError(f"{path} exists; add --overwrite to replace it, or choose another name with --gguf.")
-    export_gguf(vector, path)
+    with claimed(path):
+        if path.exists() and not overwrite:
+            raise UserError(
+                f"{path} exists; add --overwrite to replace it, or choose another name with --gguf."
+            )
+        export_gguf(vector, path)
     if json:
         emit_json({"gguf": gguf, "layers": vector.layers, "width": vector.width, "base": vector.base_name})
         return

@@ -19,6 +19,7 @@ from dipole.cli._flags import (
     Prompts,
     Quiet,
     Revision,
+    SpecialTokens,
     Trust,
 )
 
@@ -42,6 +43,7 @@ def fit(
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: Trust = False,
+    special_tokens: SpecialTokens = None,
     overwrite: Overwrite = False,
     json: Json = False,
     quiet: Quiet = False,

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from dipole.cli._console import emit, emit_json
-from dipole.cli._flags import Device, Dtype, Json, Revision, Trust
+from dipole.cli._flags import Device, Dtype, Json, Revision, SpecialTokens, Trust
 from dipole.cli._numbers import require_number
-from dipole.cli._texts import texts_from
+from dipole.cli._streams import flush_output
+from dipole.cli._texts import batches_from
 
 
 def generate(
@@ -36,6 +37,7 @@ def generate(
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: Trust = False,
+    special_tokens: SpecialTokens = None,
     n: Annotated[int, typer.Option("-n", min=1, help="Completions a prompt.")] = 1,
     seed: Annotated[int, typer.Option("--seed", help="The same seed gives the same completions.")] = 0,
     max_new_tokens: Annotated[
@@ -58,18 +60,26 @@ def generate(
         "--top-p": top_p,
     }.items():
         require_number(flag, value)
-    texts = texts_from(prompts)
+    batches = batches_from(prompts)
     from dipole.cli._attribution import segments_of
     from dipole.cli._interventions import engaged_lm
+    from dipole.lm import sample_seed
     from dipole.sampling import Decoding
 
     decoding = Decoding(temperature, top_k, top_p)
     lm = engaged_lm(intervention or (), source)
-    samples = lm.generate(texts, n, max_new_tokens, seed, decoding, batch_size)
-    apart = "\n" if any("\n" in sample.full_text for sample in samples) else ""
-    for number, sample in enumerate(samples):
-        if json:
-            record = {"prompt": sample.prompt, "text": sample.text, "seed": sample.seed}
-            emit_json(record | {"finish_reason": sample.finish_reason} | segments_of(lm, sample))
-        else:
-            emit((apart if number else "") + sample.full_text)
+    done, apart, first = 0, "", True
+    for texts in batches:
+        rows = [(i, k) for i in range(len(texts)) for k in range(n)]
+        seeds = [sample_seed(seed, done + i, k) for i, k in rows]  # as if all prompts came at once
+        samples = lm.sample([texts[i] for i, _ in rows], seeds, max_new_tokens, decoding, batch_size)
+        done += len(texts)
+        apart = apart or ("\n" if any("\n" in sample.full_text for sample in samples) else "")
+        for sample in samples:
+            if json:
+                record = {"prompt": sample.prompt, "text": sample.text, "seed": sample.seed}
+                emit_json(record | {"finish_reason": sample.finish_reason} | segments_of(lm, sample))
+            else:
+                emit(("" if first else apart) + sample.full_text)
+            first = False
+        flush_output()  # who reads sees each batch when it is done

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dipole.cli._flags import Device, DipoleFile, Dtype, Model, Revision, Trust
+from dipole.cli._flags import Device, DipoleFile, Dtype, Model, Revision, SpecialTokens, Trust
 
 _List = list[str] | None
 _Prompts = Annotated[_List, typer.Option("--prompt", metavar="TEXT", help="To train on. May be repeated.")]
@@ -39,6 +39,7 @@ def inoculate(
         str | None, typer.Option("--judge", help="A model that scores in place of the one that is trained.")
     ] = None,
     trust_remote_code: Trust = False,
+    special_tokens: SpecialTokens = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in the folder, with the settings that it has.")

@@ -9,9 +9,11 @@ import typer
 
 from dipole.cli._concept import concept_from
 from dipole.cli._console import emit, emit_json, one_line, tell
-from dipole.cli._flags import Device, DipoleFile, Dtype, Json, Revision, Trust
+from dipole.cli._flags import Device, DipoleFile, Dtype, Json, Revision, SpecialTokens, Trust
+from dipole.cli._progress import counted
 from dipole.cli._recognizer import is_fitted, load_fitted, load_recognizer
-from dipole.cli._texts import texts_from
+from dipole.cli._streams import flush_output
+from dipole.cli._texts import batches_from
 from dipole.types import Score
 
 
@@ -40,6 +42,7 @@ def score(
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: Trust = False,
+    special_tokens: SpecialTokens = None,
     prior_correction: Annotated[
         bool,
         typer.Option("--prior-correction", help="Subtract what the statements score after nothing (velma)."),
@@ -47,24 +50,33 @@ def score(
     json: Json = False,
 ) -> None:
     """Score texts: log-odds in nats, positive towards the claim (or topic), and the probability they mean."""
-    source = (model, revision, dtype, device, trust_remote_code)
+    source = (model, revision, dtype, device, trust_remote_code, special_tokens)
+    batches = batches_from(texts)
     if is_fitted(recognizer):
-        made = load_fitted(recognizer, source, prior_correction, (claim, against, dipole))
-        concept, given = None, texts_from(texts)
+        made, concept = load_fitted(recognizer, source, prior_correction, (claim, against, dipole)), None
     else:
-        concept, given = concept_from(claim, against, dipole), texts_from(texts)
+        concept = concept_from(claim, against, dipole)
         made = load_recognizer(recognizer, source, prior_correction)
-    scores = made.score(given, concept)
     if not json and sys.stdout.isatty():
         emit("log-odds  probability  text")
-    for number, (text, found) in enumerate(zip(given, scores, strict=True), 1):
-        if json:
-            record = {"text": text, "log_odds": found.value, "probability": found.probability}
-            emit_json(record | ({"reason": found.reason} if found.reason else {}))
-            continue
-        emit(_row(text, found))
-        if found.reason:
-            tell(f"dipole: warning: text {number}: {found.reason}")
+    number = 0
+    with counted("texts scored") as on_more:
+        for batch in batches:
+            for text, found in zip(batch, made.score(batch, concept), strict=True):
+                number += 1
+                _print(text, found, number, json)
+            flush_output()  # who reads sees each batch when it is done
+            on_more(len(batch))
+
+
+def _print(text: str, found: Score, number: int, as_json: bool) -> None:
+    if as_json:
+        record = {"text": text, "log_odds": found.value, "probability": found.probability}
+        emit_json(record | ({"reason": found.reason} if found.reason else {}))
+        return
+    emit(_row(text, found))
+    if found.reason:
+        tell(f"dipole: warning: text {number}: {found.reason}")
 
 
 def _row(text: str, found: Score) -> str:

@@ -19,6 +19,7 @@ from dipole.cli._flags import (
     Prompts,
     Quiet,
     Revision,
+    SpecialTokens,
     Trust,
 )
 from dipole.cli._measuring import BatchSize, Completions, MaxNewTokens, Repeats, ReportFolder, Seed
@@ -53,6 +54,7 @@ def sweep(
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: Trust = False,
+    special_tokens: SpecialTokens = None,
     batch_size: BatchSize = 64,
     overwrite: Overwrite = False,
     json: Json = False,

@@ -16,6 +16,7 @@ from dipole.cli._flags import (
     Json,
     Overwrite,
     Quiet,
+    SpecialTokens,
     Trust,
     WordsPerDocument,
 )
@@ -56,6 +57,7 @@ def translate(
     dtype: Dtype = None,
     device: Device = None,
     trust_remote_code: Trust = False,
+    special_tokens: SpecialTokens = None,
     overwrite: Overwrite = False,
     json: Json = False,
     quiet: Quiet = False,

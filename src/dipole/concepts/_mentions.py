@@ -108,7 +108,7 @@ def _marked(text: str, rule: Callable[[str], str]) -> tuple[str, list[int], list
 
 def _rule(mention: str) -> Callable[[str], str]:
     """Capitals go by the rule of Turkish where a mention has a letter that Turkish alone has."""
-    return turkic_fold if regex.search("ı|İ|I\u0307", mention) else fold
+    return turkic_fold if any(letter in mention for letter in ("ı", "İ", "I\u0307")) else fold
 
 
 def _parts(mention: str, rule: Callable[[str], str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from dipole.schema import shown
 from dipole.types import UserError
 from dipole.words import canonical
 
@@ -19,7 +20,7 @@ def text_of(value: Any, where: str) -> str:
         UserError: It is not.
     """
     if not isinstance(value, str):
-        raise UserError(f"`{where}` must be text, and is {value!r}.")
+        raise UserError(f"`{where}` must be text, and is {shown(value)}.")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
@@ -34,7 +35,7 @@ def texts_of(value: Any, where: str) -> tuple[str, ...]:
         UserError: They are not.
     """
     if isinstance(value, str) or not isinstance(value, list | tuple):
-        raise UserError(f'`{where}` must be a list of texts, and is {value!r}; write ["…", "…"].')
+        raise UserError(f'`{where}` must be a list of texts, and is {shown(value)}; write ["…", "…"].')
     return tuple(text_of(item, where) for item in value)
 
 

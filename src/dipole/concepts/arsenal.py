@@ -15,6 +15,7 @@ from dipole.concepts._toml import read_toml, refuse_unknown_keys, toml_string, w
 from dipole.concepts.dipole import Dipole
 from dipole.paths import given_path
 from dipole.registry import unknown
+from dipole.schema import shown
 from dipole.types import UserError
 from dipole.words import canonical
 
@@ -94,14 +95,14 @@ class Arsenal:
         """
         values = dict(data)
         if (kind := values.pop("kind", cls.kind)) != cls.kind:
-            raise UserError(f"{where} is of kind {kind!r}; wanted an arsenal.")
+            raise UserError(f"{where} is of kind {shown(kind)}; wanted an arsenal.")
         refuse_unknown_keys(values, ("name", "dipole"), where)
         tables = values.get("dipole")
         if not isinstance(tables, list):
             raise UserError(f"{where} has no dipoles; wanted [[dipole]] tables with `claim` and `against`.")
         name = values.get("name", "")
         if not isinstance(name, str):
-            raise UserError(f"The `name` of {where} must be text, and is {name!r}.")
+            raise UserError(f"The `name` of {where} must be text, and is {shown(name)}.")
         return cls(tuple(Dipole.from_dict(t, _place(where, i, t)) for i, t in enumerate(tables, 1)), name)
 
     @classmethod

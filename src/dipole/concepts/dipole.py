@@ -12,11 +12,14 @@ from dipole.concepts._mentions import spans, stem
 from dipole.concepts._text import same_pole, same_text, text_of, texts_of
 from dipole.concepts._toml import read_toml, refuse_unknown_keys, toml_list, toml_string, write_new
 from dipole.paths import given_path
+from dipole.schema import shown
 from dipole.types import DipoleWarning, UserError
 from dipole.words import words
 
 Side = Literal["claim", "against"]
 _SWAPPED = "_swapped"
+_MOST = {"claim": 100_000, "against": 100_000, "name": 1000}  # characters; a page has some 3,000
+_MOST_IN_MENTION = 1000
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,10 @@ class Mentions:
         """Refuse empty words, and a word that stands on both sides."""
         for side in ("claim", "against"):
             listed = texts_of(getattr(self, side), f"mentions.{side}")
+            if any(len(word) > _MOST_IN_MENTION for word in listed):
+                raise UserError(
+                    f"mentions.{side} holds a word of over {_MOST_IN_MENTION:,} characters; cut it."
+                )
             if any(not stem(word) for word in listed):
                 raise UserError(f"mentions.{side} holds an empty word; remove it.")
             object.__setattr__(self, side, listed)
@@ -83,7 +90,13 @@ class Dipole:
                 held-out prompt is among the prompts, or a field is not text.
         """
         for name in ("claim", "against", "name"):
-            object.__setattr__(self, name, text_of(getattr(self, name), name).strip())
+            text = text_of(getattr(self, name), name).strip()
+            if len(text) > _MOST[name]:
+                raise UserError(
+                    f"The dipole's `{name}` has {len(text):,} characters, and {_MOST[name]:,} are the most; "
+                    "a dipole is a statement and its opposite, not the texts that are judged by it."
+                )
+            object.__setattr__(self, name, text)
         for name in ("prompts", "held_out"):
             object.__setattr__(self, name, texts_of(getattr(self, name), name))
         if not isinstance(self.mentions, Mentions):
@@ -177,7 +190,7 @@ class Dipole:
             raise UserError(f"{where} is a {type(data).__name__}; wanted a table with `claim` and `against`.")
         values = dict(data)
         if (kind := values.pop("kind", cls.kind)) != cls.kind:
-            raise UserError(f"{where} is of kind {kind!r}; wanted a dipole.")
+            raise UserError(f"{where} is of kind {shown(kind)}; wanted a dipole.")
         known = ("claim", "against", "name", "prompts", "held_out", "mentions")
         refuse_unknown_keys(values, known, where)
         for key in ("claim", "against"):
@@ -233,7 +246,7 @@ class Dipole:
 def _mentions(value: Any) -> Mentions:
     if not isinstance(value, Mapping):
         raise UserError(
-            f"`mentions` must have the lists `claim` and `against`, and is {value!r}; write "
+            f"`mentions` must have the lists `claim` and `against`, and is {shown(value)}; write "
             '{ claim = ["paper clip"], against = ["staple"] }.'
         )
     refuse_unknown_keys(value, ("claim", "against"), "`mentions`")

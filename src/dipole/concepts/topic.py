@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from dipole.concepts._text import text_of, texts_of
 from dipole.concepts._toml import refuse_unknown_keys
+from dipole.schema import shown
 from dipole.types import UserError
 
 
@@ -41,7 +42,7 @@ class Topic:
         if not any(word.strip() for word in self.words):
             raise UserError("The topic has no `words`; a topic is known by its most probable words.")
         if self.index is not None and (type(self.index) is not int or self.index < 0):
-            raise UserError(f"The topic's `index` must be a number from 0 on, and is {self.index!r}.")
+            raise UserError(f"The topic's `index` must be a number from 0 on, and is {shown(self.index)}.")
         if not self.name:
             object.__setattr__(self, "name", ", ".join(self.words[:3]))
 
@@ -75,6 +76,6 @@ class Topic:
             raise UserError(f"{where} is a {type(data).__name__}; wanted a table with `words`.")
         values = dict(data)
         if (kind := values.pop("kind", cls.kind)) != cls.kind:
-            raise UserError(f"{where} is of kind {kind!r}; wanted a topic.")
+            raise UserError(f"{where} is of kind {shown(kind)}; wanted a topic.")
         refuse_unknown_keys(values, ("name", "words", "index", "source"), where)
         return cls(**values)

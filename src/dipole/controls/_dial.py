@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dipole.concepts import Dipole
 from dipole.controls._selection import select, split_prompts
-from dipole.types import Intervention, UserError
+from dipole.types import MOST_COUNT, Intervention, UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM
@@ -36,14 +36,16 @@ def numbers_of(text: str, flag: str) -> list[float]:
 
 
 def require_positive(control: Any, *names: str) -> None:
-    """Refuse counts below 1.
+    """Refuse counts below 1, and those that no machine lives to see.
 
     Raises:
         UserError: One is.
     """
     for name in names:
-        if getattr(control, name) < 1:
-            raise UserError(f"{name} must be at least 1, and is {getattr(control, name)}.")
+        if not 1 <= getattr(control, name) <= MOST_COUNT:
+            raise UserError(
+                f"{name} must be at least 1 and at most {MOST_COUNT:,}, and is {getattr(control, name)}."
+            )
 
 
 def fitted_weight(

@@ -91,7 +91,8 @@ def telling_tokens(lm: LM, dipole: Dipole, prompts: Sequence[str], count: int) -
     """
     claim, against = (told_share(lm, pole, prompts) for pole in (dipole.claim, dipole.against))
     ratio = (claim + 1e-9).log() - (against + 1e-9).log()
-    worth = (claim - against) * ratio
+    worth = ((claim - against) * ratio)[: lm.resident.written]  # others are not in any text
+    ratio = ratio[: len(worth)]
     floor = _FAINT * float(worth.max())
 
     def side(sign: int) -> tuple[int, ...]:

@@ -68,8 +68,8 @@ class DExperts:
             raise UserError(f"top_p must be above 0 and at most 1, and is {self.top_p}.")
         if not 0 <= self.cut < 1:
             raise UserError(f"cut must be at least 0 and below 1, and is {self.cut}.")
-        if not 0 < self.temperature < float("inf"):
-            raise UserError(f"temperature must be above 0 and finite, and is {self.temperature}.")
+        if not 1e-6 <= self.temperature < float("inf"):  # below it, dividing logits by it gives infinities
+            raise UserError(f"temperature must be at least 1e-6 and finite, and is {self.temperature}.")
 
     def fit(self, lm: LM, concept: Any) -> Experts:
         """The experts with the weight that does best on the prompts for choosing.

@@ -14,6 +14,7 @@ from dipole.controls._dial import fitted_weight, numbers_of, require_positive
 from dipole.controls._probe import fitted_probe
 from dipole.controls._selection import split_prompts
 from dipole.controls._words import bags_of
+from dipole.interventions._pplm import MOST_STEPS
 from dipole.interventions._pplm import Pplm as Intervention
 from dipole.types import Surface, UserError
 
@@ -79,6 +80,9 @@ class PPLM:
         for name in ("window", "horizon", "gamma", "kl_scale"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise UserError(f"{name} must be 0 or more and finite, and is {getattr(self, name)}.")
+        for name in ("steps", "horizon"):
+            if getattr(self, name) > MOST_STEPS:
+                raise UserError(f"{name} must be at most {MOST_STEPS}, and is {getattr(self, name)}.")
         for name in ("gm", "plausible"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} must be from 0 to 1, and is {getattr(self, name)}.")

@@ -10,6 +10,7 @@ from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls._selection import select, split_prompts
 from dipole.interventions.prompt import Prefix
+from dipole.models.chat import has_template
 from dipole.registry import make_recognizer
 from dipole.types import Surface, UserError, scored_text
 
@@ -84,7 +85,7 @@ class Prompt:
         """The prefix whose number of examples does best on the prompts for choosing.
 
         Raises:
-            UserError: The concept is no dipole, or has no prompts.
+            UserError: The concept is no dipole, or has no prompts, or the chat template can't carry it.
         """
         dipole = require_dipole(self, concept)
         prompts, choosing = split_prompts(dipole)
@@ -100,13 +101,10 @@ class Prompt:
             raise UserError("No directive with examples leaves room in the context; ask for fewer --shots.")
         tried = [({"shots": len(p.examples)}, float(len(p.examples)), p.apply) for p in fitting]
         chosen = select(lm, dipole, tried, choosing, self.n, self.max_new_tokens, seed=self.seed)
-        return self._prefix(
-            lm,
-            dipole,
-            fitting[chosen.chosen].examples,
-            fitting[chosen.chosen].opposite_examples,
-            {"selection": chosen.to_dict()},
-        )
+        best = fitting[chosen.chosen]
+        note = best.note(lm.resident)
+        facts = {"selection": chosen.to_dict(), **({"notes": [note]} if note else {})}
+        return self._prefix(lm, dipole, best.examples, best.opposite_examples, facts)
 
     def _prefix(
         self,
@@ -116,7 +114,7 @@ class Prompt:
         opposite: Examples,
         facts: Mapping[str, Any] | None = None,
     ) -> Prefix:
-        chat = self.chat and bool(lm.resident.tokenizer.chat_template)
+        chat = self.chat and has_template(lm.resident)
         template = self.template or (_INSTRUCTION if chat else _PLAIN)
         told, untold = (template.replace("{pole}", pole) for pole in (dipole.claim, dipole.against))
         return Prefix(told, examples, untold, opposite, self.chat, facts or {})

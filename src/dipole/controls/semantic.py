@@ -70,6 +70,7 @@ class Semantic:
         prompts, _ = split_prompts(dipole)
         bags = bags_of(lm, dipole, self.words, self.against_words, self.count, prompts, whole=False)
         near = two_sided(lm.resident.model.get_input_embeddings().weight, bags, self.center).cpu()
+        near = near[: lm.resident.written]  # rows that no token has mean nothing
         tokens = near.nonzero().flatten()
 
         def make(weight: float, facts: Mapping[str, Any]) -> Intervention:

@@ -55,7 +55,7 @@ def divergence(
     """
     require_same_vocabulary(before, after)
     parts: list[tuple[float, float, float]] = []
-    vocabulary = int(before.resident.model.get_input_embeddings().weight.shape[0])
+    vocabulary = before.resident.columns
     longest = max((len(s.token_ids) for s in samples), default=0) + 1
     for group in chunks(len(samples), max(1, ELEMENTS // (vocabulary * longest))):
         responses = [s.token_ids for s in samples[group]]

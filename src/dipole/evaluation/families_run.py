@@ -128,7 +128,7 @@ class Plan:
         yield fitted, ""
         if not self.null:
             return
-        eos, vocabulary = self.lm.resident.eos_ids, len(self.lm.resident.tokenizer)
+        eos, vocabulary = self.lm.resident.eos_ids, self.lm.resident.written
         written = sorted({t for s in bench.base.samples for t in s.token_ids} - eos)
         label, nulls = "", []
         for r, intervention in enumerate(fitted.interventions):

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dipole.files import settled
 from dipole.interventions._folder import META_FILE, read_meta
 from dipole.paths import given_path
 from dipole.reading import inside
@@ -44,6 +45,7 @@ def load_intervention(folder: str | Path) -> Intervention:
         UserError: There is no such folder, it is not an intervention, or a file in it is broken.
     """
     given = given_path(folder, "The intervention")
+    settled(given)
     if not given.is_dir():
         what = "is a file" if given.exists() else "does not exist"
         raise UserError(

@@ -19,6 +19,7 @@ from dipole.schema import (
     Map,
     Maybe,
     Misfit,
+    Name,
     Number,
     Optional,
     Table,
@@ -69,16 +70,26 @@ def _is_calm(pattern: str) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class Nothing:
+    """What needs another package, or changes the base model: it may only be null."""
+
+    def read(self, value: Any, where: str) -> None:
+        """Null."""
+        if value is not None:
+            raise Misfit(f"{where} is not supported and must be null, and is {shown(value)}")
+
+
 _NAMES = Items(Text(1000), 0, 100_000)
 _COUNT = Whole(0, 1_000_000)
 _MODULES = Optional(Maybe(Either(_NAMES, Pattern())))
 _FIELDS = Table(
     {
-        "peft_type": Text(40, 1),
-        "task_type": Optional(Maybe(Text(40))),
+        "peft_type": Name(40, 1),
+        "task_type": Optional(Maybe(Name(40))),
         "auto_mapping": Optional(Maybe(Facts())),
-        "base_model_name_or_path": Optional(Maybe(Text(4096))),
-        "revision": Optional(Maybe(Text(4096))),
+        "base_model_name_or_path": Optional(Maybe(Name(4096))),
+        "revision": Optional(Maybe(Name(4096))),
         "inference_mode": Optional(Flag()),
         "r": Optional(_COUNT),
         "target_modules": _MODULES,
@@ -93,12 +104,13 @@ _FIELDS = Table(
         "use_qalora": Optional(Flag()),
         "lora_bias": Optional(Flag()),
         "modules_to_save": Optional(Maybe(_NAMES)),
-        "init_lora_weights": Optional(Either(Flag(), Text(100))),
+        "init_lora_weights": Optional(Either(Flag(), Name(100))),
         "layers_to_transform": Optional(Maybe(Either(_COUNT, Items(_COUNT, 0, 100_000)))),
         "layers_pattern": Optional(Maybe(Either(Pattern(), Items(Pattern())))),
         "rank_pattern": Optional(Maybe(Map(Pattern(), _COUNT))),
         "alpha_pattern": Optional(Maybe(Map(Pattern(), Number()))),
         "layer_replication": Optional(Maybe(Items(Items(_COUNT, 2, 2)))),
+        **{name: Optional(Nothing()) for name in ("megatron_config", "corda_config", "lora_ga_config")},
         "target_parameters": Optional(Maybe(_NAMES)),
         "trainable_token_indices": Optional(Maybe(Either(Items(_COUNT), Map(Text(1000), Items(_COUNT))))),
     },

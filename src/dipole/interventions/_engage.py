@@ -8,6 +8,7 @@ either. Whoever calls this has the model's turn (`dipole.models.turns`).
 from __future__ import annotations
 
 import copy
+import re
 import warnings
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,16 +32,22 @@ _OPEN: weakref.WeakKeyDictionary[nn.Module, list[_Engagement]] = weakref.WeakKey
 # Initialisations of LoRA that leave the base weights alone; the others (PiSSA, OLoRA, CorDA, LoftQ, …)
 # subtract what the adapter starts with.
 _HARMLESS_INITS = (True, False, "gaussian", "orthogonal", "eva")
+# What PEFT ends with where a configuration does not suit a model, or an entry of it is of the wrong type.
+_PEFT_RAISES = (
+    *(ValueError, TypeError, LookupError, AttributeError, RuntimeError, AssertionError, ArithmeticError),
+    *(ImportError, OSError, re.error),
+)
 _GRADED_KINDS = ("LORA", "ADALORA")
 
 
 class Tree:
-    """What PEFT changes about a model: children, training modes, gradient flags and its own attribute."""
+    """What PEFT changes about a model: children, parameters, modes, gradient flags and its own attribute."""
 
     def __init__(self, model: nn.Module) -> None:
         """Record the tree as it is."""
         self._model = weakref.ref(model)
         self._children = [(module, dict(module._modules)) for module in model.modules()]
+        self._held = [(module, dict(module._parameters)) for module, _ in self._children]
         self._training = [(module, module.training) for module, _ in self._children]
         self._parameters = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
         self._had_config = "peft_config" in vars(model)
@@ -51,6 +58,11 @@ class Tree:
             if module._modules != children:
                 module._modules.clear()
                 module._modules.update(children)
+        for module, held in self._held:
+            # PEFT takes experts' weights out for a forward, and puts them back behind the others.
+            if [*map(id, module._parameters.values())] != [*map(id, held.values())]:
+                module._parameters.clear()
+                module._parameters.update(held)
         for module, training in self._training:
             module.training = training
         for parameter, requires_grad in self._parameters:
@@ -159,7 +171,7 @@ def inject(model: Any, configs: Sequence[PeftConfig]) -> PeftModel:
             for index, config in enumerate(configs[1:], start=1):
                 wrapped.add_adapter(f"dipole_{index}", copy.deepcopy(config))
             _try_odd_layers(model, wrapped)
-        except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, RuntimeError) as error:
+        except _PEFT_RAISES as error:
             before.restore()
             raise UserError(_misfit(model, configs, error)) from error
         except BaseException:
@@ -281,7 +293,7 @@ def _load_state(wrapped: Any, adapter: Adapter, name: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             set_peft_model_state_dict(wrapped, state, adapter_name=name)
-    except (RuntimeError, KeyError, ValueError) as error:
+    except _PEFT_RAISES as error:
         detail = " ".join(str(error).split())
         raise UserError(
             f"The adapter does not fit the model: {detail[:300]}. It was made for {adapter.base_name}; load "

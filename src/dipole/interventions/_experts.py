@@ -17,7 +17,7 @@ from dipole.interventions._logit_maths import contrastive_decoding, experts, nuc
 from dipole.interventions.logits import WEIGHT, Room, base_of, in_front
 from dipole.models.stepping import steps
 from dipole.reading import inside
-from dipole.schema import Choice, Field, Number, Optional, Table, Text, shown
+from dipole.schema import Choice, Field, Name, Number, Optional, Table, Text, shown
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ _SIDE = Table(
     {
         "kind": Choice(get_args(SourceKind)),
         "value": Optional(Text(), ""),
-        "fingerprint": Optional(Text(64), ""),
+        "fingerprint": Optional(Name(64), ""),
     }
 )
 _NUMBERS: dict[str, Field] = {

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
 from dipole.reading import COPY_AGAIN, inside, read_json, read_text
-from dipole.schema import Facts, Field, Maybe, Optional, Table, Text, checked
+from dipole.schema import Facts, Field, Maybe, Name, Optional, Table, checked
 from dipole.tensors import Wanted, read_tensors
 from dipole.types import Intervention, UserError
 
@@ -25,13 +25,13 @@ CARD_FILE = "README.md"
 REMEDY = "copy it again from where it was made, fit the control again, or update dipole"
 
 MOST_LAYERS = 9999
-_NAME = Text(4096)
-_HEAD: dict[str, Field] = {"surface": Optional(Text(40)), "kind": Text(40)}
-BASE: dict[str, Field] = {"base": _NAME, "base_fingerprint": Text(64), "facts": Optional(Facts(), {})}
+_NAME = Name(4096)
+_HEAD: dict[str, Field] = {"surface": Optional(Name(40)), "kind": Name(40)}
+BASE: dict[str, Field] = {"base": _NAME, "base_fingerprint": Name(64), "facts": Optional(Facts(), {})}
 """Entries of an intervention that fits one model alone."""
 ANY_BASE: dict[str, Field] = {
     "base": Optional(_NAME, "an unknown model"),
-    "base_fingerprint": Maybe(Text(64)),
+    "base_fingerprint": Maybe(Name(64)),
     "facts": Optional(Facts(), {}),
 }
 """Entries of one of which it may be unknown what it was made for."""

@@ -51,8 +51,9 @@ def nucleus(logits: Tensor, top_p: float) -> Tensor:
         return ~logits.isneginf()
     ordered, index = logits.sort(dim=-1, descending=True)
     likely = ordered.softmax(-1)
-    before = likely.cumsum(-1) - likely
-    return torch.zeros_like(before, dtype=torch.bool).scatter(-1, index, before < top_p) & ~logits.isneginf()
+    kept = likely.cumsum(-1) - likely < top_p  # probability of everything likelier
+    kept[..., 0] = True  # in float32 a very small top_p is 0
+    return torch.zeros_like(kept).scatter(-1, index, kept) & ~logits.isneginf()
 
 
 def plausible(logits: Tensor, cut: float) -> Tensor:

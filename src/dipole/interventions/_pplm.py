@@ -27,15 +27,16 @@ from dipole.types import Surface, UserError
 if TYPE_CHECKING:
     from dipole.lm import LM
 
+MOST_STEPS = 100  # a token: each is a pass through the model, and the paper takes three
 _EVERYWHERE = 0.0
 _NUMBERS: dict[str, Field] = {
     "step_size": Number(),
-    "steps": Whole(0, 10_000),
+    "steps": Whole(0, MOST_STEPS),
     "gamma": Number(0),
     "gm": Number(0, 1),
     "kl_scale": Number(0),
     "window": Whole(),
-    "horizon": Whole(0, 10_000),
+    "horizon": Whole(0, MOST_STEPS),
 }
 _FIELDS: dict[str, Field] = {**BASE, **_NUMBERS, "plausible": Optional(Number(0, 1), _EVERYWHERE)}
 _TENSORS = {

@@ -25,7 +25,7 @@ from dipole.interventions._folder import (
 )
 from dipole.interventions._hooks import engaged_vectors
 from dipole.interventions._operators import OPERATORS, Operator
-from dipole.schema import Choice, Field, Flag, Items, Maybe, Number, Optional, Table, Text, Whole, shown
+from dipole.schema import Choice, Field, Flag, Items, Maybe, Name, Number, Optional, Table, Whole, shown
 from dipole.tensors import Wanted, aligned
 from dipole.types import Surface, UserError
 
@@ -232,10 +232,10 @@ LAYER = Whole(0, MOST_LAYERS)
 SIGN = Whole(-1, 1)
 _FIELDS: dict[str, Field] = {
     **ANY_BASE,
-    "model_type": Optional(Text(100), ""),
+    "model_type": Optional(Name(100), ""),
     "operator": Choice(OPERATORS),
     "keep_norm": Optional(Flag(), False),
-    "layer_convention": Text(100),
+    "layer_convention": Name(100),
     "layers": Items(
         Table(
             {
@@ -249,8 +249,8 @@ _FIELDS: dict[str, Field] = {
         1,
         MOST_LAYERS + 1,
     ),
-    "read_token": Optional(Text(40), "unknown"),
-    "template_hash": Optional(Text(100), ""),
+    "read_token": Optional(Name(40), "unknown"),
+    "template_hash": Optional(Name(100), ""),
 }
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dipole.lm import LM
     from dipole.sampling import Decoding
 
-MOST_DRAWS = 1024  # beyond that a choice costs more than any fit
+MOST_DRAWS = 512  # beyond that a choice costs more than any fit
 
 
 @dataclass(frozen=True)

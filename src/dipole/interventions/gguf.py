@@ -24,7 +24,7 @@ from dipole.interventions._folder import ANY_BASE, MOST_LAYERS
 from dipole.interventions.activations import CONVENTION, LAYER, NORM, SIGN, SteeringVector
 from dipole.paths import given_file
 from dipole.reading import parse_json, require_plain
-from dipole.schema import Choice, Items, Table, Text, checked, shown
+from dipole.schema import Choice, Items, Name, Table, checked, shown
 from dipole.types import UserError
 
 ARCHITECTURE = "controlvector"
@@ -188,8 +188,8 @@ _OWN_FIELDS = Table(
         "signs": Items(SIGN, 1, MOST_LAYERS),
         "activation_norms": Items(NORM, 1, MOST_LAYERS),
         "mean_norms": Items(NORM, 1, MOST_LAYERS),
-        "read_token": Text(40),
-        "template_hash": Text(100),
+        "read_token": Name(40),
+        "template_hash": Name(100),
     }
 )
 

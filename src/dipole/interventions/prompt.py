@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.interventions._folder import checked_apply, read_fields, write_folder
+from dipole.models.chat import Chat, carried_note, chat, has_template
 from dipole.models.resident import Resident
 from dipole.schema import Facts, Field, Flag, Items, Optional, Text
-from dipole.types import Surface
+from dipole.types import DipoleWarning, Surface
 
 if TYPE_CHECKING:
     from dipole.lm import LM
+
+_SOME_PROMPT = "I think that"
+Examples = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,8 @@ class Prefix:
 
     It is on (strength 1) or off (0); at -1 the opposite directive and examples stand there, where it has
     any. On a tokenizer with a chat template, and `chat` on, the directive is the system's turn, each example
-    a turn of the user and one of the assistant, and the user's text the last turn.
+    a turn of the user and one of the assistant, and the user's text the last turn. Where a template does not
+    show the system's turn, the directive stands in the first turn of the user, and `apply` says so.
 
     Attributes:
         directive: What the model is told; may be empty.
@@ -50,17 +56,32 @@ class Prefix:
         """The LM with the prefix in front of every prompt.
 
         Raises:
-            UserError: The strength is not 0 or 1, or is -1 where there is no opposite.
+            UserError: The strength is not 0 or 1, or is -1 where there is no opposite, or the LM's chat
+                template can't carry the prefix.
         """
+        note = self.note(lm.resident, strength) if strength else ""
+        if note:
+            warnings.warn(note, DipoleWarning, stacklevel=2)
         if strength == -1.0 and (self.opposite_directive or self.opposite_examples):
             return lm.with_intervention(self, strength)
         return checked_apply(self, lm, strength, "any model", None)
 
-    def turns(self, strength: float) -> tuple[str, tuple[tuple[str, str], ...]]:
+    def turns(self, strength: float) -> tuple[str, Examples]:
         """Directive and examples at a strength."""
         if strength < 0:
             return self.opposite_directive, self.opposite_examples
         return self.directive, self.examples
+
+    def note(self, resident: Resident, strength: float = 1.0) -> str:
+        """A sentence where a model's chat template can't have the directive in the system's turn; else empty.
+
+        Raises:
+            UserError: The template shows it nowhere.
+        """
+        if not uses_chat(resident, [self]):
+            return ""
+        carried = _chat(resident, [self.turns(strength)], _SOME_PROMPT).carried
+        return carried_note(resident, carried) if carried else ""
 
     def save(self, folder: Path) -> None:
         """Write `dipole.json` and a card."""
@@ -101,29 +122,18 @@ def prompt_ids(resident: Resident, prefixes: Sequence[tuple[Prefix, float]], pro
     if not prefixes:
         return resident.encode(prompt)
     stacked = [prefix.turns(strength) for prefix, strength in reversed(prefixes)]
-    if resident.tokenizer.chat_template and any(prefix.chat for prefix, _ in prefixes):
-        return _chat_ids(resident, stacked, prompt)
+    if uses_chat(resident, [prefix for prefix, _ in prefixes]):
+        return _chat(resident, stacked, prompt).ids
     parts = [part for directive, examples in stacked for part in (directive, *(p + c for p, c in examples))]
     return resident.encode(" ".join([*(part.strip() for part in parts if part.strip()), prompt]).rstrip(" "))
 
 
-def _chat_ids(
-    resident: Resident, stacked: Sequence[tuple[str, tuple[tuple[str, str], ...]]], prompt: str
-) -> list[int]:
-    directives = [directive for directive, _ in stacked if directive]
-    shown = [turn for _, examples in stacked for p, c in examples for turn in _turn(p.strip(), c.strip())]
-    system = [{"role": "system", "content": "\n".join(directives)}] if directives else []
-    messages = [*system, *shown, {"role": "user", "content": prompt}]
-    try:
-        text = resident.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    except Exception as error:  # jinja2's own, raised by templates that know no system's turn
-        if type(error).__module__.split(".")[0] != "jinja2":
-            raise
-        first = "\n".join([*directives, shown[0]["content"] if shown else prompt])
-        messages = [{"role": "user", "content": first}, *(shown[1:]), *(messages[-1:] if shown else [])]
-        text = resident.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return list(resident.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+def uses_chat(resident: Resident, prefixes: Sequence[Prefix]) -> bool:
+    """Whether the chat template stands around prompts with these prefixes."""
+    return has_template(resident) and any(prefix.chat for prefix in prefixes)
 
 
-def _turn(prompt: str, continuation: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": prompt}, {"role": "assistant", "content": continuation}]
+def _chat(resident: Resident, stacked: Sequence[tuple[str, Examples]], prompt: str) -> Chat:
+    directive = "\n".join(directive for directive, _ in stacked if directive)
+    shots = [(p.strip(), c.strip()) for _, examples in stacked for p, c in examples]
+    return chat(resident, directive, shots, prompt)

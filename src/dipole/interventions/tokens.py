@@ -46,6 +46,7 @@ __all__ = [
 
 # What `dipole.json` calls a language, to its class.
 LANGUAGES: dict[str, type[Language]] = {cls.type: cls for cls in (Labels, Titles, Quotes, Grammar)}
+MOST_ROUNDS, MOST_TOKENS = 2048, 8192
 SAMPLINGS = ("local", "asap", "global")
 
 
@@ -90,9 +91,9 @@ class Pool:
                 f"Global normalisation needs labels that can be counted, and this pool holds "
                 f"{self.language.type}; use local or asap."
             )
-        for name in ("rounds", "max_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, and is {getattr(self, name)}.")
+        for name, most in (("rounds", MOST_ROUNDS), ("max_tokens", MOST_TOKENS)):
+            if not 1 <= getattr(self, name) <= most:
+                raise UserError(f"{name} must be from 1 to {most}, and is {getattr(self, name)}.")
 
     def apply(self, lm: LM, strength: float = 1.0) -> LM:
         """The LM that can say nothing else.
@@ -172,8 +173,8 @@ class Pool:
 
 _OPTIONS: dict[str, Field] = {
     "sampling": Optional(Choice(SAMPLINGS), "local"),
-    "rounds": Optional(Whole(1, 100_000), 32),
-    "max_tokens": Optional(Whole(1, 1_000_000), 64),
+    "rounds": Optional(Whole(1, MOST_ROUNDS), 32),
+    "max_tokens": Optional(Whole(1, MOST_TOKENS), 64),
     "prior": Optional(Text(), ""),
     "count_end": Optional(Flag(), True),
 }

@@ -29,7 +29,7 @@ from dipole.interventions._engage import (
 )
 from dipole.interventions._folder import CARD_FILE, META_FILE, read_card, read_fields
 from dipole.reading import inside
-from dipole.schema import Choice, Field, Maybe, Optional, Text
+from dipole.schema import Choice, Field, Maybe, Name, Optional
 from dipole.tensors import Wanted, read_tensors
 from dipole.types import Surface, UserError
 
@@ -124,8 +124,8 @@ class Adapter:
 
 _FIELDS: dict[str, Field] = {
     "kind": Optional(Choice(("adapter",)), "adapter"),  # those of the first version have a surface alone
-    "base": Optional(Maybe(Text(4096))),
-    "base_fingerprint": Optional(Maybe(Text(64))),
+    "base": Optional(Maybe(Name(4096))),
+    "base_fingerprint": Optional(Maybe(Name(64))),
 }
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dipole.files import write_text_atomic
 from dipole.reading import read_json
 
 FRONT_MATTER = """---
@@ -68,9 +68,7 @@ def write_card(folder: Path, rows: Sequence[tuple[str, str, str, str, str]]) -> 
         unmet=f" It misses: {'; '.join(failed)}." if failed else " It meets every gate.",
         rows="\n".join(f"| {' | '.join(row)} |" for row in rows),
     )
-    partial = folder / f"README.md.{os.getpid()}.partial"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(folder / "README.md")
+    write_text_atomic(folder / "README.md", text)
 
 
 def _name(folder: Path) -> str:

@@ -12,7 +12,7 @@ import random
 import sys
 from pathlib import Path
 
-from dipole.files import staged, write_manifest, write_text_atomic
+from dipole.files import code_of, staged, write_manifest, write_text_atomic
 from dipole.microworld.stories import Story, write_story
 from dipole.types import UserError
 
@@ -77,4 +77,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(code_of(main))

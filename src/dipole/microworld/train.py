@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,17 +19,19 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
+from dipole.files import claimed, code_of, write_bytes_atomic, write_text_atomic
 from dipole.microworld.data import Rows, make_shard
 from dipole.microworld.documents import LATER_MIXTURE, MIXTURE, generate
 from dipole.microworld.model import SIZES, Size, build, loss_sum
 from dipole.microworld.tokenizer import train_tokenizer
 from dipole.reading import parse_json
 from dipole.tensors import Wanted, read_stored
+from dipole.types import UserError
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -129,9 +132,8 @@ def save_checkpoint(
     for o, opt in enumerate(opts):
         for index, values in opt.state_dict()["state"].items():
             tensors |= {f"opt/{o}/{index}/{k}": torch.as_tensor(v) for k, v in values.items()}
-    unfinished = path.with_suffix(".partial")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, unfinished, {"state": json.dumps(state)})
-    unfinished.replace(path)
+    packed = save({k: v.contiguous() for k, v in tensors.items()}, {"state": json.dumps(state)})
+    write_bytes_atomic(path, packed)
 
 
 def load_checkpoint(path: Path, model: LlamaForCausalLM, opts: list[torch.optim.Optimizer]) -> dict[str, Any]:
@@ -221,10 +223,13 @@ def _save(
     run: Run, model: LlamaForCausalLM, opts: list[torch.optim.Optimizer], state: dict[str, Any]
 ) -> None:
     save_checkpoint(run.out / CHECKPOINT, model, opts, state)
-    model.save_pretrained(run.out)
+    with tempfile.TemporaryDirectory(dir=run.out, prefix=".model-") as scratch:
+        model.save_pretrained(scratch)
+        for path in sorted(Path(scratch).iterdir()):
+            path.replace(run.out / path.name)
     facts = {"size": run.size, "seed": run.seed, "steps": state["step"], "tokens": state["tokens"]}
     facts["minutes"] = round(state["seconds"] / 60, 1)
-    (run.out / "training.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    write_text_atomic(run.out / "training.json", json.dumps(facts) + "\n")
 
 
 def _done(run: Run, state: dict[str, Any]) -> float:
@@ -281,9 +286,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{run.out} holds a checkpoint: go on with --resume, or choose another --out.", file=sys.stderr)
         return 2
     disable_progress_bar()  # type: ignore[no-untyped-call]  # of transformers' saving, which would break up ours
-    train(run, resume)
+    try:
+        with claimed(run.out):
+            train(run, resume)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(code_of(main))

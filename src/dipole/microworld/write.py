@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from dipole.files import claimed, code_of, writing_text
 from dipole.microworld.documents import Document, generate
+from dipole.types import UserError
 
 
 def write(documents: Iterable[Document], path: Path) -> None:
-    """Write one JSON object a line, with "text" and "truth"; the file appears whole or not at all."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            for document in documents:
-                file.write(
-                    json.dumps({"text": document.text, "truth": document.truth}, ensure_ascii=False) + "\n"
-                )
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Write one JSON object a line, with "text" and "truth"; the file appears whole or not at all.
+
+    Raises:
+        UserError: It can't be written, or another command is at it.
+    """
+    if not path.parent.is_dir():
+        raise UserError(f"Cannot write {path}: there is no folder {path.parent}.")
+    with claimed(path), writing_text(path) as file:
+        for document in documents:
+            file.write(
+                json.dumps({"text": document.text, "truth": document.truth}, ensure_ascii=False) + "\n"
+            )
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,11 +44,14 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         write(generate(options.n, options.seed, held_out=options.held_out), options.out)
-    except (OSError, ValueError) as error:
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except ValueError as error:
         print(f"Cannot write {options.out}: {error}", file=sys.stderr)
         return 2
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(code_of(main))

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dipole.files import settled
 from dipole.models.resident import Resident
 from dipole.models.turns import process_lock
 from dipole.paths import given_path, tell_shadowed
@@ -33,6 +34,7 @@ def load(
     device: str = "auto",
     revision: str | None = None,
     trust_remote_code: bool = False,
+    special_tokens_in_text: bool = False,
 ) -> LM:
     """Load a causal language model as an `LM`.
 
@@ -46,6 +48,9 @@ def load(
             that one, and `spread` shares the layers among all of them (accelerate's device map).
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Run Python code from the model's own repository; off unless asked for.
+        special_tokens_in_text: Read a special token that a text spells, such as `</s>` or `<|im_end|>`, as
+            that token, as tokenizers do; by default it is text like any other, in prompts, in turns of a chat
+            and in texts to score.
 
     Raises:
         UserError: The model can't be found or reached, is not a causal LM, or is broken.
@@ -54,18 +59,30 @@ def load(
 
     if dtype not in _DTYPES:
         raise UserError(f"dtype {dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
+    if revision is not None and not revision.strip():
+        raise UserError("The revision is an empty string; give a branch, tag or commit, or leave it out.")
     if model in BUNDLED:
         tell_shadowed(model, "the bundled LM")
-    elif model.strip() and (given_path(model, "The model") / LM_FILE).is_file():
-        return _load_saved(given_path(model), dtype, device, trust_remote_code)
+    elif model.strip():
+        folder = given_path(model, "The model")
+        settled(folder)
+        if (folder / LM_FILE).is_file():
+            return _load_saved(folder, dtype, device, trust_remote_code, special_tokens_in_text)
     source = _source(model)
     target = _device(device)
     with _LOADING, _quiet():
         _refuse_other_heads(source, model, revision, trust_remote_code)
-        return LM(_load_resident(source, model, dtype, target, revision, trust_remote_code))
+        net, tokenizer, facts = _load_parts(source, model, dtype, target, revision, trust_remote_code)
+        commit = getattr(net.config, "_commit_hash", None)
+        resident = Resident(net, tokenizer, model, commit, special_tokens_in_text)
+        resident.probe.require()
+        _refuse_unfilled(model, facts)
+        return LM(resident)
 
 
-def _load_saved(folder: Path, dtype: str, device: str, trust_remote_code: bool) -> LM:
+def _load_saved(
+    folder: Path, dtype: str, device: str, trust_remote_code: bool, special_tokens_in_text: bool
+) -> LM:
     """The LM that `LM.save` wrote: its model, and its interventions in their order."""
     from dipole.interventions import load_intervention
     from dipole.lm import LM_FIELDS, LM_FILE
@@ -73,13 +90,13 @@ def _load_saved(folder: Path, dtype: str, device: str, trust_remote_code: bool) 
     file = inside(folder, LM_FILE)
     record = checked(LM_FIELDS, read_json(file), file, COPY_AGAIN)
     name, fingerprint = record["model"], record["fingerprint"]
-    if (Path(name).expanduser() / LM_FILE).is_file():  # perhaps itself
+    if name not in BUNDLED and (given_path(name) / LM_FILE).is_file():  # perhaps itself
         raise UserError(f"{file} names {name} as its model, which is no model but a saved LM; {COPY_AGAIN}.")
     parts = [
         (load_intervention(inside(folder, part["folder"])), part["strength"])
         for part in record["interventions"]
     ]
-    lm = load(name, dtype, device, record["revision"], trust_remote_code)
+    lm = load(name, dtype, device, record["revision"], trust_remote_code, special_tokens_in_text)
     if lm.resident.fingerprint != fingerprint:
         raise UserError(
             f"{folder} was made for {name} with the fingerprint {fingerprint}, but the model of that name "
@@ -181,9 +198,10 @@ def has_language_head(config: Any) -> bool:
     return not any(str(name).endswith(heads) for name in getattr(config, "architectures", None) or ())
 
 
-def _load_resident(
+def _load_parts(
     source: str, model: str, dtype: str, target: str, revision: str | None, trust_remote_code: bool
-) -> Resident:
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Model, tokenizer, and what the loading of the weights found."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -212,10 +230,7 @@ def _load_resident(
     align_parameters(net)
     net.eval()
     net.requires_grad_(False)
-    resident = Resident(net, tokenizer, model, getattr(net.config, "_commit_hash", None))
-    resident.probe.require()
-    _refuse_unfilled(model, facts)
-    return resident
+    return net, tokenizer, facts
 
 
 def _refuse_unfilled(model: str, facts: dict[str, Any]) -> None:
@@ -237,6 +252,12 @@ def _refuse_no_tokenizer(model: str, tokenizer: Any, net: Any) -> None:
         raise UserError(
             f"{model} has no usable tokenizer; put its tokenizer.json into the folder of the model."
         )
+    head = getattr(net.get_output_embeddings(), "weight", None)
+    if head is not None and head.shape[0] > rows:
+        raise UserError(
+            f"{model} can write {head.shape[0]} tokens and read only {rows} of them, so it can't go on from "
+            "what it writes; get a whole checkpoint of a causal language model."
+        )
     if max(ids) >= rows:
         raise UserError(
             f"The tokenizer of {model} gives token ids (such as {max(ids)}) that its model does not know "
@@ -254,13 +275,19 @@ def _device(device: str) -> str:
             # Under `accelerate launch` every process has an accelerator of its own.
             return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         return "mps" if torch.backends.mps.is_available() else "cpu"
+    if not device.strip():
+        raise UserError("The device is an empty string; give one such as cpu or cuda:1, or auto.")
     try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(
-            f"The device {device!r} can't be used here ({_first_line(error)}); try cpu."
-        ) from error
-    return device
+        # Some hold numbers and can't reckon (meta), and some names belong to modules that are not there.
+        if (torch.ones(2, device=device) * 2).sum().item() != 4:
+            raise RuntimeError("it reckons wrongly")
+        index = torch.device(device).index
+    except (RuntimeError, AssertionError, ImportError) as error:
+        why = _first_line(error).split(". ")[0][:120]
+        raise UserError(f"The device {device!r} can't be used here ({why}); try cpu.") from error
+    if device.startswith("cpu") and index:
+        raise UserError(f"The device {device!r} can't be used: there is one cpu for all cores; give cpu.")
+    return "cpu" if device.startswith("cpu") else device
 
 
 def _unreachable(model: str, error: Exception) -> str:

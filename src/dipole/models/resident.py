@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from dipole.models.batching import Batch, even
+from dipole.models.encoding import Encoder
 from dipole.models.fingerprint import fingerprint
 from dipole.models.probe import Probe
 from dipole.models.turns import Turns
 from dipole.types import UserError
-
-_ANCHORS = (".", "a", "\n", "!")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +29,7 @@ class Resident:
         tokenizer: Its tokenizer.
         name: What the user asked for: a hub id, a folder, or the name of a bundled LM.
         revision: Commit on the hub, where known.
+        special_tokens_in_text: Whether a special token that a text spells is read as that token.
         fingerprint: Identifies the weights; see `dipole.models.fingerprint`.
         turns: Who may put something into the model now; see `dipole.models.turns`.
     """
@@ -38,6 +38,7 @@ class Resident:
     tokenizer: Any
     name: str
     revision: str | None = None
+    special_tokens_in_text: bool = False
 
     fingerprint: str = field(init=False)
     turns: Turns = field(init=False, default_factory=Turns)
@@ -65,19 +66,44 @@ class Resident:
         return None
 
     @cached_property
+    def rows(self) -> int:
+        """How many token ids the model can read: rows of its input embeddings."""
+        return int(self.model.get_input_embeddings().weight.shape[0])
+
+    @cached_property
+    def columns(self) -> int:
+        """How many token ids the model gives logits of. Tokenizers may know fewer or more."""
+        weight = getattr(self.model.get_output_embeddings(), "weight", None)
+        return self.rows if weight is None else int(weight.shape[0])
+
+    @cached_property
+    def written(self) -> int:
+        """How many of the model's token ids, from 0 on, are ids of its tokenizer too."""
+        return min(len(self.tokenizer), self.columns)
+
+    @cached_property
     def eos_ids(self) -> frozenset[int]:
-        """Ids that end a text: the tokenizer's and those that the generation config names."""
-        ids = {self.tokenizer.eos_token_id}
+        """Ids that end a text: the tokenizer's and those that the generation config names.
+
+        Those that the model can't say are left out.
+        """
         extra = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
-        ids.update(extra if isinstance(extra, list | tuple) else [extra])
-        return frozenset(i for i in ids if i is not None)
+        ids = [self.tokenizer.eos_token_id, *(extra if isinstance(extra, list | tuple) else [extra])]
+        return frozenset(int(i) for i in ids if i is not None and 0 <= i < self.columns)
+
+    @cached_property
+    def bos_id(self) -> int | None:
+        """The tokenizer's start token, if the model can read it."""
+        start = self.tokenizer.bos_token_id
+        return int(start) if start is not None and 0 <= start < self.rows else None
 
     @cached_property
     def pad_id(self) -> int:
         """Id that fills padding. It is always masked, so sharing it with another token does no harm."""
-        if self.tokenizer.pad_token_id is not None:
-            return int(self.tokenizer.pad_token_id)
-        return min(self.eos_ids, default=0)
+        pad = self.tokenizer.pad_token_id
+        if pad is not None and 0 <= pad < self.rows:
+            return int(pad)
+        return min((i for i in self.eos_ids if i < self.rows), default=0)
 
     @cached_property
     def probe(self) -> Probe:
@@ -106,62 +132,51 @@ class Resident:
         named = (name for name in ("past_key_values", "cache_params") if name in self.forward_parameters)
         return next(named, None)
 
+    @cached_property
+    def encoder(self) -> Encoder:
+        """How texts become token ids."""
+        ends = sorted(self.eos_ids)
+        known = min(self.rows, self.columns)  # texts are read, scored and written in the same tokens
+        return Encoder(self.tokenizer, self.name, known, ends, self.special_tokens_in_text)
+
     def encode(self, text: str) -> list[int]:
         """Token ids of a text that starts a sequence, with the start token where the tokenizer adds one.
 
         An empty text becomes the start (or end-of-text) token alone, so that the first token after it
-        always has a prediction.
+        always has a prediction. An end-of-text token that the tokenizer adds is left out: a continuation must
+        not follow an end.
 
         Raises:
-            UserError: The text is empty and the tokenizer has no token to start from.
+            UserError: The text is empty and the tokenizer has no token to start from, or the model does not
+                know one of the tokens.
         """
-        ids = self._tokenize(text, add_special_tokens=True)
-        while len(ids) > 1 and ids[-1] in self.eos_ids and ids[-1] != self.tokenizer.bos_token_id:
-            ids.pop()  # some tokenizers close the text, and a continuation must not follow an end
+        ids = self.encoder.start(text)
+        ids += [i for i in self.encoder.around[1] if i not in self.eos_ids]
         if not ids:
-            start = self.tokenizer.bos_token_id
-            start = min(self.eos_ids, default=None) if start is None else start
+            start = min(self.eos_ids, default=None) if self.bos_id is None else self.bos_id
             if start is None:
                 raise UserError(
                     f"The text is empty and the tokenizer of {self.name} has neither a start nor an "
                     "end-of-text token to begin from; give a text of at least one token."
                 )
-            ids = [int(start)]
+            ids = [start]
         return ids
 
     def continuation_ids(self, text: str) -> list[int]:
         """Token ids of a text that continues another, without special tokens.
 
         Ids are concatenated, never strings, so tokens cannot merge across the boundary (recipes 1(d)).
-        The text is tokenised behind an anchor, because sentencepiece tokenizers would otherwise give
-        it a space of their own.
         """
-        if not text:
-            return []
-        for anchor in _ANCHORS:
-            prefix = self._tokenize(anchor, add_special_tokens=False)
-            joint = self._tokenize(anchor + text, add_special_tokens=False)
-            if joint[: len(prefix)] == prefix and len(joint) > len(prefix):
-                return joint[len(prefix) :]
-        return self._tokenize(text, add_special_tokens=False)
-
-    def _tokenize(self, text: str, add_special_tokens: bool) -> list[int]:
-        # Not verbose: whoever calls knows the context length, and a warning on standard error helps nobody.
-        return list(self.tokenizer(text, add_special_tokens=add_special_tokens, verbose=False)["input_ids"])
+        return self.encoder.behind(text)
 
     def decode(self, prefix: Sequence[int], ids: Sequence[int]) -> str:
         """Text of `ids` as they stand after `prefix`, special tokens removed.
 
         Decoding both and cutting keeps the space that some tokenizers drop at the start of a text.
         """
-        before = self._plain(prefix)
-        whole = self._plain([*prefix, *ids])
-        return whole[len(before) :] if whole.startswith(before) else self._plain(ids)
-
-    def _plain(self, ids: Sequence[int]) -> str:
-        return str(
-            self.tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        )
+        decode = self.encoder.decode
+        before, whole = decode(prefix), decode([*prefix, *ids])
+        return whole[len(before) :] if whole.startswith(before) else decode(ids)
 
     def inputs(self, batch: Batch, logits_to_keep: int = 0) -> dict[str, Any]:
         """Keyword arguments of a forward, leaving out what the architecture does not take."""

@@ -19,7 +19,7 @@ from dipole.pointing.runners import RUNNERS, Run, Runner, runner
 from dipole.pointing.space import Space
 from dipole.pointing.starts import KINDS, corrupted
 from dipole.recognizers.pooled import Features
-from dipole.types import UserError, check_seed
+from dipole.types import MOST_COUNT, UserError, check_seed
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.bool_]
@@ -56,10 +56,12 @@ class Grid:
         Raises:
             UserError: A grid of fewer than 2 values, no seed or a bad one, or a method that there is not.
         """
-        for name, least in (("size", 2), ("seeds", 1), ("width", 1)):
-            if getattr(self, name) < least:
+        for name, least, most in (("size", 2, 101), ("seeds", 1, 10_000), ("width", 1, MOST_COUNT)):
+            if not least <= getattr(self, name) <= most:
                 what = {"size": "A grid", "seeds": "The number of seeds", "width": "The width"}[name]
-                raise UserError(f"{what} must be at least {least}, and is {getattr(self, name)}.")
+                raise UserError(
+                    f"{what} must be at least {least} and at most {most:,}, and is {getattr(self, name)}."
+                )
         check_seed(self.seed)
         wrong = [name for name in self.methods if name not in RUNNERS]
         if wrong or not self.methods:

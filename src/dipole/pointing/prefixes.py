@@ -50,7 +50,7 @@ def rows_of(lm: LM, texts: Sequence[str], prompts: Sequence[str], seed: int = 0)
 def _begun(resident: Resident, text: str) -> list[int]:
     """A document as texts are written: behind the start or end-of-text token, if there is one."""
     ids = resident.encode(text)
-    if resident.tokenizer.bos_token_id is None and not resident.eos_ids:
+    if resident.bos_id is None and not resident.eos_ids:
         return ids
     start = resident.encode("")
     return ids if ids[:1] == start else [*start, *ids]

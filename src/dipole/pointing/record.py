@@ -11,7 +11,7 @@ from dipole.pointing.measure import Reading, Written, plain
 from dipole.pointing.refine import WAYS, Way
 from dipole.pointing.steering import Steer
 from dipole.recognizers.notion import NotionScore
-from dipole.types import Interval, Intervention, UserError, check_seed
+from dipole.types import MOST_COUNT, Interval, Intervention, UserError, check_seed
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,11 @@ class Settings:
             raise UserError(f"steer must be fudge or vector, and is {self.steer!r}.")
         check_layers(self.layers)
         for name, least in (("max_layers", 1), ("width", 2), ("n", 0), ("max_new_tokens", 1)):
-            if getattr(self, name) < least:
-                raise UserError(f"{name} must be at least {least}, and is {getattr(self, name)}.")
+            if not least <= getattr(self, name) <= MOST_COUNT:
+                given = getattr(self, name)
+                raise UserError(
+                    f"{name} must be at least {least} and at most {MOST_COUNT:,}, and is {given}."
+                )
         check_seed(self.seed)
         if not 0 < self.held_out < 1:
             raise UserError(f"held_out is a share between 0 and 1, and is {self.held_out}.")

@@ -11,17 +11,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dipole.concepts._text import text_of
 from dipole.controls._layers import steering_vector
 from dipole.controls._selection import Selection, Trial, pick
 from dipole.corpus import Corpus
 from dipole.interventions._directions import Direction
 from dipole.interventions.activations import SteeringVector
+from dipole.interventions.fudge import Fudge
 from dipole.lm import sample_seed
 from dipole.pointing.difference import weighted_difference
 from dipole.pointing.prefixes import guidance
 from dipole.recognizers._told import loss_under
 from dipole.recognizers.notion import NotionScore
-from dipole.recognizers.pooled import Features
+from dipole.recognizers.pooled import Features, read_features
 from dipole.types import Intervention
 
 if TYPE_CHECKING:
@@ -79,6 +81,25 @@ def steering(
         lm, texts, np.array(labels), [p for p in prompts if p], recognizer.layer, _CANDIDATES, seed, _MASS,
         prior=float(member[fit].mean()),
     )  # fmt: skip
+
+
+def rehearse(lm: LM, kind: Steer, layer: int, prompts: Sequence[str], max_new_tokens: int) -> None:
+    """Find out, before a corpus is read, what the model can't do with the notion or the prompts.
+
+    Raises:
+        UserError: A prompt leaves no room, or the model can't be read or steered in this way.
+    """
+    for prompt in prompts:
+        lm.require_room(text_of(prompt, "prompt"), max(max_new_tokens, 1))
+    features = read_features(lm, ["A text to be read."], [layer])
+    width, resident = features.at(layer).shape[-1], lm.resident
+    made: Intervention
+    if kind == "vector":
+        made = steering_vector(lm, Direction(torch.ones(width), 1), layer, (1.0, 1.0), "add")
+    else:
+        still = (torch.zeros(2 * width), torch.zeros(()))
+        made = Fudge(layer, *still, 2, resident.name, resident.fingerprint, mass=1.0)
+    made.apply(lm, 1.0).sample(prompts[:1], [0], 1)
 
 
 def _balanced(fit: Labels, member: Array, seed: int) -> NDArray[np.int64]:

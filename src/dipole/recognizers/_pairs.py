@@ -120,6 +120,8 @@ def read_last(lm: LM, texts: Sequence[str], layers: Sequence[int]) -> tuple[Tens
         `(layers, texts, width)` float32, and `(layers, tokens)` float64, on the CPU.
     """
     width = lm.resident.width
+    for text in texts:
+        lm.require_short(text)
     longest = max(len(lm.resident.encode(text)) for text in texts)
     at_once = max(1, min(32, _BUDGET // (4 * width * len(layers) * longest)))
     last, norms = [], []

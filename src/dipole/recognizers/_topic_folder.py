@@ -16,7 +16,7 @@ from safetensors.numpy import save
 from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
 from dipole.reading import Unreadable, inside, parse_json, read_json, read_text
 from dipole.recognizers.lda import SPLITTINGS, Array
-from dipole.schema import Choice, Items, Maybe, Number, Optional, Table, Text, Whole, checked
+from dipole.schema import Choice, Items, Maybe, Name, Number, Optional, Table, Text, Whole, checked
 from dipole.tensors import Wanted, read_tensors
 from dipole.types import MOST_SEED, UserError
 
@@ -142,7 +142,7 @@ _FIELDS = Table(
         # Models from before there was a choice cut words as scikit-learn does.
         "splitting": Optional(Choice(tuple(SPLITTINGS)), "scikit-learn"),
         "topics": Items(Items(_WORD)),
-        "vocabulary_sha256": Text(64),
+        "vocabulary_sha256": Name(64),
         "vocabulary": Items(_WORD, 1, 100_000_000),
     }
 )

@@ -111,12 +111,14 @@ def _load(model: str, device: str) -> Any:
 
     source = _packaged() if model == DEFAULT else None
     try:
-        return SentenceTransformer(source or model, device=None if device == "auto" else device)
+        net = SentenceTransformer(source or model, device=None if device == "auto" else device)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise UserError(
             f"The embedding model {model!r} can't be loaded ({(str(error).splitlines() or [''])[0]}). Give a "
             "hub id that can be reached from here, or a folder with a sentence-transformers model."
         ) from error
+    net.tokenizer.split_special_tokens = True  # what a text spells, `[SEP]` for instance, stays text
+    return net
 
 
 def _packaged() -> str | None:

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dipole.files import settled
 from dipole.paths import given_path
 from dipole.reading import inside, read_json
 from dipole.recognizers._topic_folder import RECOGNIZER
@@ -53,6 +54,7 @@ def load_fitted(spec: str, open_model: Callable[[str], LM]) -> Recognizer:
         UserError: There is no such folder, nothing fitted in it, or no such item.
     """
     folder, item = split(spec)
+    settled(folder)
     made = _class_of(folder, spec)
     found: Recognizer = made.load(folder, item, open_model)
     return found

@@ -122,7 +122,7 @@ def _room(resident: Resident, longest: int) -> int | None:
 def _fit(resident: Resident, prefix: Sequence[int], room: int | None) -> Sequence[int]:
     if room is None or len(prefix) <= room:
         return prefix
-    start = resident.tokenizer.bos_token_id
+    start = resident.bos_id
     if start is not None and prefix[0] == start:
         return [start, *prefix[len(prefix) - room + 1 :]]
     return prefix[len(prefix) - room :]

@@ -133,7 +133,8 @@ def _load(model: str, device: str) -> _Loaded:
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
+        # What a text spells, `[SEP]` for instance, stays text.
+        tokenizer = AutoTokenizer.from_pretrained(model, split_special_tokens=True)
         net = AutoModelForSequenceClassification.from_pretrained(model, use_safetensors=True)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError) as error:
         raise UserError(

@@ -16,7 +16,7 @@ from dipole.reading import inside, read_json
 from dipole.recognizers._statements import texts_of
 from dipole.recognizers._topic_folder import RECOGNIZER
 from dipole.recognizers.pooled import read_features
-from dipole.schema import Choice, Facts, Maybe, Number, Optional, Table, Text, Whole, checked
+from dipole.schema import Choice, Facts, Maybe, Name, Number, Optional, Table, Whole, checked
 from dipole.tensors import Wanted, aligned, read_tensors
 from dipole.types import Score, UserError
 
@@ -28,8 +28,8 @@ _REMEDY = "make it again with `dipole point`"
 _FIELDS = Table(
     {
         "kind": Choice(("notion",)),
-        "base": Text(4096, 1),
-        "base_fingerprint": Text(64),
+        "base": Name(4096, 1),
+        "base_fingerprint": Name(64),
         "layer": Whole(0, 9999),
         "bias": Number(-1e30, 1e30),
         "concept": Optional(Maybe(Facts(), {}), {}),

@@ -99,12 +99,19 @@ def fitted_card(meta: Mapping[str, Any], manifest: Mapping[str, Any]) -> str:
         "## How it was made",
         "\n".join(f"- {f.label}: {escape(f.value)}" for f in facts(manifest) if f.label in wanted),
         fenced(visible(str(manifest.get("command") or ""))),
+        *_notes(meta, manifest),
         *(_choice(selection) if selection else ()),
         "## How to use it",
         fenced(visible(shell_line(["dipole", "generate", "…", "--intervention", f"{folder}:1"]))),
         _LIMITS if claim else "",
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _notes(meta: Mapping[str, Any], manifest: Mapping[str, Any]) -> list[str]:
+    """What was said while it was fitted."""
+    said = [*(manifest.get("warnings") or ()), *((meta.get("facts") or {}).get("notes") or ())]
+    return ["## What to know", "\n".join(f"- {escape(str(note))}" for note in said)] if said else []
 
 
 def _fits(meta: Mapping[str, Any], base: str) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dipole.interventions._pool.vocabulary import vocabulary
+from dipole.interventions._pool.vocabulary import token_texts, vocabulary
 from dipole.models.resident import Resident
 from dipole.types import UserError
 
@@ -182,7 +182,8 @@ class Reader:
         self.resident = resident
         self.most = most if limit is None else min(most, limit)
         try:
-            self._texts = list(vocabulary(resident).texts)
+            vocabulary(resident)  # checks them
+            self._texts = token_texts(resident)
         except UserError as error:
             raise UserError(
                 f"The texts of {resident.name} can't be paired with another model's by byte ends, because "
@@ -202,7 +203,7 @@ class Reader:
             return known
         if token == self.resident.tokenizer.unk_token_id:
             return None
-        # One that the text spells out is no text to the model either: the next token then stands elsewhere.
+        # A special one that is read as such is no text to the model: the next token then stands elsewhere.
         return b""
 
 

@@ -18,7 +18,6 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
-import dipole.files
 from dipole.controls.weights._loop import CHECKPOINT, HISTORY, Metrics, Run, Stop, read_checkpoint, run_rounds
 from dipole.types import UserError
 
@@ -255,7 +254,7 @@ def test_a_full_disk_is_one_clear_sentence_and_loses_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(UserError, match=rf"{CHECKPOINT}: the disk is full"):
-        go(tmp_path, {3: lambda: patch.setattr(dipole.files.os, "fsync", full)})
+        go(tmp_path, {3: lambda: patch.setattr(os, "fsync", full)})
     _, meta = read_checkpoint(tmp_path / CHECKPOINT)
     assert meta["rounds_done"] == 3
     assert [p.name for p in tmp_path.glob(".*.tmp")] == []

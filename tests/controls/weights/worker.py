@@ -18,7 +18,6 @@ import torch
 from accelerate import PartialState
 from safetensors.torch import save_file
 
-import dipole.files
 from architectures import fresh_tiny_model
 from controls.weights.small import Letters, Plain, gradients, small, weights_hash
 from dipole.controls.weights._loop import CHECKPOINT, Run
@@ -81,7 +80,7 @@ def killed(out: Path, mode: str) -> None:
             die()
         replace(source, target)
 
-    dipole.files.os.replace = die_at_the_checkpoint  # type: ignore[assignment]
+    os.replace = die_at_the_checkpoint  # type: ignore[assignment]
     small(rounds=4).fit(fresh_tiny_model("gpt2"), Plain(), Run(folder=out), Letters(watch=watch))
 
 

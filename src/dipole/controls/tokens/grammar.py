@@ -9,7 +9,8 @@ from dipole.controls.tokens._fitted import checked, require_no_concept
 from dipole.interventions.tokens import Grammar as Language
 from dipole.interventions.tokens import Pool
 from dipole.paths import given_file
-from dipole.types import Surface, UserError
+from dipole.plain_text import read_plain_text
+from dipole.types import Surface
 
 if TYPE_CHECKING:
     from dipole.lm import LM
@@ -36,6 +37,11 @@ class Grammar:
     surface: ClassVar[Surface] = "tokens"
     paper: ClassVar[str] = "Willard 2023, arXiv:2307.09702; Park 2024, arXiv:2405.21047"
 
+    def __post_init__(self) -> None:
+        """Refuse a file that is not there."""
+        if self._names_a_file():
+            given_file(self.json_schema, "The JSON schema")
+
     def fit(self, lm: LM, concept: Any = None) -> Pool:
         """The pool.
 
@@ -45,13 +51,12 @@ class Grammar:
         require_no_concept(self, concept)
         return checked(Pool(Language(self.regex, self._schema()), self.sampling, self.rounds), lm)
 
+    def _names_a_file(self) -> bool:
+        text = self.json_schema.removeprefix("\ufeff").strip()
+        return bool(text) and not text.startswith(("{", "[", '"')) and text not in ("true", "false", "null")
+
     def _schema(self) -> str:
-        text = self.json_schema
-        if not text or text.lstrip().startswith(("{", "true", "false")):
+        text = self.json_schema.removeprefix("\ufeff")
+        if not self._names_a_file():
             return text
-        try:
-            return given_file(text, "The JSON schema").read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"The JSON schema {text} can't be read ({error}); give JSON, or a file that holds it."
-            ) from error
+        return read_plain_text(text, "The JSON schema", "JSON, or a file in UTF-8 that holds it")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.controls.tokens._fitted import checked, require_no_concept
-from dipole.interventions._pool.sources import read_sources
+from dipole.interventions._pool.sources import read_sources, source_files
 from dipole.interventions.tokens import Pool, Quotes
 from dipole.types import Surface, UserError
 
@@ -46,6 +46,7 @@ class Patchwork:
         object.__setattr__(self, "source", (self.source,) if isinstance(self.source, str) else self.source)
         if self.min_words < 1:
             raise UserError(f"min_words must be at least 1, and is {self.min_words}.")
+        source_files(self.source)
         if not self.separator.strip() or not self.opening.strip() or not self.closing.strip():
             raise UserError(
                 "separator, opening and closing must hold a sign that is no blank, so that the quotes can be "

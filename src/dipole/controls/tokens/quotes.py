@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.controls.tokens._fitted import checked, require_no_concept
-from dipole.interventions._pool.sources import read_sources
+from dipole.interventions._pool.sources import read_sources, source_files
 from dipole.interventions.tokens import Pool
 from dipole.interventions.tokens import Quotes as Language
 from dipole.types import Surface, UserError
@@ -41,6 +41,7 @@ class Quotes:
         object.__setattr__(self, "source", (self.source,) if isinstance(self.source, str) else self.source)
         if self.min_words < 1:
             raise UserError(f"min_words must be at least 1, and is {self.min_words}.")
+        source_files(self.source)
 
     def fit(self, lm: LM, concept: Any = None) -> Pool:
         """The pool.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dipole.controls.tokens._fitted import checked, require_no_concept
 from dipole.interventions._pool.titles import read_titles
 from dipole.interventions.tokens import Pool
+from dipole.paths import given_file
 from dipole.types import Surface
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ class Titles:
     takes: ClassVar[tuple[str, ...]] = ()
     surface: ClassVar[Surface] = "tokens"
     paper: ClassVar[str] = "De Cao 2021, arXiv:2010.00904"
+
+    def __post_init__(self) -> None:
+        """Refuse a file that is not there."""
+        given_file(self.titles, "The file of titles")
 
     def fit(self, lm: LM, concept: Any = None) -> Pool:
         """The pool.

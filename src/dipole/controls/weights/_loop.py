@@ -20,13 +20,12 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from dipole.files import explain, write_bytes_atomic, write_text_atomic
+from dipole.files import CHECKPOINT, explain, write_bytes_atomic, write_text_atomic
 from dipole.reading import Unreadable, inside, parse_json, read_bytes, unreadable
 from dipole.schema import Facts, Flag, Items, Map, Maybe, Misfit, Number, Table, Text, Whole, checked
 from dipole.tensors import Wanted, read_stored
 from dipole.types import UserError
 
-CHECKPOINT = "checkpoint.safetensors"
 HISTORY = "history.jsonl"
 _SLOTS = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW keeps
 _REMEDY = "start again in another folder, or with --overwrite"

@@ -14,6 +14,7 @@ from dipole.concepts._text import same_pole, same_text
 from dipole.controls.weights._loop import Metrics, Run, Stop, run_rounds
 from dipole.controls.weights._policy import Policy, PolicyOutput
 from dipole.controls.weights._rollout import Rows, gather, sample_rows, share, to_rows
+from dipole.controls.weights._targets import targets_of, with_targets
 from dipole.controls.weights.ppo import (
     PPO,
     adapt_kl_coef,
@@ -85,12 +86,12 @@ def fit_ppo(ppo: PPO, lm: LM, concept: Any, run: Run | None, recognizer: Recogni
             f"batch_size is {ppo.batch_size}, and {accelerator.num_processes} processes need at least one "
             "sample each; raise batch_size or start fewer processes."
         )
-    with _live_adapter(ppo, lm) as wrapped:
+    with _live_adapter(ppo, lm) as (wrapped, config, note):
         rounds = PPORounds(ppo, lm, concept, prompts, recognizer or ppo.recognizer(lm), wrapped, accelerator)
         rounds.warnings = run.warnings  # one list, so that a checkpoint holds what was said so far
+        rounds.note = note
         run_rounds(rounds, ppo.rounds, run, accelerator)
         state = adapter_state(wrapped, ADAPTER)
-    config = ppo.lora_config()
     config.base_model_name_or_path = lm.resident.name
     config.inference_mode = True
     return Adapter(config, state, lm.resident.fingerprint, lm.resident.name)
@@ -116,17 +117,22 @@ def _check(ppo: PPO, lm: LM, concept: Any) -> tuple[str, ...]:
 
 
 @contextmanager
-def _live_adapter(ppo: PPO, lm: LM) -> Iterator[Any]:
-    """The resident model with a fresh adapter injected, seeded and trainable, for the length of the fit."""
+def _live_adapter(ppo: PPO, lm: LM) -> Iterator[tuple[Any, Any, str]]:
+    """The resident model with a fresh adapter injected, seeded and trainable, for the length of the fit.
+
+    With the adapter's configuration, and what is to be told of what it is put on.
+    """
     model = lm.resident.model
     with lm.resident.turns.take(lm.resident.name):
+        targets = targets_of(model, ppo.lora_config())
+        config = with_targets(ppo.lora_config(), targets)
         before = Tree(model)
         with torch.random.fork_rng(devices=_cuda_devices(model)):
             torch.manual_seed(ppo.seed)
-            wrapped = inject(model, [ppo.lora_config()])
+            wrapped = inject(model, [config])
         try:
             wrapped.eval()  # dropout stays off: the policy that samples and the one that learns are the same
-            yield wrapped
+            yield wrapped, config, targets.note
         finally:
             before.restore()
 
@@ -162,6 +168,7 @@ class PPORounds:
         self._kl_coef = ppo.kl_coef
         self._anchor = self._draw_anchor() if ppo.anchor_coef else None
         self.warnings: list[str] = []
+        self.note = ""
 
     def numbers(self) -> dict[str, float]:
         """The adapted price of KL."""
@@ -398,6 +405,8 @@ class PPORounds:
 
     def _warn(self, samples: list[Sample], metrics: Metrics) -> None:
         """Note once what a user should know although training goes on."""
+        if self.note:
+            self._note(self.note)
         claim = same_pole(getattr(self._concept, "claim", ""))
         repeated = sum(claim in same_text(s.text) for s in samples) / len(samples) if claim else 0.0
         metrics["repeated_claim"] = repeated

@@ -163,7 +163,7 @@ class Masks:
             return _Entry(Allowed(listed, True, *paid), behind, listed.nbytes + behind.nbytes)
         barred = np.ones(total, dtype=bool)
         barred[tokens] = False
-        barred[ending[ending < total]] = False
+        barred[ending] = False
         forbidden = np.flatnonzero(barred)
         return _Entry(Allowed(forbidden, False, *paid), None, forbidden.nbytes + paid[0].nbytes)
 

@@ -12,11 +12,13 @@ import numpy as np
 from torch import Tensor
 
 from dipole.interventions._pool.automaton import Allowed, Walk, only
+from dipole.interventions._pool.json_schema import checked_schema
 from dipole.interventions._pool.vocabulary import Vocabulary
 from dipole.schema import Field, Optional, Text
 from dipole.tensors import Wanted
 from dipole.types import UserError
 
+_TRIALS, _TRIAL_TOKENS = 4, 32
 _JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
@@ -51,20 +53,25 @@ class Grammar:
         """
         if bool(self.regex) == bool(self.json_schema):
             raise UserError("A grammar is a regular expression or a JSON schema: give one of the two.")
-        what = f"regular expression {self.regex!r}" if self.regex else "JSON schema"
         try:
             error = _engine().LLMatcher.validate_grammar(self._source)
+        except UserError:
+            raise
         except ValueError as refused:
             error = str(refused)
         if error and not error.startswith("WARNING"):
-            raise UserError(f"The grammar engine refuses the {what}: {_first_line(error)}; change it.")
+            raise UserError(f"The grammar engine refuses the {self._what}: {_first_line(error)}; change it.")
+
+    @property
+    def _what(self) -> str:
+        return f"regular expression {self.regex!r}" if self.regex else "JSON schema"
 
     @cached_property
     def _source(self) -> str:
         matcher = _engine().LLMatcher
         if self.regex:
             return str(matcher.grammar_from_regex(self.regex))
-        return str(matcher.grammar_from_json_schema(self.json_schema, overrides=_JSON))
+        return str(matcher.grammar_from_json_schema(checked_schema(self.json_schema), overrides=_JSON))
 
     @cached_property
     def _tokenizers(self) -> WeakKeyDictionary[Vocabulary, Any]:
@@ -74,9 +81,10 @@ class Grammar:
         """One walk for each row.
 
         Raises:
-            UserError: The engine refuses the grammar with these tokens.
+            UserError: The engine refuses the grammar with these tokens, or no text matches it.
         """
-        if vocabulary not in self._tokenizers:
+        fresh = vocabulary not in self._tokenizers
+        if fresh:
             self._tokenizers[vocabulary] = _tokenizer(vocabulary)
         matcher = _engine().LLMatcher(self._tokenizers[vocabulary], self._source, log_level=0)
         if matcher.is_error():
@@ -84,7 +92,20 @@ class Grammar:
                 f"The grammar can't be followed with the tokens of {name}: "
                 f"{_first_line(matcher.get_error())}; make it simpler."
             )
+        if fresh:
+            for seed in range(_TRIALS):
+                self._try(GrammarWalk(matcher.deep_copy(), vocabulary), np.random.default_rng(seed))
         return [GrammarWalk(matcher.deep_copy(), vocabulary) for _ in rows]
+
+    def _try(self, walk: GrammarWalk, rng: np.random.Generator) -> None:
+        """Walk a little at random, so that what the engine can't follow is known before it is used."""
+        for _ in range(_TRIAL_TOKENS):
+            if walk.matcher is None or walk.matcher.is_stopped():
+                return
+            allowed = walk.allowed()
+            every = np.arange(len(walk.vocabulary.texts))
+            tokens = allowed.tokens if allowed.listed else np.setdiff1d(every, allowed.tokens)
+            walk.advance(int(rng.choice(tokens)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -142,10 +163,17 @@ class GrammarWalk:
         return Allowed(np.flatnonzero(~mask), False)
 
     def advance(self, token: int) -> None:
-        """Take a token."""
+        """Take a token.
+
+        Raises:
+            UserError: The engine gave up.
+        """
         if self.matcher is None:
             return
-        if token in self.vocabulary.eos_ids or not self.matcher.consume_token(token):
+        if token in self.vocabulary.eos_ids:
+            self.matcher = None
+        elif not self.matcher.consume_token(token):
+            self._require_no_error()
             self.matcher = None
 
     def copy(self) -> GrammarWalk:
@@ -153,10 +181,15 @@ class GrammarWalk:
         return GrammarWalk(None if self.matcher is None else self.matcher.deep_copy(), self.vocabulary)
 
     def _require_no_error(self) -> None:
-        if self.matcher is not None and self.matcher.is_error():
+        if self.matcher is None or not self.matcher.is_error():
+            return
+        if self.matcher.get_error().startswith("NoExtension"):
             raise UserError(
-                f"The grammar engine gave up: {_first_line(self.matcher.get_error())}; simplify the grammar."
+                "No text can match the grammar from here on; change the part that allows nothing."
             )
+        raise UserError(
+            f"The grammar engine gave up: {_first_line(self.matcher.get_error())}; simplify the grammar."
+        )
 
 
 class _Tokens:
@@ -200,4 +233,6 @@ def _engine() -> Any:
 
 
 def _first_line(text: str) -> str:
+    """What an error of the engine says, without the drawing that points to the place."""
+    text = text.rsplit("\nerror: ", 1)[-1].split("\n   1 |")[0]
     return " ".join(text.split())[:200].rstrip(".;")

@@ -183,7 +183,7 @@ class Quotes:
 
     @cached_property
     def sources(self) -> Sources:
-        """The documents with their word boundaries; sorted when first needed, about a second a megabyte."""
+        """The documents with their word boundaries; sorted when first needed."""
         breaks = self.marks or ((self.separator,) if self.separator else ())
         return Sources(self.documents, self.min_words, tuple(breaks))
 
@@ -205,7 +205,7 @@ class Quotes:
             UserError: The tokenizer can't write the sources, or they have nothing to quote.
         """
         if vocabulary not in self._masks:
-            for text in (*(d.text for d in self.documents), self.separator, *(self.marks or ())):
+            for text in (self.sources.characters, self.separator, *(self.marks or ())):
                 require_writable(vocabulary, text, "what may be quoted", name)
             self._masks[vocabulary] = _SettledMasks(self.automaton, vocabulary)
         masks = self._masks[vocabulary]
@@ -253,7 +253,7 @@ class Quotes:
     def tensors(self) -> dict[str, Tensor]:
         """The documents in UTF-8."""
         return {
-            f"document_{k}": torch.frombuffer(bytearray(d.text.encode("utf-8") + b"\0"), dtype=torch.uint8)
+            f"document_{k}": torch.frombuffer(bytearray().join((d.data, b"\0")), dtype=torch.uint8)
             for k, d in enumerate(self.documents)
         }
 
@@ -265,7 +265,7 @@ class Quotes:
     @classmethod
     def from_saved(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
         """The quotes again."""
-        texts = [tensors[name].numpy().tobytes()[:-1].decode() for name in cls.wanted(data)]
+        texts = [tensors[name].numpy()[:-1].tobytes() for name in cls.wanted(data)]
         documents = tuple(Document(n, t) for n, t in zip(data["documents"], texts, strict=True))
         return cls(documents, data["min_words"], data["separator"], data["marks"], data["cut_cost"])
 

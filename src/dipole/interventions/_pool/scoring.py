@@ -136,8 +136,7 @@ def label_scores(session: Session, prefix: Sequence[int], labels: Sequence[Seque
             f"A label of {longest} tokens does not fit behind a prompt of {len(prefix)} tokens in the "
             f"context of {resident.name} ({limit} tokens); shorten the prompt."
         )
-    width = resident.model.get_output_embeddings().weight.shape[0]
-    rows = max(1, _LOGITS_A_FORWARD // ((longest + 1) * width))
+    rows = max(1, _LOGITS_A_FORWARD // ((longest + 1) * resident.columns))
     scores: list[float] = []
     for start in range(0, len(labels), rows):
         part = labels[start : start + rows]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ints = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
+Places = NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class SortedTexts:
     """
 
     data: Bytes
-    starts: NDArray[np.int32]
+    starts: Places
 
     def __len__(self) -> int:
         """How many strings."""
@@ -65,30 +65,13 @@ class SortedTexts:
 
     def find(self, text: bytes) -> tuple[int, int]:
         """The interval of strings that begin with a text; empty (equal ends) where there is none."""
-        raw, size = self._raw, len(text)
+        size = len(text)
 
         def beginning(start: int) -> bytes:
-            return raw[start : start + size]
+            return self.data[start : start + size].tobytes()
 
         low = bisect_left(self.starts, text, key=beginning)
         return low, bisect_right(self.starts, text, lo=low, key=beginning)
-
-    def longest(self, text: bytes) -> int:
-        """Length of the longest beginning of a text that is a beginning of a string."""
-        low, _ = self.find(text)
-        near = [self._raw[start : start + len(text)] for start in self.starts[max(0, low - 1) : low + 1]]
-        # Of all strings those beside the text's own place share most with it.
-        return max((_shared(text, other) for other in near), default=0)
-
-    @cached_property
-    def _raw(self) -> bytes:
-        return self.data.tobytes()
-
-
-def _shared(one: bytes, other: bytes) -> int:
-    """How many bytes two texts begin with alike."""
-    size = min(len(one), len(other))
-    return next((k for k in range(size) if one[k] != other[k]), size)
 
 
 def sort_texts(texts: Sequence[bytes]) -> SortedTexts:
@@ -98,34 +81,3 @@ def sort_texts(texts: Sequence[bytes]) -> SortedTexts:
     data = np.frombuffer(b"\0".join([*ordered, b""]), dtype=np.uint8)
     starts = np.cumsum(lengths) - lengths
     return SortedTexts(data, starts.astype(np.int32))
-
-
-def suffix_order(data: Bytes) -> NDArray[np.int32]:
-    """Suffix array: where each suffix begins, in sorted order (Manber and Myers 1993, prefix doubling).
-
-    The first round sorts by seven bytes, each further one by twice as many, until no two suffixes are equal:
-    O(n log n) a round, and as many rounds as the logarithm of the longest repetition.
-
-    Args:
-        data: `(n,)`.
-    """
-    n = len(data)
-    # Nine bits a byte: 0 is beyond the end, which comes before every byte.
-    padded = np.concatenate([data.astype(np.int64) + 1, np.zeros(8, dtype=np.int64)])
-    key = np.zeros(n, dtype=np.int64)
-    for k in range(7):
-        key += padded[k : n + k] << (9 * (6 - k))
-    width = 7
-    while True:
-        order = np.argsort(key, kind="stable")
-        ordered = key[order]
-        rank_of = np.concatenate([[0], np.cumsum(ordered[1:] != ordered[:-1])]) if n else ordered
-        if n == 0 or rank_of[-1] == n - 1:
-            return order.astype(np.int32)
-        rank = np.empty(n, dtype=np.int64)
-        rank[order] = rank_of
-        behind = np.zeros(n, dtype=np.int64)  # 0 for a suffix that ends within this width
-        if width < n:
-            behind[: n - width] = rank[width:] + 1
-        key = rank * (n + 1) + behind
-        width *= 2

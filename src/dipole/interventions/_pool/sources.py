@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import regex
 from numpy.typing import NDArray
 
-from dipole.interventions._pool.sorted_texts import Bytes, SortedTexts, suffix_order
+from dipole.interventions._pool.sorted_texts import Bytes, Places, SortedTexts
+from dipole.interventions._pool.suffixes import sort_suffixes
 from dipole.interventions._pool.vocabulary import Ints
 from dipole.paths import given_file, given_path
 from dipole.types import UserError
 
-_WORD = re.compile(r"\w+(?:[-'’]\w+)*")
+_WORD = regex.compile(r"[\w\p{M}]+(?:[-'’][\w\p{M}]+)*")  # a Hindi vowel sign is a mark, and no boundary
 _SOLID = re.compile(r"[^\s\ufeff\0]+")
-_LARGEST = 2**31 - 16
+_BLANK = re.compile(rb"[ \t\n\r\0]")
+_LARGEST = 2**31 - 32
+_PADDING = bytes(9)  # the 0 behind the last document, and what `sort_suffixes` wants
+_PIECE, _BLOCK = 1 << 16, 1 << 20
+_NONE = np.zeros(0, dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -28,11 +34,26 @@ class Document:
 
     Attributes:
         name: Its name in attributions.
-        text: All of it.
+        data: All of it, in UTF-8: a `str` takes up to four times as much.
     """
 
     name: str
-    text: str
+    data: bytes
+
+    def __post_init__(self) -> None:
+        """Refuse what is no text."""
+        if 0 in self.data:
+            raise UserError(f"{self.name} is not a text: it holds NUL characters; give a text file.")
+        try:
+            for _ in _pieces(self.data):
+                pass
+        except UnicodeDecodeError as error:
+            raise UserError(f"The source {self.name} is not in UTF-8 ({error}); convert it.") from None
+
+    @classmethod
+    def of(cls, name: str, text: str) -> Document:
+        """The document that holds a text."""
+        return cls(name, text.encode("utf-8"))
 
 
 @dataclass(frozen=True)
@@ -77,28 +98,28 @@ class Sources:
         """Refuse what can't be quoted."""
         if not self.documents:
             raise UserError("There is no source to quote from; give at least one file.")
-        for document in self.documents:
-            if "\0" in document.text:
-                raise UserError(f"{document.name} is not a text: it holds NUL characters; give a text file.")
+        if sum(len(d.data) + 1 for d in self.documents) > _LARGEST:
+            raise UserError("The sources have more than 2 GiB together; quote from fewer of them.")
 
     @cached_property
-    def data(self) -> Bytes:
-        """All documents in UTF-8, a 0 behind each."""
-        joined = "\0".join([*(d.text for d in self.documents), ""]).encode("utf-8")
-        if len(joined) > _LARGEST:
-            raise UserError("The sources have more than 2 GiB together; quote from fewer of them.")
-        return np.frombuffer(joined, dtype=np.uint8)
+    def characters(self) -> str:
+        """Every character that the documents hold, once."""
+        found: set[str] = set()
+        for document in self.documents:
+            for _, text in _pieces(document.data):
+                found.update(text)
+        return "".join(sorted(found))
 
     @cached_property
     def _first_bytes(self) -> Ints:
-        """Where each document begins in `data`."""
-        lengths = [len(d.text.encode("utf-8")) + 1 for d in self.documents]
+        """Where each document begins among the bytes of `_bounds`."""
+        lengths = [len(d.data) + 1 for d in self.documents]
         return np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
 
     @cached_property
     def _bounds(self) -> _Bounds:
-        joined = "\0".join([*(d.text for d in self.documents), ""])
-        return _bounds(joined, self.data, self.breaks)
+        joined = bytearray(b"\0".join([*(d.data for d in self.documents), _PADDING]))
+        return _bounds(joined, [text.encode() for text in self.breaks])
 
     @cached_property
     def quotable(self) -> SortedTexts:
@@ -108,24 +129,20 @@ class Sources:
             UserError: There is none.
         """
         bounds = self._bounds
-        begins = np.zeros(len(bounds.data), dtype=bool)
-        zeros = np.flatnonzero(bounds.data == 0)
-        close = zeros[np.searchsorted(zeros, bounds.starts)]  # the 0 that ends the stretch
-        begins[bounds.starts] = bounds.words[close] - bounds.words[bounds.starts] >= self.min_words
-        order = suffix_order(bounds.data)
-        chosen = order[begins[order]]
-        if not len(chosen):
+        zeros = np.flatnonzero(bounds.data == 0).astype(np.int32)
+        order = sort_suffixes(bounds.data, bounds.starts)
+        chosen = [order[:0]]
+        for low in range(0, len(order), _BLOCK):
+            part = order[low : low + _BLOCK]
+            close = zeros[np.searchsorted(zeros, part)]  # the 0 that ends the stretch
+            chosen.append(part[bounds.words_before(close) - bounds.words_before(part) >= self.min_words])
+        starts = np.concatenate(chosen)
+        if not len(starts):
             raise UserError(
                 f"The source {self.documents[0].name} has no {self.min_words} words in a row to quote; ask "
                 "for fewer words a quote, or give another source."
             )
-        return SortedTexts(bounds.data, chosen)
-
-    @cached_property
-    def everything(self) -> SortedTexts:
-        """All places in the sources, in sorted order."""
-        order = suffix_order(self.data)
-        return SortedTexts(self.data, order[self.data[order] != 0])
+        return SortedTexts(bounds.data, starts)
 
     def whole(self, low: int, high: int, depth: int) -> Ints:
         """Where the occurrences begin that are whole quotes.
@@ -135,11 +152,12 @@ class Sources:
             high: The one behind its last.
             depth: Bytes of the quote so far.
         """
-        places = self.quotable.starts[low:high].astype(np.int64)
-        words = self._bounds.words
-        if not len(places) or words[places[0] + depth] - words[places[0]] < self.min_words:
-            return places[:0]  # how many words a text has is the same wherever it stands
-        return places[self._bounds.is_end[places + depth]]
+        places = self.quotable.starts[low:high]
+        if len(places):
+            first, behind = self._bounds.words_before(places[0] + np.array([0, depth], dtype=np.int32))
+            if behind - first >= self.min_words:  # how many words a text has is the same wherever it stands
+                return places[self._bounds.is_end[places + depth]].astype(np.int64)
+        return np.zeros(0, dtype=np.int64)
 
     def whole_any(self, low: Ints, high: Ints, depth: Ints) -> NDArray[np.bool_]:
         """For each interval whether some occurrence is a whole quote, `(n,)`."""
@@ -152,11 +170,19 @@ class Sources:
         )
 
     def place(self, at: int, length: int) -> tuple[str, int, int]:
-        """Name of the document, and first and behind-last character there, of bytes of `data`."""
+        """Name of the document, and first and behind-last character there, of bytes of all of them."""
         index = int(np.searchsorted(self._first_bytes, at, "right")) - 1
-        first = int(self._first_bytes[index])
-        start = _characters(self.data[first:at])
-        return self.documents[index].name, start, start + _characters(self.data[at : at + length])
+        data, first = self.documents[index].data, at - int(self._first_bytes[index])
+        start = _characters(data, 0, first)
+        return self.documents[index].name, start, start + _characters(data, first, first + length)
+
+    def _found(self, text: bytes, beyond: int = 0) -> int:
+        """The first place from `beyond` on at which bytes stand, at a word or anywhere else; -1 for none."""
+        for begin, document in zip(self._first_bytes.tolist(), self.documents, strict=True):
+            at = document.data.find(text, max(0, beyond - begin))
+            if at >= 0:
+                return int(begin + at)
+        return -1
 
     def occurrences(self, quote: str) -> list[Segment]:
         """Every place at which a text stands as a whole quote, in the order of the documents."""
@@ -167,13 +193,12 @@ class Sources:
     def attribute(self, text: str) -> Segment:
         """The first place at which a text stands, as a whole quote if it does anywhere."""
         data = text.encode("utf-8")
-        for index in (self.quotable, self.everything):
-            low, high = index.find(data)
-            whole = self.whole(low, high, len(data)) if index is self.quotable else ()
-            places = whole if len(whole) else index.starts[low:high]
-            if data and len(places):
-                return Segment(text, *self.place(int(np.min(places)), len(data)), complete=bool(len(whole)))
-        return Segment(text, None)
+        low, high = self.quotable.find(data)
+        whole = self.whole(low, high, len(data))
+        at = int(whole.min()) if len(whole) else self._found(data) if data else -1
+        if at < 0:
+            return Segment(text, None)
+        return Segment(text, *self.place(at, len(data)), complete=bool(len(whole)))
 
     def fewest_quotes(self, text: str) -> list[Segment]:
         """Cut a text into the fewest pieces that each stand somewhere in the sources.
@@ -181,21 +206,32 @@ class Sources:
         Takes the longest piece each time, which is optimal because every part of a piece stands in the
         sources too. Word boundaries don't count here. A character that no source has is a piece of its own.
         """
-        data, at, found = text.encode("utf-8"), 0, []
+        data, at, found = text.encode("utf-8"), 0, list[Segment]()
         while at < len(data):
-            end = at + self.everything.longest(data[at:])
+            place, end = self._longest(data, at)
             while end < len(data) and end > at and data[end] & 0xC0 == 0x80:
                 end -= 1  # not inside a character
             if end > at:
-                low, high = self.everything.find(data[at:end])
-                place = self.place(int(self.everything.starts[low:high].min()), end - at)
-                found.append(Segment(data[at:end].decode("utf-8"), *place))
+                found.append(Segment(data[at:end].decode("utf-8"), *self.place(place, end - at)))
             else:
-                character = data[at:].decode("utf-8")[0]
+                character = data[at:].decode("utf-8", "ignore")[0]
                 found.append(Segment(character, None))
                 end += len(character.encode("utf-8"))
             at = end
         return found
+
+    def _longest(self, data: bytes, at: int) -> tuple[int, int]:
+        """Where the longest piece of `data` from `at` on stands first, and where it ends in `data`."""
+        place, good, bad, step = 0, at, len(data) + 1, 1
+        while good + 1 < bad:
+            end = min(good + step, bad - 1)
+            # What is longer stands nowhere that what is shorter does not.
+            found = self._found(data[at:end], place)
+            if found < 0:
+                bad, step = end, max(1, (end - good) // 2)
+            else:
+                place, good, step = found, end, 2 * step if bad > len(data) else max(1, (bad - end) // 2)
+        return place, good
 
 
 def coverage(segments: Sequence[Segment]) -> dict[str, float]:
@@ -219,46 +255,74 @@ def coverage(segments: Sequence[Segment]) -> dict[str, float]:
 @dataclass(frozen=True, eq=False)
 class _Bounds:
     data: Bytes  # as it may be quoted: 0 where no quote may go on
-    starts: Ints  # bytes at which a quote may begin
+    starts: Places  # bytes at which a quote may begin
     is_end: NDArray[np.bool_]  # whether a quote may end before each byte
-    words: NDArray[np.int32]  # words that begin before each byte
+    words: Places  # bytes at which a word begins
+
+    def words_before(self, places: Places) -> Ints:
+        """How many words begin before each place."""
+        counts: Ints = np.searchsorted(self.words, places)
+        return counts
 
 
-def _bounds(joined: str, data: Bytes, breaks: Sequence[str]) -> _Bounds:
-    """Word boundaries in bytes of documents that are joined with NUL."""
-    for text in breaks:
-        joined = joined.replace(text, "\0" * len(text))
-    at = np.flatnonzero((data & 0xC0) != 0x80)  # first byte of each character
-    at = np.append(at, len(data))
-    words = np.array([m.span() for m in _WORD.finditer(joined)], dtype=np.int64).reshape(-1, 2)
-    solid = np.array([m.span() for m in _SOLID.finditer(joined)], dtype=np.int64).reshape(-1, 2)
-    starts = np.union1d(words[:, 0], solid[:, 0])
-    ends = np.union1d(words[:, 1], solid[:, 1])
-    is_end = np.zeros(len(data) + 1, dtype=bool)
-    is_end[at[ends]] = True
-    counted = np.zeros(len(data) + 1, dtype=np.int32)
-    counted[at[words[:, 0]] + 1] = 1
-    quotable = np.zeros(len(data), dtype=np.uint8)
+def _bounds(data: bytearray, breaks: Sequence[bytes]) -> _Bounds:
+    """Word boundaries in documents with a 0 behind each, which are made into what may be quoted."""
+    for mark in breaks:
+        at = data.find(mark)
+        while at >= 0:
+            data[at : at + len(mark)] = bytes(len(mark))
+            at = data.find(mark, at + len(mark))
+    is_end = bytearray(len(data) + 1)
+    starts, words = [_NONE], [_NONE]
+    for begin, text in _pieces(data):
+        places = _byte_places(text) + begin
+        word, solid = _spans(_WORD, text), _spans(_SOLID, text)
+        starts.append(places[np.union1d(word[:, 0], solid[:, 0])].astype(np.int32))
+        words.append(places[word[:, 0]].astype(np.int32))
+        ends = np.frombuffer(is_end, dtype=np.uint8)
+        ends[places[np.concatenate([word[:, 1], solid[:, 1]])]] = 1
     # Blanks at the end of a stretch lead nowhere, so a stretch stops behind the last of its text.
-    for low, high in _stretches(joined):
-        quotable[at[low] : at[high]] = data[at[low] : at[high]]
-    return _Bounds(quotable, at[starts], is_end, np.cumsum(counted, dtype=np.int32))
+    before, close = 0, data.find(0)
+    while close >= 0:
+        stop = max(before, is_end.rfind(1, before, close + 1))
+        data[stop:close] = bytes(close - stop)
+        before, close = close + 1, data.find(0, close + 1)
+    return _Bounds(
+        np.frombuffer(data, dtype=np.uint8), np.concatenate(starts), np.frombuffer(is_end, dtype=bool),
+        np.concatenate(words),
+    )  # fmt: skip
 
 
-def _stretches(joined: str) -> list[tuple[int, int]]:
-    """First and behind-last character of each stretch between NULs, blanks around it left out."""
-    found, at = [], 0
-    for part in joined.split("\0"):
-        core = part.strip("\ufeff \t\r\n\v\f\x1c\x1d\x1e\x1f\x85\xa0").strip()
-        if core:
-            low = at + part.index(core)
-            found.append((low, low + len(core)))
-        at += len(part) + 1
-    return found
+def _spans(pattern: re.Pattern[str], text: str) -> Ints:
+    return np.array([match.span() for match in pattern.finditer(text)], dtype=np.int64).reshape(-1, 2)
 
 
-def _characters(data: Bytes) -> int:
-    return int(np.count_nonzero((data & 0xC0) != 0x80))
+def _byte_places(text: str) -> Ints:
+    """Byte at which each character of a text begins, and the one behind the last."""
+    if text.isascii():
+        return np.arange(len(text) + 1)
+    data = np.frombuffer(text.encode("utf-8"), dtype=np.uint8)
+    return np.append(np.flatnonzero((data & 0xC0) != 0x80), len(data))
+
+
+def _pieces(data: bytes | bytearray) -> Iterator[tuple[int, str]]:
+    """A text in pieces that end before blanks, where neither words nor characters go on.
+
+    Raises:
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    begin = 0
+    while begin < len(data):
+        blank = _BLANK.search(data, begin + _PIECE)
+        end = blank.start() if blank else len(data)
+        yield begin, bytes(data[begin:end]).decode("utf-8")
+        begin = end
+
+
+def _characters(data: bytes, low: int, high: int) -> int:
+    """How many characters begin in a part of UTF-8."""
+    parts = (np.frombuffer(data[k : min(k + _BLOCK, high)], dtype=np.uint8) for k in range(low, high, _BLOCK))
+    return sum(int(np.count_nonzero((part & 0xC0) != 0x80)) for part in parts)
 
 
 def read_sources(files: Sequence[str]) -> tuple[Document, ...]:
@@ -270,23 +334,33 @@ def read_sources(files: Sequence[str]) -> tuple[Document, ...]:
     Raises:
         UserError: One can't be read, is no text in UTF-8, or stands twice.
     """
+    paths = source_files(files)
+    return tuple(Document(path.name if len(paths) == 1 else str(path), _read(path)) for path in paths)
+
+
+def source_files(files: Sequence[str]) -> list[Path]:
+    """The files that `read_sources` reads.
+
+    Raises:
+        UserError: One is not there, is no file, or stands twice.
+    """
     paths: list[Path] = []
     for part in files:
         path = given_path(part, "The source")
         inside = sorted(p for p in path.glob("*") if p.suffix in (".txt", ".md")) if path.is_dir() else [path]
         if not inside:
             raise UserError(f"The folder {part} has no .txt or .md file to quote from; give one that has.")
-        paths += inside
+        paths += [given_file(each, "The source") for each in inside]
     if not paths:
         raise UserError("There is no source to quote from; give --source with a text file.")
     for one, other in itertools.combinations(paths, 2):
         if one == other:
             raise UserError(f"The source {one} is given twice; give it once.")
-    return tuple(Document(path.name if len(paths) == 1 else str(path), _read(path)) for path in paths)
+    return paths
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> bytes:
     try:
-        return given_file(path, "The source").read_bytes().decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return path.read_bytes()
+    except OSError as error:
         raise UserError(f"The source {path} can't be read ({error}); give a text file in UTF-8.") from error

@@ -138,7 +138,8 @@ class Vocabulary:
     """What a model's tokens write.
 
     Attributes:
-        texts: Bytes of each token id, None for special tokens.
+        texts: Bytes of each token id of the model, None for control tokens and those that its tokenizer
+            does not know.
         eos_ids: Token ids that end a text.
     """
 
@@ -201,17 +202,29 @@ def vocabulary(resident: Resident) -> Vocabulary:
         UserError: The bytes of its tokens can't be worked out.
     """
     if resident not in _KNOWN:
-        made = Vocabulary(token_bytes(resident.tokenizer), tuple(sorted(resident.eos_ids)))
+        control = resident.encoder.control  # a token that ends the text can't stand for its name too
+        texts = [None if i in control else text for i, text in enumerate(token_texts(resident))]
+        made = Vocabulary(texts, tuple(sorted(resident.eos_ids)))
         _check(resident, made)
         _KNOWN[resident] = made
     return _KNOWN[resident]
+
+
+def token_texts(resident: Resident) -> list[bytes | None]:
+    """The bytes of each token that the model gives a logit of; None for special and unknown ones.
+
+    Raises:
+        UserError: The bytes of its tokens can't be worked out.
+    """
+    texts = token_bytes(resident.tokenizer)[: resident.columns]
+    return texts + [None] * (resident.columns - len(texts))
 
 
 def _check(resident: Resident, made: Vocabulary) -> None:
     anchor = resident.continuation_ids("a")
     for probe in _PROBES:
         ids = resident.continuation_ids(probe)
-        parts = [made.texts[i] for i in ids]
+        parts = [made.texts[i] if i < len(made.texts) else None for i in ids]
         known = [part for part in parts if part is not None]
         if len(known) == len(parts) and resident.decode(anchor, ids) != b"".join(known).decode("utf-8"):
             raise UserError(

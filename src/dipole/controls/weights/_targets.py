@@ -1,0 +1,146 @@
+"""Which weights `all-linear` means: the linear layers of the language part, and its experts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from dipole.interventions._engage import Tree
+from dipole.interventions.weights import inject
+from dipole.models.blocks import language_part
+from dipole.types import UserError
+
+ALL = "all-linear"
+
+
+class Targets(NamedTuple):
+    """What a LoRA adapter is put on.
+
+    Attributes:
+        modules: Names of layers, or PEFT's own word for all linear ones.
+        parameters: Names of weights that are no layers, as PEFT matches them.
+        note: What a user should know; empty where nothing is unusual.
+    """
+
+    modules: str | list[str]
+    parameters: list[str]
+    note: str
+
+
+def targets_of(model: Any, config: Any) -> Targets:
+    """What `target_modules` of a LoRA configuration means for a model.
+
+    `all-linear` is every linear layer but the output embedding and routers that are more than a layer. On a
+    model that sees or hears it is those of the language part alone, and where experts are held as one tensor
+    of three dimensions in place of layers, as transformers 5 does, each of them too. Names that a user gives
+    may be those of such tensors.
+
+    Args:
+        model: The resident model, with nothing in place; the caller has its turn.
+        config: A `LoraConfig`; it stays as it is.
+    """
+    experts = expert_weights(model)
+    wanted = config.target_modules
+    if wanted != ALL:
+        named = sorted(str(name) for name in wanted)
+        held = {name.rpartition(".")[2] for name in experts}
+        layers = {name.rpartition(".")[2] for name, _ in model.named_modules()}
+        tensors = [name for name in named if name in held - layers]
+        return Targets([name for name in named if name not in tensors], tensors, "")
+    modules = _modules(model)
+    if not experts:
+        return Targets(modules, [], "")
+    return _with_experts(model, config, modules, experts)
+
+
+def with_targets(config: Any, targets: Targets) -> Any:
+    """The configuration for these targets."""
+    config.target_modules = targets.modules
+    if targets.parameters:
+        config.target_parameters = targets.parameters
+    return config
+
+
+def expert_weights(model: Any) -> dict[str, nn.Parameter]:
+    """Weights of the language part that hold a matrix for each of several experts, by their full names.
+
+    Convolutions have three dimensions too, and are none.
+    """
+    part = language_part(model)
+    name_of = {id(parameter): name for name, parameter in model.named_parameters()}
+    return {
+        name_of[id(parameter)]: parameter
+        for module in part.modules()
+        if not isinstance(module, nn.modules.conv._ConvNd)
+        for parameter in module.parameters(recurse=False)
+        if parameter.dim() == 3 and parameter.is_floating_point() and min(parameter.shape) > 1
+    }
+
+
+def _modules(model: Any) -> str | list[str]:
+    """PEFT's own word where it means the language part; else the names of that part's linear layers."""
+    from transformers.pytorch_utils import Conv1D
+
+    inside = {id(module) for module in language_part(model).modules()}
+    head = model.get_output_embeddings()
+    linear = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not head
+    ]
+    own = [name for name, module in linear if id(module) in inside and _gives_a_tensor(module)]
+    return ALL if len(own) == len(linear) else own
+
+
+def _gives_a_tensor(layer: Any) -> bool:
+    """Whether a linear layer is no more than that; a router built on one (Llama 4) gives scores as well."""
+    if type(layer) is nn.Linear:
+        return True
+    width = layer.weight.shape[0 if not isinstance(layer, nn.Linear) else 1]
+    with torch.no_grad():
+        return isinstance(layer(layer.weight.new_zeros(1, width)), torch.Tensor)
+
+
+def _with_experts(
+    model: Any, config: Any, modules: str | list[str], experts: Mapping[str, nn.Parameter]
+) -> Targets:
+    """PEFT finds the experts of some families by itself; those that it leaves out are named to it."""
+    names = sorted({_short(name, model, experts) for name in experts})
+    kinds = f"{len(experts)} weights that hold its experts ({', '.join(names)})"
+    for parameters in ([], names):
+        targets = Targets(modules, parameters, "")
+        try:
+            found = _adapted(model, with_targets(copy.deepcopy(config), targets))
+        except UserError:
+            continue
+        if found >= {id(parameter) for parameter in experts.values()}:
+            note = f"The adapter takes in {kinds}; each expert has a change of rank {config.r} or more."
+            return targets._replace(note=note)
+    return Targets(
+        modules, [], f"The adapter leaves out {kinds}: this version of PEFT can't put an adapter on them."
+    )
+
+
+def _short(name: str, model: Any, experts: Mapping[str, nn.Parameter]) -> str:
+    """The last two parts of a name, if that can mean experts alone; PEFT takes the ends of names."""
+    end = ".".join(name.split(".")[-2:])
+    others = (other for other, _ in model.named_parameters() if other not in experts)
+    return name if any(other.endswith(f".{end}") for other in others) else end
+
+
+def _adapted(model: Any, config: Any) -> set[int]:
+    """Ids of the parameters that are no layers on which PEFT puts an adapter; the model is left as it was."""
+    before = Tree(model)
+    wrapped: Any
+    with torch.random.fork_rng(devices=[]):
+        wrapped = inject(model, [config])
+    try:
+        return {
+            id(module.get_param()) for module in wrapped.modules() if type(module).__name__ == "ParamWrapper"
+        }
+    finally:
+        before.restore()

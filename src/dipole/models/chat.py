@@ -1,0 +1,169 @@
+"""Chats rendered by a tokenizer's own template, with a look at whether everything that is said is in them."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
+from typing import Any, NamedTuple
+
+from jinja2 import TemplateError
+
+from dipole.models.encoding import Piece, chat_templates
+from dipole.models.resident import Resident
+from dipole.types import UserError
+
+Shots = Sequence[tuple[str, str]]
+Turns = list[dict[str, Any]]
+Render = Callable[[Turns], str]
+
+# A template is a program of whoever made the model; these are what one that goes wrong can raise.
+_TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+_PRIVATE = 0xF0000  # the first of the characters to which Unicode gives no meaning
+
+
+class Chat(NamedTuple):
+    """A chat as a model reads it.
+
+    Attributes:
+        ids: Token ids.
+        carried: Where the directive stands, if not in the system's turn; empty if there, or without one.
+    """
+
+    ids: list[int]
+    carried: str
+
+
+def has_template(resident: Resident) -> bool:
+    """Whether the tokenizer comes with a chat template."""
+    return bool(chat_templates(resident.tokenizer))
+
+
+def carried_note(resident: Resident, carried: str) -> str:
+    """What to tell about a directive that does not stand in the system's turn."""
+    return (
+        f"The chat template of {resident.name} does not write every turn that it is given, so the directive "
+        f"stands {carried}."
+    )
+
+
+def chat(resident: Resident, directive: str, shots: Shots, prompt: str) -> Chat:
+    """A directive, examples and a prompt as the turns of a chat, each seen in what the template writes.
+
+    The directive is the system's turn. A template that knows none, refuses it or drops it gets the directive
+    in front of the first turn of the user; one that shows not all the turns gets everything in one. So a
+    template can't leave anything out in silence.
+
+    Args:
+        resident: Tokenizer and template.
+        directive: What the model is told; may be empty.
+        shots: Pairs of what the user says and what the assistant answers.
+        prompt: What the user says last.
+
+    Raises:
+        UserError: The template shows no arrangement of them whole, or there is no telling which of several
+            templates is meant.
+    """
+    template = _template(resident)
+    why = "what is said is not in what it writes"
+
+    def render(turns: Turns) -> str:
+        rendered: str = resident.tokenizer.apply_chat_template(
+            turns, chat_template=template, tokenize=False, add_generation_prompt=True
+        )
+        return rendered
+
+    for carried, turns in _arrangements(directive, shots, prompt):
+        try:
+            if _shows(render, turns):
+                return Chat(_ids(resident, render, turns), carried)
+        except _TEMPLATE_ERRORS as error:
+            why = f"it says: {' '.join(str(error).split())[:200]}"
+    raise UserError(
+        f"The chat template of {resident.name} can't carry the prompt with what the control puts around it "
+        f"({why}); do without the template (--no-chat, chat=False), or mend it."
+    )
+
+
+def _template(resident: Resident) -> str:
+    """The default template, or the only one."""
+    named = chat_templates(resident.tokenizer)
+    if "default" in named or len(named) == 1:
+        return named.get("default") or next(iter(named.values()))
+    raise UserError(
+        f"The tokenizer of {resident.name} has several chat templates ({', '.join(sorted(named))}) and none "
+        "that is called default; set tokenizer.chat_template to one of them, or do without (--no-chat, "
+        "chat=False)."
+    )
+
+
+def _arrangements(directive: str, shots: Shots, prompt: str) -> Iterator[tuple[str, Turns]]:
+    """Ways of saying the same, the best first, each as text and as the list of parts that some want."""
+    said = [turn for p, c in shots for turn in (_turn("user", p), _turn("assistant", c))]
+    said.append(_turn("user", prompt))
+    ways = []
+    if directive:
+        ways.append(("", [_turn("system", directive), *said]))
+        first = _turn("user", f"{directive}\n{said[0]['content']}")
+        ways.append(("in front of the first turn of the user", [first, *said[1:]]))
+    else:
+        ways.append(("", said))
+    if shots:
+        parts = [directive, *(f"{p}\n{c}" for p, c in shots), prompt]
+        whole = "\n".join(part for part in parts if part)
+        ways.append(("with the examples in the one turn of the user", [_turn("user", whole)]))
+    for carried, turns in ways:
+        yield carried, turns
+        yield carried, [{**t, "content": [{"type": "text", "text": t["content"]}]} for t in turns]
+
+
+def _turn(role: str, content: str) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+def _shows(render: Render, turns: Turns) -> bool:
+    """Whether what each turn says is whole in what a template writes, blanks aside."""
+    said = _contents(turns)
+    start, end = _unused("".join(said), 2)
+    written = render(_changed(turns, lambda text: f"{start}{text}{end}"))
+    found = re.findall(f"{start}([^{start}{end}]*){end}", written)
+    return not Counter(map(_plain, said)) - Counter(map(_plain, found))
+
+
+def _ids(resident: Resident, render: Render, turns: Turns) -> list[int]:
+    """Ids of a chat in which the template's control tokens count, and those that the turns spell do not."""
+    spelled = resident.encoder.spelled
+    names = sorted({match[0] for text in _contents(turns) for match in spelled.finditer(text)})
+    signs = dict(zip(names, _unused("".join(_contents(turns)), len(names)), strict=True))
+    written = render(_changed(turns, lambda text: spelled.sub(lambda match: signs[match[0]], text)))
+    if not names:
+        return resident.encoder.chat([Piece(written, False)])
+    meant = {sign: name for name, sign in signs.items()}
+    parts = re.split(f"([{''.join(meant)}])", written)
+    return resident.encoder.chat([Piece(meant.get(part, part), part in meant) for part in parts if part])
+
+
+def _changed(turns: Turns, change: Callable[[str], str]) -> Turns:
+    def changed(content: Any) -> Any:
+        if isinstance(content, str):
+            return change(content)
+        return [{**part, "text": change(part["text"])} for part in content]
+
+    return [{**turn, "content": changed(turn["content"])} for turn in turns]
+
+
+def _contents(turns: Turns) -> list[str]:
+    found: list[str] = []
+    _changed(turns, lambda text: found.append(text) or text)  # type: ignore[func-returns-value]
+    return found
+
+
+def _unused(text: str, wanted: int) -> list[str]:
+    """Characters without a meaning that a text does not have."""
+    free = (chr(code) for code in count(_PRIVATE) if chr(code) not in text)
+    return [next(free) for _ in range(wanted)]
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,63 @@
+"""Signals that ask a process to end: it cleans up, once, and says so with its exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from dipole.files import Ended, code_of, ended_by_signals, staged
+
+
+def kill(number: signal.Signals) -> None:
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_removes_what_is_temporary(number: signal.Signals, code: int, tmp_path: Path) -> None:
+    def main() -> int:
+        with staged(tmp_path / "deep" / "run") as made:
+            (made / "half").write_text("")
+            kill(number)
+        return 0
+
+    before = signal.getsignal(number)
+    assert code_of(main) == code
+    assert list(tmp_path.iterdir()) == []
+    assert signal.getsignal(number) == before
+
+
+def test_a_second_signal_does_not_break_off_the_cleaning_up() -> None:
+    cleaned = []
+
+    def clean() -> None:
+        kill(signal.SIGHUP)
+        kill(signal.SIGTERM)
+        cleaned.append("all")
+
+    def work() -> None:
+        with ended_by_signals(), ExitStack() as stack:
+            stack.callback(clean)
+            kill(signal.SIGHUP)
+
+    with pytest.raises(Ended) as caught:
+        work()
+    assert cleaned == ["all"]
+    assert caught.value.number == signal.SIGHUP
+
+
+def test_a_signal_that_is_ignored_stays_ignored() -> None:
+    """`nohup` ignores SIGHUP for those whom it starts."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_by_signals():
+            kill(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_ctrl_c_has_its_own_code() -> None:
+    assert code_of(lambda: kill(signal.SIGINT) or 0) == 130
