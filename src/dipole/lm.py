@@ -18,7 +18,7 @@ from dipole.interventions.prompt import prompt_ids
 from dipole.interventions.weights import engaged_adapters
 from dipole.models.batching import chunks, pad_batch, parts
 from dipole.models.blocks import decoder_blocks
-from dipole.models.hidden import find_input, state_of
+from dipole.models.hidden import find_input, of_width, state_of
 from dipole.models.resident import Resident
 from dipole.paths import given_path
 from dipole.sampling import Decoding, draw_rows, forced_logits
@@ -368,7 +368,16 @@ class LM:
                 caught: dict[int, Tensor] = {}
                 with _caught_outputs([blocks[i] for i in layers], caught):
                     model(**self.resident.inputs(batch, 1), use_cache=False)
-                stacked = torch.stack([caught[k].float().cpu() for k in range(len(layers))], dim=1)
+                unread = [layers[k] for k in range(len(layers)) if k not in caught]
+                if unread:
+                    raise UserError(
+                        f"Layer {unread[0]} of {self.resident.name} is not run when it reads text alone (it "
+                        "may be for images), so it has no activations; choose other layers."
+                    )
+                width = self.resident.width
+                stacked = torch.stack(
+                    [of_width(caught[k], width).float().cpu() for k in range(len(layers))], dim=1
+                )
                 result.update((r, stacked[k, :, : lengths[r]].clone()) for k, r in enumerate(part))
         return [result[r] for r in range(len(lengths))]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dipole.interventions._operators import Edit, make_edit
 from dipole.interventions._writers import writer_names
 from dipole.models.blocks import decoder_blocks
-from dipole.models.hidden import find_input, input_of, state_of, with_input, with_state
+from dipole.models.hidden import find_input, input_of, of_width, state_of, with_input, with_state
 
 if TYPE_CHECKING:
     from dipole.interventions.activations import SteeringVector
@@ -30,14 +30,14 @@ class _Frame:
         """Whether it is the innermost, and whole."""
         return self.ready and self._stack[-1] is self
 
-    def after(self, block: nn.Module, edit: Edit) -> None:
-        """Change what a block returns."""
+    def after(self, block: nn.Module, edit: Edit, width: int) -> None:
+        """Change what a block returns, which is as wide as the vector."""
 
         def hook(_module: Any, args: Any, kwargs: Any, output: Any) -> Any:
             if not self.active:
                 return None
             was = find_input(args, kwargs)
-            return with_state(output, edit(state_of(output, was)), was)
+            return with_state(output, edit(of_width(state_of(output, was), width)), was)
 
         self.handles.append(block.register_forward_hook(hook, with_kwargs=True))
 
@@ -51,13 +51,13 @@ class _Frame:
 
         self.handles.append(module.register_forward_hook(hook))
 
-    def before(self, block: nn.Module, edit: Edit) -> None:
-        """Change what a block is called with."""
+    def before(self, block: nn.Module, edit: Edit, width: int) -> None:
+        """Change what a block is called with, which is as wide as the direction."""
 
         def hook(_module: Any, args: Any, kwargs: Any) -> Any:
             if not self.active:
                 return None
-            return with_input(args, kwargs, edit(input_of(args, kwargs)))
+            return with_input(args, kwargs, edit(of_width(input_of(args, kwargs), width)))
 
         self.handles.append(block.register_forward_pre_hook(hook, with_kwargs=True))
 
@@ -113,7 +113,7 @@ def _put_in(frame: _Frame, model: Any, vector: SteeringVector, strength: float) 
         _put_in_everywhere(frame, model, blocks, vector.vectors[0], strength)
         return
     for layer, row in zip(vector.layers, vector.vectors, strict=True):
-        frame.after(blocks[layer], make_edit(vector.operator, row, strength, vector.keep_norm))
+        frame.after(blocks[layer], make_edit(vector.operator, row, strength, vector.keep_norm), len(row))
 
 
 def _put_in_everywhere(
@@ -127,7 +127,7 @@ def _put_in_everywhere(
     """
     edit = make_edit("ablate", direction, strength, False)
     found = [writer_names(model, block) for block in blocks]
-    frame.before(blocks[0], edit)
+    frame.before(blocks[0], edit, len(direction))
     for block, names in zip(blocks, found, strict=True):
         for name in names:
             frame.written(block.get_submodule(name), edit)

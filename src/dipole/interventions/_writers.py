@@ -42,6 +42,8 @@ def _search(model: Any, block: nn.Module) -> tuple[str, ...]:
     ids = torch.arange(3, 9, device=table.device)[None] % table.shape[0]
     with torch.no_grad(), _watched(block, caught):
         model(input_ids=ids, use_cache=False)
+    if "out" not in caught:
+        return ()  # it is not run on text alone
     out = caught.pop("out")
     written = out - caught.pop("in")
     names = [name for name, state in caught.items() if state.numel() == written.numel()]

@@ -41,6 +41,21 @@ def find_state(output: Any, like: Tensor | None = None, flat: bool = False) -> T
     return state
 
 
+def of_width(state: Tensor, width: int) -> Tensor:
+    """The same states.
+
+    Raises:
+        UserError: They are not as wide as the stream is said to be: some families carry several at once.
+    """
+    if state.shape[-1] != width:
+        raise UserError(
+            f"The blocks of this model return states of width {state.shape[-1]}, where its residual stream "
+            f"has {width}, so they are not the stream that controls of activations need; use a control of "
+            "another surface, such as contrast."
+        )
+    return state
+
+
 def with_state(output: Any, state: Tensor, like: Tensor | None = None, flat: bool = False) -> Any:
     """What a module returned, with other hidden states in the place of those that `state_of` finds."""
     place = _place(output, like, flat)
