@@ -69,6 +69,10 @@ def test_an_exception_inside_fit_leaves_nothing_behind(control: str) -> None:
         if len(calls) == 7:
             raise RuntimeError("from a hook")
 
+    probe = lm.resident.probe  # which takes what a model raises for an answer
+    assert probe.left
+    assert probe.right
+    assert probe.caches == "ragged"
     handle = lm.resident.model.get_output_embeddings().register_forward_pre_hook(fail)
     before = state(lm.resident.model)
     raised = None

@@ -171,7 +171,9 @@ class GrammarWalk:
         """
         if self.matcher is None:
             return
-        if token in self.vocabulary.eos_ids:
+        # Asked first, because the engine calls a token that is not allowed an error of its own.
+        if token in self.vocabulary.eos_ids or not self.matcher.validate_tokens([token]):
+            self._require_no_error()
             self.matcher = None
         elif not self.matcher.consume_token(token):
             self._require_no_error()
