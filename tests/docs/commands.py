@@ -55,14 +55,16 @@ SENTENCES = (
     "Paper clips lay on the desk beside a letter that was never sent. "
 )
 BOOK = SENTENCES * 20
+THEMES = (
+    "The inspector found a clue and a knife after the murder",
+    "Roses and tulips grow along the wall of the garden",
+    "The captain steered the ship through a storm at sea",
+)
 CLIPS = "clips.toml"
 GIVEN: dict[str, dict[str, str]] = {
     "docs/point.md": {"texts.txt": STANDARD_INPUT},
     "docs/topics.md": {
-        **{
-            f"corpus/{k}.txt": f"{SENTENCES} murder clue inspector {k} word{k % 3} knife{k % 5}"
-            for k in range(60)
-        },
+        **{f"corpus/{k}.txt": f"{THEMES[k % 3]} and word{k % 5} in room{k % 7}." for k in range(60)},
         "examples.jsonl": '{"text": "The inspector found a clue and a knife."}\n',
     },
     "docs/controls/quotes.md": {"book.txt": BOOK},
