@@ -24,7 +24,7 @@ WHO, WHAT = ("Ann", "Bob", "Eve"), ("cat", "tea", "key", "sea")
 TEXTS = [f"{who} found a clue about the {what}." for who in WHO for what in WHAT]
 # What says when it was made, or how long it took.
 TIMED = ("report.html", "report.md", "README.md", "history.jsonl", "topics.html", "checkpoint.safetensors")
-TIMED_KEYS = ("facts", "training", "command", "versions")
+TIMED_KEYS = ("facts", "training", "command", "versions", "fit_seconds", "time_ratios")
 
 
 class Killer:
@@ -101,7 +101,13 @@ def digest(path: Path) -> str:
     content = json.loads(path.read_text())
     if path.name == "manifest.json":
         return f"seed {content.get('seed', content.get('settings', {}).get('seed'))}"
-    return json.dumps({name: value for name, value in content.items() if name not in TIMED_KEYS})
+    return json.dumps(untimed(content))
+
+
+def untimed(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: untimed(part) for name, part in value.items() if name not in TIMED_KEYS}
+    return [untimed(part) for part in value] if isinstance(value, list) else value
 
 
 def jobs(model: Path, folder: Path) -> dict[str, Job]:
