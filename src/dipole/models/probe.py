@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 UNSUPPORTED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
 
 # Deviation that rounding may cause, relative to how much the outputs vary. Over 184 families at random
-# weights it was at most 3e-4 in float32, where a wrong mask, position or state made 0.04 to 6. Models in
-# float64 take some sums in float32. In 16 bits rounding differs so much between models that it is measured,
-# within limits.
-_TOLERANCE = {torch.float64: 2e-3, torch.float32: 2e-3}
+# weights it was at most 3e-5 in float32; a wrong mask, position or state made 0.04 to 6, and the cache of
+# Zamba 2, which goes astray step by step, 3e-4 after two. Models in float64 take some sums in float32. In 16
+# bits rounding differs so much between models that it is measured, within limits.
+_TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4}
 _NARROW, _NOISES, _WIDEST = 5e-2, 4, 0.3
 
 _LONG = 72  # tokens of the row that is read first: beyond windows and chunks of 64

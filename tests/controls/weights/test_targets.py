@@ -231,8 +231,8 @@ def test_convolutions_are_no_experts() -> None:
     assert expert_weights(model) == {}
     wide = torch.nn.Sequential(torch.nn.Conv1d(4, 4, 3), torch.nn.Linear(4, 4))
     assert expert_weights(wide) == {}
-    wide.register_parameter("held", torch.nn.Parameter(torch.ones(2, 4, 4)))
-    assert set(expert_weights(wide)) == {"held"}
+    wide.register_parameter("experts_held", torch.nn.Parameter(torch.ones(2, 4, 4)))
+    assert set(expert_weights(wide)) == {"experts_held"}
 
 
 def test_experts_may_be_named_and_what_peft_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

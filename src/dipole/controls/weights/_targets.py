@@ -68,17 +68,22 @@ def with_targets(config: Any, targets: Targets) -> Any:
 def expert_weights(model: Any) -> dict[str, nn.Parameter]:
     """Weights of the language part that hold a matrix for each of several experts, by their full names.
 
-    Convolutions have three dimensions too, and are none.
+    Convolutions have three dimensions too, and so have gates of some recurrent blocks, whose module keeps a
+    state that a wrapper would hide from the block (RecurrentGemma). The module of experts says what it is.
     """
     part = language_part(model)
     name_of = {id(parameter): name for name, parameter in model.named_parameters()}
     return {
         name_of[id(parameter)]: parameter
         for module in part.modules()
-        if not isinstance(module, nn.modules.conv._ConvNd)
         for parameter in module.parameters(recurse=False)
+        if _says_experts(f"{name_of[id(parameter)]} {type(module).__name__}")
         if parameter.dim() == 3 and parameter.is_floating_point() and min(parameter.shape) > 1
     }
+
+
+def _says_experts(name: str) -> bool:
+    return any(word in name.lower() for word in ("expert", "moe"))
 
 
 def _modules(model: Any) -> str | list[str]:
