@@ -14,7 +14,7 @@ from dipole.controls.weights.ppo import PPO
 from dipole.files import MANIFEST, run_folder, working_folder, write_json_atomic
 from dipole.paths import given_path
 from dipole.reading import inside, read_json
-from dipole.schema import Facts, Maybe, Name, Optional, Table, Text, Whole, checked, of_fields
+from dipole.schema import Facts, Flag, Maybe, Name, Optional, Table, Text, Whole, checked, of_fields
 from dipole.types import Effect, Recognizer, UserError
 
 if TYPE_CHECKING:
@@ -249,8 +249,8 @@ _RESUMABLE = Table(
                     "bystanders": Optional(Maybe(_NAME)),
                     "dtype": Optional(Maybe(Name(40))),
                     "device": Optional(Maybe(Name(40))),
-                },
-                more=True,
+                    "special_tokens": Optional(Maybe(Flag())),
+                }
             ),
             {},
         ),

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForMaskedLM
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from cli.conftest import AGAINST, CLAIM, FAST, POLES, PROMPT, Cli, Result
 from dipole.interventions._pool.labels import Labels
@@ -50,7 +52,7 @@ TABLE: dict[str, tuple[tuple[str, ...], str]] = {
     "long poles": ((*FIT, ROOM, "--against", ROOM + "no", "--prompt", PROMPT, *FAST), "leaves no room"),
     "mention on both sides": ((*FIT, *POLES, "--mention-claim", "a", "--mention-against", "a"), "both sides"),
     "unknown dipole": ((*FIT, "--dipole", "paper_clip"), "Did you mean 'paper_clips'"),
-    "missing dipole file": ((*FIT, "--dipole", "none.toml"), "There is no file none.toml"),
+    "missing dipole file": ((*FIT, "--dipole", "none.toml"), "There is no file 'none.toml'"),
     "binary dipole file": ((*FIT, "--dipole", "{binary}"), "not UTF-8"),
     "unknown bystanders": ((*FIT, *POLES, "--bystanders", "generl"), "Did you mean 'general'"),
     "unknown reward": ((*FIT, *POLES, *FAST, "--reward", "velmo"), "Did you mean 'velma'"),
@@ -186,6 +188,8 @@ def places(tmp_path: Path, model: Path) -> dict[str, str]:
         hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8, vocab_size=9
     )
     BertForMaskedLM(config).save_pretrained(encoder)
+    words = Tokenizer(WordLevel({f"w{k}": k for k in range(8)} | {"[UNK]": 8}, unk_token="[UNK]"))
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]").save_pretrained(encoder)
     named = {"model": model, "out": tmp_path / "out", "file": tmp_path / "file", "encoder": encoder}
     save_pool(tmp_path / "pool")
     Prefix("Be kind.").save(tmp_path / "prefix")

@@ -83,7 +83,7 @@ def test_load_dipole_by_path_and_by_name_in_a_file(tmp_path):
     [
         ("paper_clip", "Did you mean 'paper_clips'"),
         ("", "empty string"),
-        ("none.toml", "no file none.toml"),
+        ("none.toml", "no file .none.toml"),
         ("no/where", "no file"),
         ("x" * 5000, "no ready dipole"),
         ("nul\0", "no ready dipole"),

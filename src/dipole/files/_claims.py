@@ -11,6 +11,7 @@ from pathlib import Path
 from dipole.files import _names
 from dipole.files._errors import explain
 from dipole.files._locks import held, is_main_process, resolved
+from dipole.files._signals import undisturbed
 from dipole.files._swap import is_unsettled, settle, show_orphans
 from dipole.types import UserError
 
@@ -40,7 +41,7 @@ def claimed(path: Path) -> Iterator[Path]:
         try:
             yield place
         finally:
-            with suppress(OSError):
+            with undisturbed(), suppress(OSError):
                 _clear_up(place)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import secrets
 import shutil
@@ -132,10 +133,10 @@ def staged(folder: Path, overwrite: bool = False) -> Iterator[Path]:
         _check(folder, place, overwrite)
         made = _names.temporary(place)
         try:
-            made.mkdir()
-        except OSError as error:
-            raise explain(folder, error) from error
-        try:
+            try:
+                made.mkdir()
+            except OSError as error:
+                raise explain(folder, error) from error
             yield made
             _finish(made, place, folder, overwrite)
         finally:
@@ -167,7 +168,7 @@ def run_folder(folder: Path, overwrite: bool = False, resume: bool = False) -> I
                 raise explain(folder, error) from error
             yield work
         except BaseException:
-            if working_folder(place) == place or not (place / NEXT / CHECKPOINT).is_file():
+            if working_folder(place) == place or not _is_ahead(place / NEXT, place):
                 remove(place / NEXT)
             raise
         if work != place:
@@ -198,6 +199,12 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target)
     elif source.is_file():
         shutil.copy2(source, target)
+
+
+def _is_ahead(work: Path, place: Path) -> bool:
+    """Whether something was done in the folder of a new run that the old one does not have."""
+    new, old = work / CHECKPOINT, place / CHECKPOINT
+    return new.is_file() and not (old.is_file() and filecmp.cmp(new, old))
 
 
 def working_folder(folder: Path) -> Path:

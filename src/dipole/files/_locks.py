@@ -21,6 +21,7 @@ from typing import Any
 
 from dipole.files import _names
 from dipole.files._errors import explain
+from dipole.files._signals import undisturbed
 from dipole.types import UserError
 
 # Another command may look at the same place for a moment without working on it.
@@ -59,21 +60,24 @@ def held(path: Path, patience: float = _PATIENCE) -> Iterator[Path]:
     if place in _mine.places:
         yield place
         return
-    made = make_parents(place)
+    lock: Any = None
+    made: list[Path] = []
     try:
-        lock = _acquired(place, path, patience)
-        _mine.places.add(place)
-        try:
-            yield place
-        finally:
-            _mine.places.discard(place)
-            with suppress(OSError):
-                os.unlink(lock.lock_file)  # while it is held: who waits for it sees that it is gone
-            lock.release()
+        with undisturbed():
+            made = make_parents(place)
+            lock = _acquired(place, path, patience)
+            _mine.places.add(place)
+        yield place
     finally:
-        for folder in reversed(made):  # of those that were made here, what nothing was put into
-            with suppress(OSError):
-                folder.rmdir()
+        with undisturbed():
+            if lock is not None:
+                _mine.places.discard(place)
+                with suppress(OSError):
+                    os.unlink(lock.lock_file)  # while it is held: who waits for it sees that it is gone
+                lock.release()
+            for folder in reversed(made):  # of those that were made here, what nothing was put into
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 def resolved(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +31,36 @@ class Ended(BaseException):
         return 128 + self.number
 
 
+class _Pause:
+    """Blocks that must not be broken off half-way, and the signal that came meanwhile (0 for none)."""
+
+    def __init__(self) -> None:
+        self.open = 0
+        self.waiting = 0
+
+
+_pause = _Pause()
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """A short `with` block that an end asked for from outside does not break off; it comes right after.
+
+    What must be undone is taken, and noted as taken, inside one such block.
+    """
+    if threading.current_thread() is not threading.main_thread():  # no other thread is sent a signal
+        yield
+        return
+    _pause.open += 1
+    try:
+        yield
+    finally:
+        _pause.open -= 1
+        if _pause.waiting and not _pause.open:
+            number, _pause.waiting = _pause.waiting, 0
+            raise Ended(number)
+
+
 def code_of(main: Callable[[], int]) -> int:
     """Run a command; its exit code, or that of the signal or the Ctrl-C which ended it."""
     try:
@@ -53,6 +84,9 @@ def ended_by_signals() -> Iterator[None]:
         if first and now - first < _DEAF_SECONDS:
             return
         first = now
+        if _pause.open:
+            _pause.waiting = number
+            return
         raise Ended(number)
 
     previous = {}

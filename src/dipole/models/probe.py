@@ -10,6 +10,7 @@ A row by itself, without padding, mask or cache, in a forward of its own, is the
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -49,10 +50,14 @@ class Probe:
         self._resident, self._calls = resident, 0
         size = min(int(resident.model.get_input_embeddings().weight.shape[0]), len(resident.tokenizer))
         long = min(_LONG, resident.context_length or _LONG)
-        ids = _spread(size, resident.pad_id, 2 * _LONG)
-        self._long, self._changed = ids[:long], [*ids[: long // 2], *ids[_LONG : _LONG + long - long // 2]]
+        ids = _spread(size, resident.pad_id, long + _SHORTER)
+        self._long = ids[:long]
+        self._changed = [
+            *ids[: long // 2],
+            *(_other(i, size, resident.pad_id) for i in ids[long // 2 : long]),
+        ]
         longer, shorter = min(_LONGER, long), min(_SHORTER, long)
-        self._rows = (ids[:longer], ids[_LONG : _LONG + shorter], ids[:shorter])  # two of them of one length
+        self._rows = (ids[:longer], ids[long : long + shorter], ids[:shorter])  # two of them of one length
 
     def require(self) -> None:
         """Refuse a model whose outputs can't be trusted at all.
@@ -167,10 +172,10 @@ class Probe:
                 if tree:
                     tree.restore()
 
-    def _plain(self, row: Sequence[int]) -> Seen:
-        """What a row by itself gives, in the plainest call that there is."""
+    def _plain(self, row: Sequence[int], times: int = 1) -> Seen:
+        """What a row by itself, or beside itself, gives in the plainest call that there is."""
         with self._model() as model:
-            return see(model, {"input_ids": torch.tensor([list(row)], device=self._resident.device)})
+            return see(model, {"input_ids": torch.tensor([list(row)] * times, device=self._resident.device)})
 
     def _batch(self, rows: Sequence[Sequence[int]], side: Literal["left", "right"]) -> Batch:
         return pad_batch(rows, self._resident.pad_id, side, self._resident.device)
@@ -193,21 +198,25 @@ class Probe:
 
     def _together(self, which: Sequence[int], side: Literal["left", "right"]) -> bool:
         """Whether these rows are read in one batch as each alone."""
-        rows = [self._rows[k] for k in which]
-        batch = self._batch(rows, side)
         try:
-            with self._model() as model:
-                seen = see(model, self._inputs(batch, self.positions))
+            seen = self._seen(which, side)
         except torch.OutOfMemoryError:
             raise
         except UNSUPPORTED:
             return False
-        width = batch.input_ids.shape[1]
+        rows = [self._rows[k] for k in which]
+        width = seen.logits.shape[1]
         starts = [width - len(row) if side == "left" else 0 for row in rows]
         return all(
             self._same(seen.row(k, slice(start, start + len(row))), self._truth[which[k]])
             for k, (row, start) in enumerate(zip(rows, starts, strict=True))
         )
+
+    def _seen(self, which: Sequence[int], side: Literal["left", "right"]) -> Seen:
+        """What these rows give in one batch."""
+        batch = self._batch([self._rows[k] for k in which], side)
+        with self._model() as model:
+            return see(model, self._inputs(batch, self.positions))
 
     def _steps(self, *batches: Sequence[int]) -> bool:
         """Whether steppers over these rows, one batch after another, give what whole forwards give."""
@@ -250,8 +259,12 @@ class Probe:
         exact = _TOLERANCE.get(self._resident.model.dtype)
         if exact is not None:
             return exact
-        # One text in rows of two lengths differs by rounding alone.
-        noise = self._plain(self._rows[0]).off(self._truth[0], self._first)
+        # One text in rows of two lengths, or beside itself, differs by rounding alone: shapes choose kernels.
+        beside = self._plain(self._rows[2], 2)
+        noise = max(
+            self._plain(self._rows[0]).off(self._truth[0], self._first),
+            *(beside.row(k, slice(None)).off(self._truth[2], self._first) for k in range(2)),
+        )
         return min(max(_NARROW, _NOISES * noise), _WIDEST)
 
     def _same(self, found: Seen, truth: Seen) -> bool:
@@ -259,10 +272,16 @@ class Probe:
 
 
 def _spread(size: int, pad: int, count: int) -> list[int]:
-    """Token ids from all over the vocabulary, none of them the padding's."""
-    step = int(0.618 * size) | 1
-    ids = [(size // 3 + k * step) % size for k in range(count)]
-    return [(i + 1) % size if i == pad else i for i in ids]
+    """Token ids from all over the vocabulary, always the same, none of them the padding's."""
+    draw = random.Random(0)  # a regular step would come back to its beginning in a small vocabulary
+    ids = (draw.randrange(size) for _ in range(count))
+    return [_other(i, size, pad) if i == pad else i for i in ids]
+
+
+def _other(token: int, size: int, pad: int) -> int:
+    """Another token id, not the padding's."""
+    after = (token + 1) % size
+    return (token + 2) % size if after == pad else after
 
 
 def _cuda_devices(model: Any) -> list[int]:

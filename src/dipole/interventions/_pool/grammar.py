@@ -172,11 +172,10 @@ class GrammarWalk:
         if self.matcher is None:
             return
         # Asked first, because the engine calls a token that is not allowed an error of its own.
-        if token in self.vocabulary.eos_ids or not self.matcher.validate_tokens([token]):
-            self._require_no_error()
-            self.matcher = None
-        elif not self.matcher.consume_token(token):
-            self._require_no_error()
+        allowed = token not in self.vocabulary.eos_ids and self.matcher.validate_tokens([token]) == 1
+        if not (allowed and self.matcher.consume_token(token)):
+            if allowed:
+                self._require_no_error()
             self.matcher = None
 
     def copy(self) -> GrammarWalk:

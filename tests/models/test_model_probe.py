@@ -201,3 +201,23 @@ def test_what_nobody_asks_for_is_not_tried() -> None:
     assert read[2:] == [(2, 22), (1, 6), (2, 3)]
     lm.logprobs([[5, 6], [7]], [[9], [10]])
     assert read[5:] == [(2, 3)]
+
+
+@pytest.mark.parametrize("size", [3, 4, 9, 12, 36, 72, 300])
+def test_what_is_changed_differs_everywhere_in_any_vocabulary(size: int) -> None:
+    """With a regular step, 9 words gave the changed tokens again, and an encoder passed as causal."""
+
+    class Tokens:
+        pad_token_id, eos_token_id, bos_token_id, all_special_ids = 0, None, None, ()
+
+        def __len__(self) -> int:
+            return size
+
+    model = copy.deepcopy(tiny_model("llama").resident.model)
+    model.resize_token_embeddings(size)
+    probe = Probe(Resident(model, Tokens(), "small"))
+    half = len(probe._long) // 2
+    assert probe._changed[:half] == probe._long[:half]
+    assert all(a != b for a, b in zip(probe._changed[half:], probe._long[half:], strict=True))
+    assert 0 not in {*probe._long, *probe._changed}
+    assert max(*probe._long, *probe._changed) < size
