@@ -167,6 +167,7 @@ class LM:
         seed: int = 0,
         decoding: Decoding = Decoding(),
         batch_size: int = 64,
+        first: int = 0,
     ) -> list[Sample]:
         """Sample continuations; the samples of one prompt stand together.
 
@@ -181,6 +182,8 @@ class LM:
             seed: Seed of the whole call.
             decoding: Temperature and truncation; the default is pure ancestral sampling.
             batch_size: Rows a forward.
+            first: Number of the first prompt, where the prompts come in several calls and the samples are to
+                be those of one.
 
         Raises:
             UserError: A prompt leaves no room for `max_new_tokens` in the context, or a count is below 1.
@@ -193,7 +196,7 @@ class LM:
                 "ask for fewer, with several seeds."
             )
         rows = [(i, k) for i in range(len(texts)) for k in range(n)]
-        seeds = [sample_seed(seed, i, k) for i, k in rows]
+        seeds = [sample_seed(seed, first + i, k) for i, k in rows]
         return self.sample([texts[i] for i, _ in rows], seeds, max_new_tokens, decoding, batch_size)
 
     def sample(

@@ -63,16 +63,13 @@ def generate(
     batches = batches_from(prompts)
     from dipole.cli._attribution import segments_of
     from dipole.cli._interventions import engaged_lm
-    from dipole.lm import sample_seed
     from dipole.sampling import Decoding
 
     decoding = Decoding(temperature, top_k, top_p)
     lm = engaged_lm(intervention or (), source)
     done, apart, first = 0, "", True
     for texts in batches:
-        rows = [(i, k) for i in range(len(texts)) for k in range(n)]
-        seeds = [sample_seed(seed, done + i, k) for i, k in rows]  # as if all prompts came at once
-        samples = lm.sample([texts[i] for i, _ in rows], seeds, max_new_tokens, decoding, batch_size)
+        samples = lm.generate(texts, n, max_new_tokens, seed, decoding, batch_size, first=done)
         done += len(texts)
         apart = apart or ("\n" if any("\n" in sample.full_text for sample in samples) else "")
         for sample in samples:
