@@ -280,3 +280,11 @@ def test_the_global_random_state_is_left_alone() -> None:
     state = torch.random.get_rng_state()
     tiny_model("gpt2").generate("a", n=2, max_new_tokens=2)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_prompts_in_several_calls_are_sampled_as_in_one() -> None:
+    lm = tiny_model("gpt2")
+    whole = lm.generate(["The cats", "She", "I would"], n=2, max_new_tokens=5, seed=3)
+    parts = lm.generate(["The cats"], n=2, max_new_tokens=5, seed=3)
+    parts += lm.generate(["She", "I would"], n=2, max_new_tokens=5, seed=3, first=1)
+    assert [(s.seed, s.tokens) for s in parts] == [(s.seed, s.tokens) for s in whole]
