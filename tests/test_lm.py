@@ -287,4 +287,4 @@ def test_prompts_in_several_calls_are_sampled_as_in_one() -> None:
     whole = lm.generate(["The cats", "She", "I would"], n=2, max_new_tokens=5, seed=3)
     parts = lm.generate(["The cats"], n=2, max_new_tokens=5, seed=3)
     parts += lm.generate(["She", "I would"], n=2, max_new_tokens=5, seed=3, first=1)
-    assert [(s.seed, s.tokens) for s in parts] == [(s.seed, s.tokens) for s in whole]
+    assert [(s.seed, s.text) for s in parts] == [(s.seed, s.text) for s in whole]
