@@ -47,6 +47,7 @@ from dipole.interventions.weights import Adapter, adapter_state, inject
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
 from dipole.models.resident import Resident
+from families import fresh_family
 from tolerance import BATCHED_LOGITS
 
 SMALL: dict[str, Any] = {
@@ -247,3 +248,15 @@ def test_experts_may_be_named_and_what_peft_cannot_do_is_said(monkeypatch: pytes
     left = targets_of(model, PPO().lora_config())
     assert left.parameters == []
     assert "leaves out 4 weights" in left.note
+
+
+def test_layers_that_do_more_than_multiply_are_left_out_aloud() -> None:
+    """DeepSeek V4 has a linear layer for groups, which takes another shape than its weight says."""
+    lm = fresh_family("deepseek_v4")
+    made = targets_of(lm.resident.model, PPO().lora_config())
+    grouped = {
+        name for name, m in lm.resident.model.named_modules() if type(m).__name__ == "DeepseekV4GroupedLinear"
+    }
+    assert grouped
+    assert not grouped & set(made.modules)
+    assert "linear layers that do more than multiply (DeepseekV4GroupedLinear)" in made.note

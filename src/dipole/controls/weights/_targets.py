@@ -12,6 +12,7 @@ from torch import nn
 from dipole.interventions._engage import Tree
 from dipole.interventions.weights import inject
 from dipole.models.blocks import language_part
+from dipole.models.probe import UNSUPPORTED
 from dipole.types import UserError
 
 ALL = "all-linear"
@@ -34,10 +35,10 @@ class Targets(NamedTuple):
 def targets_of(model: Any, config: Any) -> Targets:
     """What `target_modules` of a LoRA configuration means for a model.
 
-    `all-linear` is every linear layer but the output embedding and routers that are more than a layer. On a
-    model that sees or hears it is those of the language part alone, and where experts are held as one tensor
-    of three dimensions in place of layers, as transformers 5 does, each of them too. Names that a user gives
-    may be those of such tensors.
+    `all-linear` is every linear layer but the output embedding and what does more than multiply, as some
+    routers do. On a model that sees or hears it is those of the language part alone, and where experts are
+    held as one tensor of three dimensions in place of layers, as transformers 5 does, each of them too. Names
+    that a user gives may be those of such tensors.
 
     Args:
         model: The resident model, with nothing in place; the caller has its turn.
@@ -51,10 +52,9 @@ def targets_of(model: Any, config: Any) -> Targets:
         layers = {name.rpartition(".")[2] for name, _ in model.named_modules()}
         tensors = [name for name in named if name in held - layers]
         return Targets([name for name in named if name not in tensors], tensors, "")
-    modules = _modules(model)
-    if not experts:
-        return Targets(modules, [], "")
-    return _with_experts(model, config, modules, experts)
+    modules, note = _modules(model)
+    found = _with_experts(model, config, modules, experts) if experts else Targets(modules, [], "")
+    return found._replace(note=" ".join(part for part in (note, found.note) if part))
 
 
 def with_targets(config: Any, targets: Targets) -> Any:
@@ -86,8 +86,8 @@ def _says_experts(name: str) -> bool:
     return any(word in name.lower() for word in ("expert", "moe"))
 
 
-def _modules(model: Any) -> str | list[str]:
-    """PEFT's own word where it means the language part; else the names of that part's linear layers."""
+def _modules(model: Any) -> tuple[str | list[str], str]:
+    """PEFT's own word where it means the language part, else the names of its linear layers; and a note."""
     from transformers.pytorch_utils import Conv1D
 
     inside = {id(module) for module in language_part(model).modules()}
@@ -97,17 +97,29 @@ def _modules(model: Any) -> str | list[str]:
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear | Conv1D) and module is not head
     ]
-    own = [name for name, module in linear if id(module) in inside and _gives_a_tensor(module)]
-    return ALL if len(own) == len(linear) else own
+    part = [(name, module) for name, module in linear if id(module) in inside]
+    own = [name for name, module in part if _is_a_product(module)]
+    kinds = sorted({type(module).__name__ for name, module in part if name not in own})
+    note = (
+        f"The adapter leaves out {len(part) - len(own)} linear layers that do more than multiply "
+        f"({', '.join(kinds)})."
+        if kinds
+        else ""
+    )
+    return (ALL if len(own) == len(linear) else own), note
 
 
-def _gives_a_tensor(layer: Any) -> bool:
-    """Whether a linear layer is no more than that; a router built on one (Llama 4) gives scores as well."""
+def _is_a_product(layer: Any) -> bool:
+    """Whether a linear layer only multiplies: Llama 4's router gives scores too, others are for groups."""
     if type(layer) is nn.Linear:
         return True
-    width = layer.weight.shape[0 if not isinstance(layer, nn.Linear) else 1]
-    with torch.no_grad():
-        return isinstance(layer(layer.weight.new_zeros(1, width)), torch.Tensor)
+    taken, given = layer.weight.shape if not isinstance(layer, nn.Linear) else reversed(layer.weight.shape)
+    try:
+        with torch.no_grad():
+            found = layer(layer.weight.new_zeros(1, taken))
+    except UNSUPPORTED:
+        return False
+    return isinstance(found, torch.Tensor) and found.shape == (1, given)
 
 
 def _with_experts(
