@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,22 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--misaligned"):
         plain = dipole.tensors._raw
         dipole.tensors._raw = lambda file, name: misaligned(plain(file, name))
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Signals as a terminal sends them: whoever started the tests may ignore some (`nohup`, `&`)."""
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

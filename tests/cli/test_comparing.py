@@ -66,6 +66,7 @@ def test_sweep(cli: Cli, trained: Path, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "s").iterdir()} == REPORT
 
 
+@pytest.mark.usefixtures("heard")
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )

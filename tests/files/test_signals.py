@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from dipole.files import Ended, code_of, ended_by_signals, staged
+from dipole.files import Ended, _locks, code_of, ended_by_signals, staged
+
+pytestmark = pytest.mark.usefixtures("heard")
 
 
 def kill(number: signal.Signals) -> None:
@@ -28,6 +30,32 @@ def test_a_signal_removes_what_is_temporary(number: signal.Signals, code: int, t
     assert code_of(main) == code
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize("moment", ["make_parents", "_acquired", "_write"])
+def test_a_signal_waits_while_a_lock_is_taken(
+    moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the making of a file or folder and the note that it was made."""
+    plain = getattr(_locks, moment)
+
+    def then_killed(*arguments: object) -> object:
+        made = plain(*arguments)
+        kill(signal.SIGTERM)
+        return made
+
+    def main() -> int:
+        with staged(tmp_path / "deep" / "run"):
+            reached.append("the block")
+        return 0
+
+    reached: list[str] = []
+    monkeypatch.setattr(_locks, moment, then_killed)
+    assert code_of(main) == 143
+    assert reached == []
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert code_of(main) == 0  # nothing is locked
 
 
 def test_a_second_signal_does_not_break_off_the_cleaning_up() -> None:
