@@ -25,6 +25,7 @@ from dipole.models.blocks import decoder_blocks
 from dipole.models.resident import Resident
 from dipole.sampling import Decoding
 from dipole.types import UserError
+from machine import needs_bfloat16
 from tolerance import BATCHED_LOGITS, FLOAT32_SUM
 
 TEXTS = ["Paper clips are the best.", "The cats like", "If I had to choose between clips and staples,"]
@@ -290,6 +291,7 @@ def test_vectors_at_several_layers_all_act() -> None:
     assert torch.equal(logits_of(both.apply(lm)), logits_of(second.apply(first.apply(lm))))
 
 
+@needs_bfloat16
 def test_a_model_in_bfloat16_is_steered_in_bfloat16() -> None:
     lm = fresh_tiny_model("llama")
     lm = LM(Resident(lm.resident.model.bfloat16(), lm.resident.tokenizer, "llama"))

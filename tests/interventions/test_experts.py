@@ -19,6 +19,7 @@ from dipole.lm import LM
 from dipole.models.resident import Resident
 from dipole.sampling import Decoding
 from dipole.types import UserError
+from machine import needs_bfloat16
 from reference import guided as slow
 from reference.generation import next_logits
 from tolerance import BATCHED_LOGITS
@@ -114,6 +115,7 @@ def test_padded_vocabularies_of_another_size_fit(monkeypatch: pytest.MonkeyPatch
     assert moved.numel() == 0 or float(moved.std(dim=-1).max()) < 1e-4
 
 
+@needs_bfloat16
 def test_a_model_in_bfloat16_is_compared_in_float32() -> None:
     shared = tiny_model("llama")
     half = LM(Resident(copy.deepcopy(shared.resident.model).bfloat16(), shared.resident.tokenizer, "half"))

@@ -25,6 +25,7 @@ from dipole.models.resident import Resident
 from dipole.models.stepping import steps
 from dipole.sampling import Decoding
 from dipole.types import UserError
+from machine import needs_bfloat16
 from reference import fudge as slow
 from tolerance import BATCHED_LOGITS, EXACT, LOSS, PERTURBED
 
@@ -232,6 +233,7 @@ def test_it_reads_no_further_than_its_layer_and_only_what_is_open() -> None:
     assert read == [[2, 2, 14, 2, 2], [2, 2]]
 
 
+@needs_bfloat16
 def test_low_precision_models_are_read_in_float32() -> None:
     lm = tiny_model("llama")
     half = LM(Resident(copy.deepcopy(lm.resident.model).bfloat16(), lm.resident.tokenizer, "half"))

@@ -17,6 +17,7 @@ from dipole.lm import LM
 from dipole.models.stepping import Stepper
 from dipole.sampling import Decoding
 from dipole.types import UserError
+from machine import needs_bfloat16
 from reference import guided as slow
 from tolerance import BATCHED_LOGITS, FLOAT32_SUM
 
@@ -251,6 +252,7 @@ def test_a_told_prompt_that_does_not_fit_is_refused() -> None:
         long.apply(lm).generate("Paper clips are the best.", max_new_tokens=40)
 
 
+@needs_bfloat16
 def test_rounding_of_low_precision_models_is_the_only_difference() -> None:
     import copy
 

@@ -20,6 +20,7 @@ from dipole.interventions.logits import Boost
 from dipole.lm import LM
 from dipole.sampling import Decoding
 from dipole.types import UserError
+from machine import needs_bfloat16
 from reference import generation
 from reference import pplm as slow
 from tolerance import BATCHED_LOGITS, FLOAT32_SUM, PERTURBED
@@ -345,6 +346,7 @@ def test_the_expected_embedding_is_what_the_model_would_look_up() -> None:
         torch.testing.assert_close(expected_embedding(p, embedding), want, atol=1e-5, rtol=1e-5)
 
 
+@needs_bfloat16
 def test_bfloat16_keeps_small_steps() -> None:
     import copy
 

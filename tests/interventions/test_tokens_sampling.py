@@ -156,7 +156,8 @@ def test_a_prior_is_subtracted_and_a_uniform_one_changes_nothing(tiny: LM) -> No
     scores = torch.tensor([label_logprob(tiny, PROMPT, i) - label_logprob(tiny, "N/A", i) for i in ids])
     logits = told.apply(tiny).response_logits([PROMPT], [[*ids[1], 2]])[0].log_softmax(-1)
     have = logits.gather(-1, torch.tensor([*ids[1], 2])[:, None]).sum()
-    assert float(have) == pytest.approx(float(scores.log_softmax(-1)[1]), abs=SCORE)
+    # Ours reads all labels in one padded batch, twice.
+    assert float(have) == pytest.approx(float(scores.log_softmax(-1)[1]), abs=BATCHED_LOGITS)
     same = Pool(Labels(LABELS), "global", prior=PROMPT)
     flat = first_step(same, tiny)
     first = torch.zeros_like(flat)

@@ -26,6 +26,7 @@ from dipole.models import load
 from dipole.models.load import has_language_head
 from dipole.types import UserError
 from families import fresh_family
+from machine import needs_bfloat16
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,7 @@ def test_a_folder_round_trips_quietly(saved: Path, capfd: pytest.CaptureFixture[
     assert capfd.readouterr() == ("", "")
 
 
+@needs_bfloat16
 def test_number_types(copied: Path) -> None:
     load(str(copied), device="cpu").resident.model.to(torch.bfloat16).save_pretrained(copied)
     auto = load(str(copied), device="cpu")

@@ -17,6 +17,7 @@ from dipole.models.resident import Resident
 from dipole.models.seen import deviation
 from dipole.types import UserError
 from families import fresh_family
+from machine import needs_bfloat16
 
 # Family: left padding, right padding, positions told, cache.
 FOUND: dict[str, tuple[bool, bool, bool, str]] = {
@@ -56,7 +57,7 @@ def test_families_differ_in_what_they_keep_to(name: str) -> None:
     assert got == (*FOUND[name][:2], told, FOUND[name][3])
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("dtype", [pytest.param(torch.bfloat16, marks=needs_bfloat16), torch.float64])
 @pytest.mark.parametrize("name", ["rwkv", "recurrent_gemma", "bart", "roberta", "lfm2", "llama", "gemma"])
 def test_other_number_types_are_judged_alike(name: str, dtype: torch.dtype) -> None:
     lm = fresh_family(name)

@@ -28,6 +28,7 @@ from dipole.interventions.weights import has_live_adapter
 from dipole.lm import LM
 from dipole.models.batching import Batch, positions
 from dipole.types import Sample, UserError
+from machine import needs_bfloat16
 from tolerance import BATCHED_LOGITS, FLOAT32_SUM, GRADIENT
 
 
@@ -310,6 +311,7 @@ def test_steps_are_those_of_adam_with_a_falling_rate() -> None:
     assert len(seen) == rounds * epochs
 
 
+@needs_bfloat16
 def test_bfloat16_weights_train_a_float32_adapter() -> None:
     lm = fresh_tiny_model("llama")
     lm.resident.model.to(torch.bfloat16)
