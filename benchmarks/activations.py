@@ -32,7 +32,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from logits import PROMPT, NoTokenizer, timed
+from byte_tokenizer import byte_tokenizer
+from logits import PROMPT, timed
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from dipole.interventions._operators import Operator
@@ -115,7 +116,7 @@ def main() -> int:
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(eos_token_id=None, bos_token_id=50256, pad_token_id=50255))
     model = model.to(options.device).eval().requires_grad_(False)
-    lm = LM(Resident(model, NoTokenizer(), "gpt2-shape"))
+    lm = LM(Resident(model, byte_tokenizer(50257, bos_token="<50256>", pad_token="<50255>"), "gpt2-shape"))
     clock = (
         processor_seconds
         if options.processor

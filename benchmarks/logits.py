@@ -24,10 +24,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from byte_tokenizer import byte_tokenizer
 from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 
 from dipole.interventions._pplm import Pplm
@@ -38,26 +38,6 @@ from dipole.models.resident import Resident
 PROMPT, TOLD, OTHER = "x" * 32, "y" * 7, "z" * 7  # a token a byte
 STEPS = 3
 Clock = Callable[[], float]
-
-
-@dataclass(frozen=True)
-class NoTokenizer:
-    """One id a byte; no token ends a text, so every row runs to its budget."""
-
-    bos_token_id: int = 50256
-    eos_token_id: None = None
-    pad_token_id: int = 50255
-    chat_template: None = None
-
-    def __call__(self, text: str, **options: bool) -> dict[str, list[int]]:
-        """Token ids of a text."""
-        del options
-        return {"input_ids": list(text.encode())}
-
-    def decode(self, ids: list[int], **options: bool) -> str:
-        """Nobody reads it."""
-        del ids, options
-        return ""
 
 
 def timed(work: Callable[[], Any], device: str, clock: Clock) -> float:
@@ -151,7 +131,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(eos_token_id=None, bos_token_id=None)).eval().requires_grad_(False)
-    lm = LM(Resident(model.to(options.device), NoTokenizer(), "gpt2-shape"))
+    lm = LM(
+        Resident(
+            model.to(options.device),
+            byte_tokenizer(50257, bos_token="<50256>", pad_token="<50255>"),
+            "gpt2-shape",
+        )
+    )
     clock = time.process_time if options.clock == "cpu" else time.perf_counter
     result = measure(lm, options.rows, options.tokens, options.rounds, options.device, clock)
     if options.json:

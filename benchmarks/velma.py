@@ -21,10 +21,10 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from byte_tokenizer import byte_tokenizer
 from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -35,20 +35,6 @@ from dipole.recognizers.likelihood import continuation_likelihoods
 
 TEXT, POLE = 40, 7  # tokens
 TEMPERATURE = 0.2
-
-
-@dataclass(frozen=True)
-class NoTokenizer:
-    """What the engine asks of a tokenizer when it is given token ids."""
-
-    bos_token_id: int = 50256
-    eos_token_id: int = 50256
-    pad_token_id: int = 50256
-
-    def __call__(self, text: str, **options: bool) -> dict[str, list[int]]:
-        """One id a byte: the self-check on first use reads two short texts."""
-        del options
-        return {"input_ids": list(text.encode())}
 
 
 def published(model: Any, texts: Tensor, poles: Tensor, priors: bool) -> Tensor:
@@ -178,7 +164,13 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config()).eval().requires_grad_(False).to(options.device)
-    lm = LM(Resident(model, NoTokenizer(), "gpt2-shape"))
+    lm = LM(
+        Resident(
+            model,
+            byte_tokenizer(50257, bos_token="<50256>", eos_token="<50256>", pad_token="<50256>"),
+            "gpt2-shape",
+        )
+    )
     results = [
         measure(lm, options.texts, shared, options.batch_size, options.rounds, options.device)
         for shared in (POLE - 2, 0)
