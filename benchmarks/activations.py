@@ -36,7 +36,7 @@ from byte_tokenizer import byte_tokenizer
 from logits import PROMPT, timed
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from dipole.interventions._operators import Operator
+from dipole.engaging.operators import Operator
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
 from dipole.models.resident import Resident

@@ -23,13 +23,13 @@ import numpy as np
 import torch
 
 import dipole
-from dipole.corpus import Document, open_corpus
-from dipole.interventions._logistic import logistic
+from dipole.corpora.corpus import Document, open_corpus
 from dipole.pointing.measure import scores
 from dipole.pointing.methods import Weak
 from dipole.pointing.refine import WAYS, refine
 from dipole.pointing.space import Space
-from dipole.recognizers._pairs import spread_layers
+from dipole.probing.logistic import logistic
+from dipole.reading.pairs import spread_layers
 from dipole.recognizers.lda import Settings
 from dipole.recognizers.pooled import Features, read_features
 from dipole.recognizers.topic import TopicModel

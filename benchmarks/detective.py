@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import dipole
-from dipole.corpus import open_corpus, read_labels
+from dipole.corpora.corpus import open_corpus, read_labels
 from dipole.microworld import judge
 from dipole.microworld.cells import write_cells
 from dipole.point import point

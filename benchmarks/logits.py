@@ -30,8 +30,8 @@ import torch
 from byte_tokenizer import byte_tokenizer
 from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 
-from dipole.interventions._pplm import Pplm
 from dipole.interventions.logits import Boost, Contrast
+from dipole.interventions.pplm import Pplm
 from dipole.lm import LM
 from dipole.models.resident import Resident
 

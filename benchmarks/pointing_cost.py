@@ -15,11 +15,11 @@ from collections.abc import Iterator
 import torch
 
 import dipole
-from dipole.corpus import Document
+from dipole.corpora.corpus import Document
 from dipole.microworld.stories import write_story
 from dipole.pointing.methods import Weak
 from dipole.pointing.refine import refine
-from dipole.recognizers._pairs import spread_layers
+from dipole.reading.pairs import spread_layers
 from dipole.recognizers.lda import Settings
 from dipole.recognizers.pooled import read_features
 from dipole.recognizers.topic import TopicModel

@@ -34,8 +34,8 @@ from typing import Any
 
 import torch
 
-from dipole.interventions._pool.titles import read_titles
-from dipole.interventions._pool.vocabulary import byte_level_alphabet, vocabulary
+from dipole.interventions.pools.titles import read_titles
+from dipole.interventions.pools.vocabulary import byte_level_alphabet, vocabulary
 from dipole.interventions.tokens import Pool
 from dipole.lm import LM
 from dipole.models.resident import Resident

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dipole.basin import Basin, _read, find_basin
-from dipole.corpus import Corpus, open_corpus, read_labels
+from dipole.corpora.corpus import Corpus, open_corpus, read_labels
 from dipole.lm import LM
 from dipole.microworld.cells import write_cells
 from dipole.pointing.basin import Grid

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from dipole.corpus import Corpus, Document, label_of, open_corpus, read_labels
-from dipole.passages import passages
+from dipole.corpora.corpus import Corpus, Document, label_of, open_corpus, read_labels
+from dipole.corpora.passages import passages
 from dipole.types import UserError
 
 
@@ -54,7 +54,7 @@ def test_folder(folder: Path) -> None:
 
 
 def test_character_over_a_block_border(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dipole._corpus_files._BLOCK", 3)
+    monkeypatch.setattr("dipole.corpora.sources._BLOCK", 3)
     (tmp_path / "a.txt").write_text("abé€𝄞", "utf-8")
     (tmp_path / "cut.txt").write_bytes("ab€".encode()[:-1])
     corpus = open_corpus(tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dipole.corpus import Document, open_corpus, read_labels
+from dipole.corpora.corpus import Document, open_corpus, read_labels
 from dipole.types import DipoleWarning, UserError
 
 ROWS = [f"{k},text {k}" for k in range(1, 201)]

@@ -10,10 +10,10 @@ import torch
 from transformers import GenerationConfig
 
 from architectures import EOS, fresh_tiny_model, names, tiny_model
+from dipole.decoding.sampling import Decoding
 from dipole.lm import LM, sample_seed
 from dipole.models.batching import pad_batch
 from dipole.models.resident import Resident
-from dipole.sampling import Decoding
 from dipole.types import UserError
 from reference import generation as slow
 from tolerance import BATCHED_LOGITS, SCORE

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dipole.paths import given_file, given_path, same_place, tell_shadowed
+from dipole.files.paths import given_file, given_path, same_place, tell_shadowed
 from dipole.types import DipoleWarning, UserError
 
 BAD: dict[str, tuple[str, str]] = {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from dipole.corpus import Corpus, open_corpus, read_labels
+from dipole.corpora.corpus import Corpus, open_corpus, read_labels
 from dipole.interventions import load_intervention
 from dipole.lm import LM
 from dipole.microworld import judge

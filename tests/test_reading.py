@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 from dipole.concepts import Dipole
-from dipole.interventions import load_intervention
-from dipole.reading import (
+from dipole.files.reader import (
     MOST_DEPTH,
     Unreadable,
     inside,
@@ -20,6 +19,7 @@ from dipole.reading import (
     read_json,
     read_text,
 )
+from dipole.interventions import load_intervention
 from dipole.types import UserError
 
 DEEP = 20_000

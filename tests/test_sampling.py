@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from dipole.sampling import Decoding, draw
+from dipole.decoding.sampling import Decoding, draw
 from dipole.types import UserError
 from reference.generation import inverse_cdf, warped
 from tolerance import FLOAT32_SUM

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from dipole.schema import (
+from dipole.files.schema import (
     Choice,
     Either,
     Facts,

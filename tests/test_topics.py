@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dipole.corpus import open_corpus
+from dipole.corpora.corpus import open_corpus
 from dipole.recognizers import TopicModel
 from dipole.recognizers._topic_folder import read_training
 from dipole.recognizers.lda import Settings

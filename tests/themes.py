@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from dipole.corpus import Document
+from dipole.corpora.corpus import Document
 
 THEMES = {
     "crime": ["murder", "clue", "inspector", "detective", "victim", "alibi", "thief", "police"],

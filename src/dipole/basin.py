@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dipole.controls._layers import layers_of
-from dipole.corpus import Corpus, label_of
+from dipole.controls.layers import layers_of
+from dipole.corpora.corpus import Corpus, label_of
 from dipole.files import staged, write_json_atomic, write_manifest, write_text_atomic
-from dipole.paths import given_path
+from dipole.files.paths import given_path
 from dipole.pointing.assess import held_out, unmatched
 from dipole.pointing.basin import Documents, End, Grid, OnStart, basin, summary
 from dipole.pointing.notes import notes_on_reading

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.concepts import Dipole
 from dipole.files import MANIFEST, is_main_process, staged, to_plain, write_manifest, write_text_atomic
-from dipole.interventions._folder import read_meta
-from dipole.paths import given_path
-from dipole.reading import read_json
+from dipole.files.paths import given_path
+from dipole.files.reader import read_json
+from dipole.interventions.folder import read_meta
 from dipole.report.fitted import fitted_card, selection_of, verdict_of
 from dipole.types import Intervention
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from dipole.controls.weights._loop import HISTORY, Metrics, Run
 from dipole.controls.weights.ppo import PPO
 from dipole.files import MANIFEST, run_folder, working_folder, write_json_atomic
-from dipole.paths import given_path
-from dipole.reading import inside, read_json
-from dipole.schema import Facts, Flag, Maybe, Name, Optional, Table, Text, Whole, checked, of_fields
+from dipole.files.paths import given_path
+from dipole.files.reader import inside, read_json
+from dipole.files.schema import Facts, Flag, Maybe, Name, Optional, Table, Text, Whole, checked, of_fields
 from dipole.types import Effect, Recognizer, UserError
 
 if TYPE_CHECKING:

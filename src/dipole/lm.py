@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dipole.decoding.guides import Decoder, Row, Session
+from dipole.decoding.sampling import Decoding, draw_rows, forced_logits
 from dipole.files import write_json_atomic
-from dipole.interventions._guide import Decoder, Row, Session
+from dipole.files.paths import given_path
+from dipole.files.schema import Items, Maybe, Name, Number, Table
 from dipole.interventions.activations import engaged_vectors
 from dipole.interventions.prompt import prompt_ids
 from dipole.interventions.weights import engaged_adapters
@@ -20,9 +23,6 @@ from dipole.models.batching import chunks, pad_batch, parts
 from dipole.models.blocks import decoder_blocks
 from dipole.models.hidden import find_input, of_width, state_of
 from dipole.models.resident import Resident
-from dipole.paths import given_path
-from dipole.sampling import Decoding, draw_rows, forced_logits
-from dipole.schema import Items, Maybe, Name, Number, Table
 from dipole.types import MOST_COUNT, Intervention, Sample, Surface, UserError
 
 LM_FILE = "lm.json"

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dipole.controls._layers import layers_of
-from dipole.corpus import Corpus
+from dipole.controls.layers import layers_of
+from dipole.corpora.corpus import Corpus
 from dipole.files import staged, write_json_atomic, write_manifest, write_text_atomic
-from dipole.paths import given_path
+from dipole.files.paths import given_path
 from dipole.pointing.assess import (
     Read,
     agreement_of,

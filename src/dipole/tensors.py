@@ -16,7 +16,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dipole.reading import Unreadable, require_plain
+from dipole.files.reader import Unreadable, require_plain
 from dipole.types import UserError
 
 ALIGNMENT = 64

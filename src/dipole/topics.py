@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from dipole.corpus import Corpus, Skipped
+from dipole.corpora.corpus import Corpus, Skipped
 from dipole.files import staged, write_manifest, write_text_atomic
-from dipole.paths import given_path
+from dipole.files.paths import given_path
 from dipole.recognizers.lda import OnIteration, Settings
 from dipole.recognizers.topic import TopicModel
 from dipole.report.manifest import verb_facts

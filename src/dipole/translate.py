@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.concepts import Dipole
-from dipole.controls._layers import layers_of
+from dipole.controls.layers import layers_of
 from dipole.evaluation.transfer import Transfer, require_measurable, verify
 from dipole.files import staged, write_bytes_atomic, write_manifest, write_text_atomic
+from dipole.files.paths import given_path
 from dipole.interventions.activations import SteeringVector
-from dipole.paths import given_path
 from dipole.stitching.diagnostics import effective_rank, share_inside
 from dipole.stitching.fitting import Stitch, Survey, best_stitch, facts_of, fit_stitches, survey
 from dipole.stitching.mapping import (

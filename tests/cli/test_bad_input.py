@@ -15,7 +15,7 @@ from tokenizers.models import WordLevel
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast
 
 from cli.conftest import AGAINST, CLAIM, FAST, POLES, PROMPT, Cli, Result
-from dipole.interventions._pool.labels import Labels
+from dipole.interventions.pools.labels import Labels
 from dipole.interventions.prompt import Prefix
 from dipole.interventions.tokens import Pool
 

@@ -15,14 +15,14 @@ from peft import LoraConfig
 
 from architectures import tiny_model
 from dipole.concepts import Dipole
-from dipole.interventions._engage import Tree
-from dipole.interventions._experts import Experts, Source
-from dipole.interventions._operators import Operator
-from dipole.interventions._pplm import Pplm
+from dipole.engaging.adapters import Tree
+from dipole.engaging.operators import Operator
 from dipole.interventions.activations import SteeringVector
 from dipole.interventions.decode import BestOf
+from dipole.interventions.experts import Experts, Source
 from dipole.interventions.fudge import Fudge
 from dipole.interventions.logits import Boost, Contrast
+from dipole.interventions.pplm import Pplm
 from dipole.interventions.prompt import Prefix
 from dipole.interventions.tokens import Labels, Pool
 from dipole.interventions.weights import Adapter, adapter_state, inject

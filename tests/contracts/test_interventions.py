@@ -14,10 +14,10 @@ import dipole.interventions as interventions
 from architectures import ARCHITECTURES, fresh_tiny_model, tiny_model
 from contracts.recipes import INTERVENTIONS, saved
 from contracts.state import state
+from dipole.decoding.sampling import uniform_rows
 from dipole.interventions import load_intervention
 from dipole.lm import LM, sample_seed
 from dipole.models import load
-from dipole.sampling import uniform_rows
 from dipole.types import Intervention, UserError
 from reference import generation as slow
 from tolerance import BATCHED_LOGITS

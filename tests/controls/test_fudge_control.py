@@ -10,11 +10,11 @@ import torch
 
 from architectures import CONTEXT, names, tiny_model
 from dipole.concepts import load_dipole
-from dipole.controls._beginnings import Row, _drawn, beginnings, pooled
-from dipole.controls._selection import split_prompts
 from dipole.controls.fudge import Fudge
+from dipole.controls.selection import split_prompts
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
+from dipole.reading.beginnings import Row, _drawn, beginnings, pooled
 from dipole.types import UserError
 from reference import fudge as slow
 from tolerance import BATCHED_LOGITS, FLOAT32_SUM

@@ -13,7 +13,6 @@ from dipole import registry
 from dipole.concepts import Dipole, load_dipole
 from dipole.controls._dial import numbers_of
 from dipole.controls._probe import fitted_probe, running_means
-from dipole.controls._selection import split_prompts
 from dipole.controls._word_list import words_of
 from dipole.controls._words import bags_of, telling_tokens, told_share
 from dipole.controls.boost import Boost
@@ -21,6 +20,7 @@ from dipole.controls.cfg import CFG
 from dipole.controls.contrast import Contrast
 from dipole.controls.dexperts import DExperts
 from dipole.controls.pplm import PPLM
+from dipole.controls.selection import split_prompts
 from dipole.controls.semantic import Semantic
 from dipole.interventions import load_intervention
 from dipole.lm import LM

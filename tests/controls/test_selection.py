@@ -7,7 +7,7 @@ import math
 import pytest
 
 from dipole.concepts import Dipole, load_dipole
-from dipole.controls._selection import Trial, pick, select, split_prompts
+from dipole.controls.selection import Trial, pick, select, split_prompts
 from dipole.interventions.prompt import Prefix
 from dipole.lm import LM
 from dipole.recognizers.velma import Velma

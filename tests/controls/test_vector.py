@@ -13,12 +13,12 @@ import dipole
 from architectures import tiny_model
 from contracts.recipes import DIPOLE
 from dipole.concepts import Dipole, load_dipole
-from dipole.controls._layers import layers_of
+from dipole.controls.layers import layers_of
 from dipole.controls.vector import CEILING, Vector, at_norm, strongest
-from dipole.interventions._directions import mean_difference
 from dipole.interventions.activations import SteeringVector
-from dipole.recognizers._pairs import WORDINGS, halves, pair_texts, read_last, read_pairs, spread_layers
-from dipole.recognizers._told import Told, leanings, preference, tell
+from dipole.probing.directions import mean_difference
+from dipole.reading.pairs import WORDINGS, halves, pair_texts, read_last, read_pairs, spread_layers
+from dipole.reading.told import Told, leanings, preference, tell
 from dipole.types import UserError
 from tolerance import FLOAT32_SUM, SCORE
 
@@ -119,7 +119,7 @@ def test_reading_in_small_pieces_gives_the_same(monkeypatch: pytest.MonkeyPatch)
     lm = tiny_model("llama")
     texts = ["Paper clips", "The cats like the dogs. She said that", "She said"]
     whole = read_last(lm, texts, [0, 1])
-    monkeypatch.setattr("dipole.recognizers._pairs._BUDGET", 1)
+    monkeypatch.setattr("dipole.reading.pairs._BUDGET", 1)
     for one, other in zip(whole, read_last(lm, texts, [0, 1]), strict=True):
         torch.testing.assert_close(one, other, atol=SCORE, rtol=SCORE)
 

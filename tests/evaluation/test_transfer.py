@@ -17,7 +17,7 @@ from dipole.evaluation.response import over_draws
 from dipole.evaluation.transfer import Transfer, verify
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
-from dipole.recognizers._told import leanings, tell
+from dipole.reading.told import leanings, tell
 from dipole.report.formatting import number, plain_bounds
 from dipole.report.translated_rows import null_words, response_rows
 from dipole.stitching.fitting import Stitch

@@ -25,7 +25,7 @@ from dipole.controls.weights.ppo import PPO
 from dipole.files import check_output, is_run
 from dipole.inoculate import resume_settings
 from dipole.interventions import load_intervention
-from dipole.interventions._experts import Source
+from dipole.interventions.experts import Source
 from dipole.interventions.gguf import export_gguf, import_gguf
 from dipole.interventions.tokens import Document, Grammar, Labels, Pool, Quotes, Titles
 from dipole.lm import LM

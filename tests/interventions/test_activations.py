@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from architectures import ARCHITECTURES, EXTRAS, fresh_tiny_model, tiny_model
 from contracts.recipes import random_vector
 from contracts.state import state
+from dipole.decoding.sampling import Decoding
+from dipole.engaging.vectors import engaged_vectors
+from dipole.engaging.writers import writer_names
 from dipole.interventions import load_intervention
-from dipole.interventions._hooks import engaged_vectors
-from dipole.interventions._writers import writer_names
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
 from dipole.models.batching import pad_batch
 from dipole.models.blocks import decoder_blocks
 from dipole.models.resident import Resident
-from dipole.sampling import Decoding
 from dipole.types import UserError
 from machine import needs_bfloat16
 from tolerance import BATCHED_LOGITS, FLOAT32_SUM
@@ -105,7 +105,7 @@ def test_a_model_whose_blocks_do_not_add_up_is_ablated_block_by_block(monkeypatc
     lm = in_double("llama")
     ablate = random_vector(lm, "ablate")
     known = logits_of(ablate.apply(lm))
-    monkeypatch.setattr("dipole.interventions._hooks.writer_names", lambda *_: ())
+    monkeypatch.setattr("dipole.engaging.vectors.writer_names", lambda *_: ())
     steered = ablate.apply(lm)
     layers = range(3)
     r = ablate.unit_vectors[0].float()
@@ -123,7 +123,7 @@ def test_what_writes_to_the_stream_is_found_in_every_architecture(
         model = fresh_tiny_model(name).resident.model.to(dtype)
         found[name] = writer_names(model, decoder_blocks(model)[0])
         with monkeypatch.context() as patched:
-            patched.delattr("dipole.interventions._writers._search")
+            patched.delattr("dipole.engaging.writers._search")
             assert writer_names(model, decoder_blocks(model)[0]) == found[name]  # kept
     assert found == {
         **dict.fromkeys(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dipole.interventions._directions import (
+from dipole.probing.directions import (
     mean_difference,
     pairwise_accuracy,
     principal_direction,

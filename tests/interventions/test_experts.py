@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
-import dipole.interventions._experts as module
+import dipole.interventions.experts as module
 from architectures import fresh_tiny_model, names, tiny_model
 from contracts.recipes import random_adapter
+from dipole.decoding.guides import Row, Session
+from dipole.decoding.sampling import Decoding
 from dipole.interventions import load_intervention
-from dipole.interventions._experts import Experts, Source
-from dipole.interventions._guide import Row, Session
+from dipole.interventions.experts import Experts, Source
 from dipole.interventions.logits import Boost
 from dipole.lm import LM
 from dipole.models.resident import Resident
-from dipole.sampling import Decoding
 from dipole.types import UserError
 from machine import needs_bfloat16
 from reference import guided as slow

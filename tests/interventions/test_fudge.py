@@ -15,6 +15,8 @@ from torch import Tensor
 
 from architectures import CONTEXT, EOS, names, tiny_model
 from contracts.recipes import INTERVENTIONS, random_fudge
+from dipole.decoding.sampling import Decoding
+from dipole.decoding.stepping import steps
 from dipole.interventions import _fudge_guide, load_intervention
 from dipole.interventions._fudge_guide import likeliest, reweighted
 from dipole.interventions.fudge import Fudge
@@ -22,8 +24,6 @@ from dipole.interventions.logits import Boost
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
 from dipole.models.resident import Resident
-from dipole.models.stepping import steps
-from dipole.sampling import Decoding
 from dipole.types import UserError
 from machine import needs_bfloat16
 from reference import fudge as slow

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from architectures import tiny_model
-from dipole.interventions._guide import Decoder, Row, Session
+from dipole.decoding.guides import Decoder, Row, Session
 
 
 class Fixed:

@@ -12,7 +12,7 @@ pytest.importorskip("llguidance")
 
 from dipole.controls.tokens.grammar import Grammar as Control
 from dipole.interventions import load_intervention
-from dipole.interventions._pool.json_schema import DONE, NOT_DONE, NOTES
+from dipole.interventions.pools.json_schema import DONE, NOT_DONE, NOTES
 from dipole.interventions.tokens import Grammar
 from dipole.lm import LM
 from dipole.types import UserError
@@ -50,7 +50,7 @@ USED: dict[str, Any] = {  # a schema for each keyword that counts, and what is a
 
 def follows(grammar: Grammar, text: str) -> bool:
     """Whether a text can be written, one byte a token, and ended."""
-    from dipole.interventions._pool.vocabulary import Vocabulary
+    from dipole.interventions.pools.vocabulary import Vocabulary
 
     vocabulary = Vocabulary([*(bytes([b]) for b in range(256)), None], (256,))
     walk = grammar.walks(vocabulary, [("", False)], "bytes")[0]

@@ -7,8 +7,8 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from dipole.interventions._directions import labelled
-from dipole.interventions._logistic import logistic
+from dipole.probing.directions import labelled
+from dipole.probing.logistic import logistic
 
 FITTED = 1e-4  # two solvers of one convex problem
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from architectures import names, tiny_model
-from dipole.interventions import _logit_maths as maths
+from dipole.decoding import logit_maths as maths
+from dipole.decoding.guides import Decoder, Row, Session
+from dipole.decoding.sampling import Decoding
+from dipole.decoding.stepping import Stepper
 from dipole.interventions import load_intervention
-from dipole.interventions._guide import Decoder, Row, Session
 from dipole.interventions.logits import Boost, Contrast
 from dipole.lm import LM
-from dipole.models.stepping import Stepper
-from dipole.sampling import Decoding
 from dipole.types import UserError
 from machine import needs_bfloat16
 from reference import guided as slow

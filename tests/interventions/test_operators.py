@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dipole.interventions._operators import add, make_edit, norm_kept, piecewise, project
+from dipole.engaging.operators import add, make_edit, norm_kept, piecewise, project
 from tolerance import FLOAT32_SUM
 
 H = torch.tensor([1.0, -2.0, 2.0])

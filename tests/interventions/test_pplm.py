@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from architectures import names, tiny_model
+from dipole.decoding.guides import Row, Session
+from dipole.decoding.sampling import Decoding
 from dipole.interventions import _pplm_maths as maths
 from dipole.interventions import load_intervention
-from dipole.interventions._guide import Row, Session
 from dipole.interventions._kv import KeyValues, Pair
-from dipole.interventions._pplm import Pplm
 from dipole.interventions._pplm_guide import PplmGuide, expected_embedding
 from dipole.interventions.logits import Boost
+from dipole.interventions.pplm import Pplm
 from dipole.lm import LM
-from dipole.sampling import Decoding
 from dipole.types import UserError
 from machine import needs_bfloat16
 from reference import generation

@@ -7,8 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from dipole.interventions._pool.sorted_texts import SortedTexts
-from dipole.interventions._pool.suffixes import sort_suffixes
+from dipole.interventions.pools.sorted_texts import SortedTexts
+from dipole.interventions.pools.suffixes import sort_suffixes
 from reference import pool as slow
 from reference.suffix_automaton import SuffixAutomaton
 

@@ -14,8 +14,8 @@ import torch
 
 from architectures import fresh_tiny_model, tiny_model
 from dipole.interventions import load_intervention
-from dipole.interventions._pool.automaton import Allowed
-from dipole.interventions._pool.masking import masked
+from dipole.interventions.pools.automaton import Allowed
+from dipole.interventions.pools.masking import masked
 from dipole.interventions.tokens import Document, Grammar, Labels, Language, Pool, Quotes, Titles
 from dipole.lm import LM
 from dipole.models import load

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dipole.interventions._pool.automaton import AutomatonWalk, Masks, run
-from dipole.interventions._pool.labels import Labels, completable
-from dipole.interventions._pool.quotes import Quotes
-from dipole.interventions._pool.sorted_texts import SortedTexts, sort_texts
-from dipole.interventions._pool.sources import Document, Segment, Sources, coverage, read_sources
-from dipole.interventions._pool.suffixes import sort_suffixes
-from dipole.interventions._pool.titles import Titles, read_titles
-from dipole.interventions._pool.vocabulary import Vocabulary, vocabulary
+from dipole.interventions.pools.automaton import AutomatonWalk, Masks, run
+from dipole.interventions.pools.labels import Labels, completable
+from dipole.interventions.pools.quotes import Quotes
+from dipole.interventions.pools.sorted_texts import SortedTexts, sort_texts
+from dipole.interventions.pools.sources import Document, Segment, Sources, coverage, read_sources
+from dipole.interventions.pools.suffixes import sort_suffixes
+from dipole.interventions.pools.titles import Titles, read_titles
+from dipole.interventions.pools.vocabulary import Vocabulary, vocabulary
 from dipole.lm import LM
 from dipole.types import UserError
 from reference import pool as slow
@@ -347,7 +347,7 @@ def test_a_small_cache_changes_nothing(tiny: LM, monkeypatch: pytest.MonkeyPatch
     language = Quotes((Document.of("s", SOURCE),), 1)
     walk = walk_of(language, words)
     kept = [allowed_ids(walk, words)]
-    monkeypatch.setattr("dipole.interventions._pool.automaton._CACHED_BYTES", 1)
+    monkeypatch.setattr("dipole.interventions.pools.automaton._CACHED_BYTES", 1)
     masks = Masks(language.automaton, words)
     small = AutomatonWalk(masks, language.automaton.root)
     for token in sorted(kept[0])[:20]:

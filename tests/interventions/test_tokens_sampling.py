@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from architectures import names, tiny_model
-from dipole.interventions._pool.asap import Node, biased, learn, visit
-from dipole.interventions._pool.scoring import Path, next_logprobs
-from dipole.interventions._pool.vocabulary import vocabulary
+from dipole.interventions.pools.asap import Node, biased, learn, visit
+from dipole.interventions.pools.scoring import Path, next_logprobs
+from dipole.interventions.pools.vocabulary import vocabulary
 from dipole.interventions.tokens import Labels, Pool
 from dipole.lm import LM
 from dipole.types import UserError

@@ -8,11 +8,11 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from dipole.interventions._pool import sources as made
-from dipole.interventions._pool import suffixes
-from dipole.interventions._pool.quotes import Quotes
-from dipole.interventions._pool.sources import Document, Segment, Sources
-from dipole.interventions._pool.suffixes import sort_suffixes
+from dipole.interventions.pools import sources as made
+from dipole.interventions.pools import suffixes
+from dipole.interventions.pools.quotes import Quotes
+from dipole.interventions.pools.sources import Document, Segment, Sources
+from dipole.interventions.pools.suffixes import sort_suffixes
 from reference import pool as slow
 
 SIGNS = "aab bc.-'’ \n\t—“”é日語\u2003_1𝒳"

@@ -14,8 +14,8 @@ from tokenizers import AddedToken, Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
 from architectures import tiny_model
-from dipole.interventions._pool.automaton import reachable
-from dipole.interventions._pool.vocabulary import (
+from dipole.interventions.pools.automaton import reachable
+from dipole.interventions.pools.vocabulary import (
     Vocabulary,
     build_trie,
     byte_level_alphabet,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dipole.corpus import open_corpus, read_labels
+from dipole.corpora.corpus import open_corpus, read_labels
 from dipole.microworld import judge
 from dipole.microworld.cells import main, write_cells
 from dipole.microworld.stories import has_crime_words

@@ -11,7 +11,7 @@ from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from architectures import fresh_tiny_model
-from dipole.interventions._hooks import engaged_vectors
+from dipole.engaging.vectors import engaged_vectors
 from dipole.interventions.activations import SteeringVector
 from dipole.models.hidden import find_input, input_of, state_of, with_input, with_state
 from dipole.types import UserError

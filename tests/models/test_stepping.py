@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from architectures import names, tiny_model
-from dipole.models.stepping import Grouped, Stepper, steps
+from dipole.decoding.stepping import Grouped, Stepper, steps
 from families import fresh_family
 from reference import generation as slow
 from tolerance import BATCHED_LOGITS

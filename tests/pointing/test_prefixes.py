@@ -8,9 +8,9 @@ import torch
 
 from architectures import tiny_model
 from dipole.concepts import load_dipole
-from dipole.controls._beginnings import beginnings
 from dipole.lm import LM
 from dipole.pointing.prefixes import guidance, rows_of
+from dipole.reading.beginnings import beginnings
 from dipole.types import UserError
 
 CLIPS = load_dipole("paper_clips")

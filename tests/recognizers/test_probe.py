@@ -12,7 +12,7 @@ import dipole
 from architectures import tiny_model
 from contracts.recipes import DIPOLE
 from dipole.concepts import Dipole, load_dipole
-from dipole.recognizers._pairs import halves
+from dipole.reading.pairs import halves
 from dipole.recognizers.probe import Probe, platt
 from dipole.registry import make_recognizer
 from dipole.types import UserError

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from sklearn.decomposition import LatentDirichletAllocation
 from sklearn.feature_extraction.text import CountVectorizer
 
-from dipole.corpus import Document
+from dipole.corpora.corpus import Document
 from dipole.recognizers import TopicModel, TopicScore, lda
 from dipole.recognizers._topic_folder import read_training
 from dipole.recognizers.lda import Settings

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("sklearn")
 
-from dipole.corpus import Document
+from dipole.corpora.corpus import Document
 from dipole.recognizers import TopicModel
 from dipole.recognizers.lda import Settings
 from dipole.types import UserError

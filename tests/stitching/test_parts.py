@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from dipole.corpus import open_corpus
+from dipole.corpora.corpus import open_corpus
 from dipole.stitching.parts import FEW, PARTS, Split, Units
 
 

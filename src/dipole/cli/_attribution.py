@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def segments_of(lm: LM, sample: Sample) -> dict[str, Any]:
     """An entry `segments` for what an LM quotes: each part with its source; nothing for other LMs."""
-    from dipole.interventions._pool.quotes import Quotes
+    from dipole.interventions.pools.quotes import Quotes
     from dipole.interventions.tokens import Pool
 
     pools = [a.intervention for a in lm.applied if a.strength != 0.0]

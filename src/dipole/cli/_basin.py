@@ -22,7 +22,7 @@ def perform(flags: Mapping[str, Any]) -> None:
     """Measure, save and print the shares."""
     folder = output_folder(flags["out"], flags["overwrite"], reads=[folder_of(flags["topic"])])
     from dipole.basin import find_basin
-    from dipole.corpus import open_corpus, read_labels
+    from dipole.corpora.corpus import open_corpus, read_labels
     from dipole.pointing.basin import Grid
 
     methods = tuple(dict.fromkeys(name.strip() for name in flags["method"].split(",") if name.strip()))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.cli._control import made_control, unknown_control
 from dipole.cli._interventions import base_of, loaded
-from dipole.paths import given_path, tell_shadowed
+from dipole.files.paths import given_path, tell_shadowed
 from dipole.registry import CONTROLS, options, resolve
 from dipole.types import Intervention, UserError
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from dipole.cli._control import control_hint
 from dipole.cli._flags import load_model, source_of
 from dipole.files import MANIFEST
-from dipole.paths import given_path
-from dipole.reading import inside, read_json
-from dipole.schema import Name, Table
+from dipole.files.paths import given_path
+from dipole.files.reader import inside, read_json
+from dipole.files.schema import Name, Table
 from dipole.types import Intervention, UserError
 
 if TYPE_CHECKING:

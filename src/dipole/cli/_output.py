@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dipole.files import check_output, write_manifest
-from dipole.paths import given_path, same_place
+from dipole.files.paths import given_path, same_place
 from dipole.types import UserError
 
 

@@ -15,7 +15,7 @@ from dipole.cli._progress import progress
 from dipole.cli._resume import resumed_job
 from dipole.cli._rich import emit_drawn
 from dipole.files import check_output
-from dipole.paths import given_path
+from dipole.files.paths import given_path
 from dipole.types import UserError
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def perform(flags: Mapping[str, Any]) -> None:
     """Point, save and print what was found."""
     folder = output_folder(flags["out"], flags["overwrite"], reads=[folder_of(flags["topic"])])
-    from dipole.corpus import open_corpus, read_labels
+    from dipole.corpora.corpus import open_corpus, read_labels
     from dipole.point import point
     from dipole.pointing.record import Settings
     from dipole.report.pointed import verdict

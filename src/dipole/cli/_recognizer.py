@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli._flags import load_model
-from dipole.paths import tell_shadowed
+from dipole.files.paths import tell_shadowed
 from dipole.types import Recognizer, UserError
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ def perform(flags: Mapping[str, Any]) -> None:
     if words and flags["like"] is not None:
         raise UserError("Got both --find and --like; choose a topic by words or by examples.")
     folder = output_folder(flags["out"], flags["overwrite"])
-    from dipole.corpus import open_corpus
+    from dipole.corpora.corpus import open_corpus
     from dipole.recognizers.lda import Settings
     from dipole.topics import find_topics
 

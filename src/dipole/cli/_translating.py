@@ -40,7 +40,7 @@ def perform(flags: Mapping[str, Any]) -> None:
 
 
 def _translated(flags: Mapping[str, Any], folder: Path) -> Translated:
-    from dipole.corpus import open_corpus
+    from dipole.corpora.corpus import open_corpus
     from dipole.translate import Translation, save_translated, translate
 
     started = datetime.now(UTC)

@@ -8,7 +8,7 @@ import typer
 
 from dipole.cli._console import emit, emit_json
 from dipole.cli._flags import Json
-from dipole.paths import given_path
+from dipole.files.paths import given_path
 from dipole.types import UserError
 
 

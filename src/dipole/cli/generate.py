@@ -63,7 +63,7 @@ def generate(
     batches = batches_from(prompts)
     from dipole.cli._attribution import segments_of
     from dipole.cli._interventions import engaged_lm
-    from dipole.sampling import Decoding
+    from dipole.decoding.sampling import Decoding
 
     decoding = Decoding(temperature, top_k, top_p)
     lm = engaged_lm(intervention or (), source)

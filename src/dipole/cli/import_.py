@@ -30,8 +30,8 @@ def import_(
     from dipole.cli._flags import load_model, source_of
     from dipole.cli._output import keep_list, output_folder
     from dipole.files import staged
+    from dipole.files.paths import given_file
     from dipole.interventions.gguf import import_gguf
-    from dipole.paths import given_file
 
     folder = output_folder(out, overwrite)
     vector = import_gguf(given_file(gguf, "The control vector"))

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dipole.files import write_text_atomic
-from dipole.paths import given_file
-from dipole.reading import Unreadable, parse_toml, read_text
-from dipole.schema import unknown_key
+from dipole.files.paths import given_file
+from dipole.files.reader import Unreadable, parse_toml, read_text
+from dipole.files.schema import unknown_key
 from dipole.types import UserError
 
 

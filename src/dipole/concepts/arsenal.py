@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 import regex
 
-from dipole.concepts._text import same_pole
 from dipole.concepts._toml import read_toml, refuse_unknown_keys, toml_string, write_new
 from dipole.concepts.dipole import Dipole
-from dipole.paths import given_path
+from dipole.concepts.text import same_pole
+from dipole.files.paths import given_path
+from dipole.files.schema import shown
 from dipole.registry import unknown
-from dipole.schema import shown
 from dipole.types import UserError
 from dipole.words import canonical
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from dipole.concepts._mentions import spans, stem
-from dipole.concepts._text import same_pole, same_text, text_of, texts_of
 from dipole.concepts._toml import read_toml, refuse_unknown_keys, toml_list, toml_string, write_new
-from dipole.paths import given_path
-from dipole.schema import shown
+from dipole.concepts.mentions import spans, stem
+from dipole.concepts.text import same_pole, same_text, text_of, texts_of
+from dipole.files.paths import given_path
+from dipole.files.schema import shown
 from dipole.types import DipoleWarning, UserError
 from dipole.words import words
 

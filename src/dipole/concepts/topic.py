@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from dipole.concepts._text import text_of, texts_of
 from dipole.concepts._toml import refuse_unknown_keys
-from dipole.schema import shown
+from dipole.concepts.text import text_of, texts_of
+from dipole.files.schema import shown
 from dipole.types import UserError
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dipole.concepts import Dipole
-from dipole.controls._selection import select, split_prompts
+from dipole.controls.selection import select, split_prompts
 from dipole.types import MOST_COUNT, Intervention, UserError
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dipole.concepts import Dipole
-from dipole.interventions._logistic import logistic
 from dipole.interventions.logits import in_front
 from dipole.models.batching import pad_batch, parts
+from dipole.probing.logistic import logistic
 from dipole.types import UserError
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import NamedTuple, cast
 
 import regex
 
-from dipole.concepts._mentions import stem
+from dipole.concepts.mentions import stem
+from dipole.files.plain_text import lines_of, read_plain_text
 from dipole.models.resident import Resident
-from dipole.plain_text import lines_of, read_plain_text
 from dipole.types import UserError
 from dipole.words import starts_unspaced
 

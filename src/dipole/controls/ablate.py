@@ -13,7 +13,7 @@ from torch import Tensor
 from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import require_positive
-from dipole.controls._layers import (
+from dipole.controls.layers import (
     Method,
     check_layers,
     check_method,
@@ -21,10 +21,10 @@ from dipole.controls._layers import (
     layers_of,
     steering_vector,
 )
-from dipole.controls._selection import split_prompts
+from dipole.controls.selection import split_prompts
 from dipole.interventions.activations import SteeringVector
-from dipole.recognizers._pairs import WORDINGS, read_pairs
-from dipole.recognizers._told import tell
+from dipole.reading.pairs import WORDINGS, read_pairs
+from dipole.reading.told import tell
 from dipole.recognizers.velma import Velma
 from dipole.types import Surface, UserError
 

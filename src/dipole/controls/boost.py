@@ -10,8 +10,8 @@ import torch
 
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import fitted_weight, numbers_of, require_positive
-from dipole.controls._selection import split_prompts
 from dipole.controls._words import Bags, bags_of
+from dipole.controls.selection import split_prompts
 from dipole.interventions.logits import Boost as Intervention
 from dipole.types import Surface
 

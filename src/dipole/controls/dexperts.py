@@ -10,10 +10,10 @@ from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import fitted_weight, numbers_of, require_positive
 from dipole.controls.contrast import check_template, told_with
-from dipole.interventions._experts import Experts, Source, lm_of
-from dipole.interventions._guide import Session
+from dipole.decoding.guides import Session
+from dipole.files.paths import given_path
+from dipole.interventions.experts import Experts, Source, lm_of
 from dipole.models.load import BUNDLED
-from dipole.paths import given_path
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:

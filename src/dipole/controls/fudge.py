@@ -11,14 +11,14 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from dipole.concepts import Dipole
-from dipole.controls._beginnings import Row, beginnings
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import fitted_weight, numbers_of, require_positive
-from dipole.controls._layers import check_layers, layers_of
-from dipole.controls._selection import split_prompts
-from dipole.interventions._logistic import logistic
+from dipole.controls.layers import check_layers, layers_of
+from dipole.controls.selection import split_prompts
 from dipole.interventions.fudge import Fudge as Intervention
-from dipole.recognizers._told import tell
+from dipole.probing.logistic import logistic
+from dipole.reading.beginnings import Row, beginnings
+from dipole.reading.told import tell
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import fitted_weight, numbers_of, require_positive
 from dipole.controls._probe import fitted_probe
-from dipole.controls._selection import split_prompts
 from dipole.controls._words import bags_of
-from dipole.interventions._pplm import MOST_STEPS
-from dipole.interventions._pplm import Pplm as Intervention
+from dipole.controls.selection import split_prompts
+from dipole.interventions.pplm import MOST_STEPS
+from dipole.interventions.pplm import Pplm as Intervention
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:

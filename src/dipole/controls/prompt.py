@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
-from dipole.controls._selection import select, split_prompts
+from dipole.controls.selection import select, split_prompts
 from dipole.interventions.prompt import Prefix
 from dipole.models.chat import has_template
 from dipole.registry import make_recognizer

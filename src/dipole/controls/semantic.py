@@ -11,9 +11,9 @@ from torch import Tensor
 
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import fitted_weight, numbers_of, require_positive
-from dipole.controls._selection import split_prompts
 from dipole.controls._words import Bags, bags_of
-from dipole.interventions._logit_maths import nearness
+from dipole.controls.selection import split_prompts
+from dipole.decoding.logit_maths import nearness
 from dipole.interventions.logits import Boost as Intervention
 from dipole.types import Surface
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import numbers_of, require_positive
-from dipole.controls._layers import (
+from dipole.controls.layers import (
     Method,
     accuracies,
     check_layers,
@@ -18,11 +18,11 @@ from dipole.controls._layers import (
     layers_of,
     steering_vector,
 )
-from dipole.controls._selection import Selection, Trial, pick, split_prompts
-from dipole.interventions._operators import Operator
+from dipole.controls.selection import Selection, Trial, pick, split_prompts
+from dipole.engaging.operators import Operator
 from dipole.interventions.activations import SteeringVector
-from dipole.recognizers._pairs import WORDINGS, read_pairs
-from dipole.recognizers._told import Told, leanings, loss_under, perplexity_ratio, preference, tell
+from dipole.reading.pairs import WORDINGS, read_pairs
+from dipole.reading.told import Told, leanings, loss_under, perplexity_ratio, preference, tell
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dipole.concepts import Dipole
-from dipole.concepts._text import same_pole
+from dipole.concepts.text import same_pole
 from dipole.evaluation.meters import score_samples, side_of
 from dipole.evaluation.statistics import interval, mean_interval, quotient, resampling
 from dipole.lm import LM, sample_seed

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Iterable, Sequence
 
 from dipole.concepts import Arsenal, Dipole
-from dipole.concepts._text import same_text
+from dipole.concepts.text import same_text
 from dipole.evaluation.bystanders import bystander_effects, bystanders_of, watch
 from dipole.evaluation.costs import likelihood_changes, variety_changes
 from dipole.evaluation.meters import (

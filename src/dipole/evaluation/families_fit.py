@@ -12,9 +12,9 @@ from typing import Any
 
 from dipole.concepts import Dipole
 from dipole.files import to_plain
+from dipole.files.reader import read_json
 from dipole.interventions.decode import BestOf
 from dipole.lm import LM
-from dipole.reading import read_json
 from dipole.registry import RECOGNIZERS
 from dipole.types import Control, Intervention, UserError
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dipole.concepts._text import same_text
+from dipole.concepts.text import same_text
 from dipole.words import words
 
 _POSITIONS = 64

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from dipole.concepts import Dipole
-from dipole.controls._layers import METHODS, Method
+from dipole.controls.layers import METHODS, Method
 from dipole.controls.vector import Vector, at_norm
 from dipole.evaluation.response import ALL, Array, Response, response
 from dipole.evaluation.statistics import resampling
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
-from dipole.recognizers._pairs import pair_texts, read_pairs
-from dipole.recognizers._told import Told, leanings, tell
+from dipole.reading.pairs import pair_texts, read_pairs
+from dipole.reading.told import Told, leanings, tell
 from dipole.stitching.diagnostics import Against, cosine_against_null, random_map, shuffled_labels
 from dipole.stitching.fitting import Stitch
 from dipole.stitching.mapping import layer_norms, mapped_vector

@@ -18,7 +18,7 @@ from dipole.files._errors import explain
 from dipole.files._locks import is_main_process
 from dipole.files._swap import MARKER, mark, put_in_place
 from dipole.files._writing import write_json_atomic
-from dipole.reading import inside, read_json
+from dipole.files.reader import inside, read_json
 from dipole.types import UserError
 
 MANIFEST = "manifest.json"

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.files import settled
-from dipole.interventions._folder import META_FILE, read_meta
-from dipole.paths import given_path
-from dipole.reading import inside
-from dipole.schema import shown
+from dipole.files.paths import given_path
+from dipole.files.reader import inside
+from dipole.files.schema import shown
+from dipole.interventions.folder import META_FILE, read_meta
 from dipole.types import Intervention, UserError
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ KINDS: dict[str, str] = {
     "vector": "dipole.interventions.activations:SteeringVector",
     "boost": "dipole.interventions.logits:Boost",
     "contrast": "dipole.interventions.logits:Contrast",
-    "experts": "dipole.interventions._experts:Experts",
-    "pplm": "dipole.interventions._pplm:Pplm",
+    "experts": "dipole.interventions.experts:Experts",
+    "pplm": "dipole.interventions.pplm:Pplm",
     "fudge": "dipole.interventions.fudge:Fudge",
     "pool": "dipole.interventions.tokens:Pool",
 }

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dipole.reading import inside, read_json
-from dipole.schema import (
+from dipole.files.reader import inside, read_json
+from dipole.files.schema import (
     Choice,
     Either,
     Facts,

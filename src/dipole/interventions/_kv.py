@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dipole.decoding.caches import branched, new_cache
 from dipole.models.batching import pad_batch
-from dipole.models.caches import branched, new_cache
 from dipole.models.resident import Resident
 from dipole.types import UserError
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dipole.interventions._guide import Session
+from dipole.decoding.caches import branched
+from dipole.decoding.guides import Session
 from dipole.interventions._kv import KeyValues, Pair, Read
 from dipole.interventions._pplm_maths import (
     bag_loss,
@@ -19,10 +20,9 @@ from dipole.interventions._pplm_maths import (
     probe_loss,
     step,
 )
-from dipole.models.caches import branched
 
 if TYPE_CHECKING:
-    from dipole.interventions._pplm import Pplm
+    from dipole.interventions.pplm import Pplm
 
 
 class PplmGuide:

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from dipole.interventions._folder import (
+from dipole.engaging.operators import OPERATORS, Operator
+from dipole.engaging.vectors import engaged_vectors
+from dipole.files.schema import Choice, Field, Flag, Items, Maybe, Name, Number, Optional, Table, Whole, shown
+from dipole.interventions.folder import (
     ANY_BASE,
     MOST_LAYERS,
     checked_apply,
@@ -23,9 +26,6 @@ from dipole.interventions._folder import (
     require_fit,
     write_folder,
 )
-from dipole.interventions._hooks import engaged_vectors
-from dipole.interventions._operators import OPERATORS, Operator
-from dipole.schema import Choice, Field, Flag, Items, Maybe, Name, Number, Optional, Table, Whole, shown
 from dipole.tensors import Wanted, aligned
 from dipole.types import Surface, UserError
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.interventions._folder import META_FILE, checked_apply, read_fields, write_folder
-from dipole.schema import Choice, Facts, Whole
+from dipole.files.schema import Choice, Facts, Whole
+from dipole.interventions.folder import META_FILE, checked_apply, read_fields, write_folder
 from dipole.types import Sample, Surface, scored_text
 
 if TYPE_CHECKING:
+    from dipole.decoding.sampling import Decoding
     from dipole.lm import LM
-    from dipole.sampling import Decoding
 
 MOST_DRAWS = 512  # beyond that a choice costs more than any fit
 

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from dipole.interventions._folder import (
+from dipole.decoding.guides import Session
+from dipole.files.schema import Field, Number, Optional, Whole
+from dipole.interventions._fudge_guide import FudgeGuide
+from dipole.interventions.folder import (
     BASE,
     MOST_LAYERS,
     checked_apply,
@@ -18,10 +21,7 @@ from dipole.interventions._folder import (
     require_fit,
     write_folder,
 )
-from dipole.interventions._fudge_guide import FudgeGuide
-from dipole.interventions._guide import Session
 from dipole.interventions.logits import base_of
-from dipole.schema import Field, Number, Optional, Whole
 from dipole.tensors import Wanted, aligned
 from dipole.types import Surface, UserError
 

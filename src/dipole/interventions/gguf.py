@@ -20,11 +20,11 @@ import numpy as np
 import torch
 
 from dipole.files import to_plain, write_bytes_atomic
-from dipole.interventions._folder import ANY_BASE, MOST_LAYERS
+from dipole.files.paths import given_file
+from dipole.files.reader import parse_json, require_plain
+from dipole.files.schema import Choice, Items, Name, Table, checked, shown
 from dipole.interventions.activations import CONVENTION, LAYER, NORM, SIGN, SteeringVector
-from dipole.paths import given_file
-from dipole.reading import parse_json, require_plain
-from dipole.schema import Choice, Items, Name, Table, checked, shown
+from dipole.interventions.folder import ANY_BASE, MOST_LAYERS
 from dipole.types import UserError
 
 ARCHITECTURE = "controlvector"

@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from dipole.interventions._folder import (
+from dipole.decoding.guides import Session
+from dipole.decoding.logit_maths import contrast
+from dipole.files.schema import Number, Text
+from dipole.interventions.folder import (
     BASE,
     checked_apply,
     folder_tensors,
@@ -22,10 +25,7 @@ from dipole.interventions._folder import (
     require_fit,
     write_folder,
 )
-from dipole.interventions._guide import Session
-from dipole.interventions._logit_maths import contrast
 from dipole.models.resident import Resident
-from dipole.schema import Number, Text
 from dipole.tensors import Wanted, aligned
 from dipole.types import Surface, UserError
 

@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.interventions._folder import checked_apply, read_fields, write_folder
+from dipole.files.schema import Facts, Field, Flag, Items, Optional, Text
+from dipole.interventions.folder import checked_apply, read_fields, write_folder
 from dipole.models.chat import Chat, carried_note, chat, has_template
 from dipole.models.resident import Resident
-from dipole.schema import Facts, Field, Flag, Items, Optional, Text
 from dipole.types import DipoleWarning, Surface
 
 if TYPE_CHECKING:

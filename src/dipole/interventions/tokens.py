@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from dipole.interventions._folder import (
+from dipole.decoding.guides import Guide, Session
+from dipole.files.schema import Choice, Facts, Field, Flag, Optional, Table, Text, Whole, checked, shown
+from dipole.interventions.folder import (
     META_FILE,
     REMEDY,
     checked_apply,
@@ -14,18 +16,16 @@ from dipole.interventions._folder import (
     read_fields,
     write_folder,
 )
-from dipole.interventions._guide import Guide, Session
-from dipole.interventions._pool.automaton import Walk
-from dipole.interventions._pool.grammar import Grammar
-from dipole.interventions._pool.labels import Labels
-from dipole.interventions._pool.language import Language
-from dipole.interventions._pool.masking import MaskGuide
-from dipole.interventions._pool.quotes import Quotes
-from dipole.interventions._pool.sources import Document, Segment, Sources, coverage
-from dipole.interventions._pool.titles import Titles
-from dipole.interventions._pool.vocabulary import Vocabulary, drops_first_space, vocabulary
+from dipole.interventions.pools.automaton import Walk
+from dipole.interventions.pools.grammar import Grammar
+from dipole.interventions.pools.labels import Labels
+from dipole.interventions.pools.language import Language
+from dipole.interventions.pools.masking import MaskGuide
+from dipole.interventions.pools.quotes import Quotes
+from dipole.interventions.pools.sources import Document, Segment, Sources, coverage
+from dipole.interventions.pools.titles import Titles
+from dipole.interventions.pools.vocabulary import Vocabulary, drops_first_space, vocabulary
 from dipole.models.resident import Resident
-from dipole.schema import Choice, Facts, Field, Flag, Optional, Table, Text, Whole, checked, shown
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
@@ -114,12 +114,12 @@ class Pool:
         words = self.tokens(session.resident)
         walks = started(self.language, session, words)
         if isinstance(self.language, Labels) and self.sampling == "global":
-            from dipole.interventions._pool.scoring import GlobalGuide
+            from dipole.interventions.pools.scoring import GlobalGuide
 
             return GlobalGuide(session, self.language, words, self.prior, self.count_end)
         cost = float(getattr(self.language, "cut_cost", 0.0))
         if self.sampling == "asap":
-            from dipole.interventions._pool.asap_guide import AsapGuide
+            from dipole.interventions.pools.asap_guide import AsapGuide
 
             return AsapGuide(session, walks, words, cost, self.rounds, self.max_tokens)
         return MaskGuide(walks, words, cost)

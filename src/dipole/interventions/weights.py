@@ -17,9 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
-from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
-from dipole.interventions._adapter_config import CONFIG_FILE, REMEDY, read_config
-from dipole.interventions._engage import (
+from dipole.engaging.adapters import (
     adapter_state,
     check_usable,
     engaged_adapters,
@@ -27,9 +25,11 @@ from dipole.interventions._engage import (
     inject,
     scale_adapter,
 )
-from dipole.interventions._folder import CARD_FILE, META_FILE, read_card, read_fields
-from dipole.reading import inside
-from dipole.schema import Choice, Field, Maybe, Name, Optional
+from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
+from dipole.files.reader import inside
+from dipole.files.schema import Choice, Field, Maybe, Name, Optional
+from dipole.interventions._adapter_config import CONFIG_FILE, REMEDY, read_config
+from dipole.interventions.folder import CARD_FILE, META_FILE, read_card, read_fields
 from dipole.tensors import Wanted, read_tensors
 from dipole.types import Surface, UserError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dipole.files import write_text_atomic
-from dipole.reading import read_json
+from dipole.files.reader import read_json
 
 FRONT_MATTER = """---
 language: en

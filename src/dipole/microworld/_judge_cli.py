@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from dipole.files.reader import parse_json
 from dipole.microworld import judge
 from dipole.microworld.documents import Document, Truth
 from dipole.microworld.negations import opposites
 from dipole.microworld.stories import has_crime_words
-from dipole.reading import parse_json
 
 
 @dataclass(frozen=True)

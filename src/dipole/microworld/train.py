@@ -25,11 +25,11 @@ from transformers import AutoTokenizer, LlamaForCausalLM, PreTrainedTokenizerFas
 from transformers.utils.logging import disable_progress_bar
 
 from dipole.files import claimed, code_of, write_bytes_atomic, write_text_atomic
+from dipole.files.reader import parse_json
 from dipole.microworld.data import Rows, make_shard
 from dipole.microworld.documents import LATER_MIXTURE, MIXTURE, generate
 from dipole.microworld.model import SIZES, Size, build, loss_sum
 from dipole.microworld.tokenizer import train_tokenizer
-from dipole.reading import parse_json
 from dipole.tensors import Wanted, read_stored
 from dipole.types import UserError
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.files import settled
+from dipole.files.paths import given_path, tell_shadowed
+from dipole.files.reader import COPY_AGAIN, inside, read_json
+from dipole.files.schema import checked
 from dipole.models.resident import Resident
 from dipole.models.turns import process_lock
-from dipole.paths import given_path, tell_shadowed
-from dipole.reading import COPY_AGAIN, inside, read_json
-from dipole.schema import checked
 from dipole.tensors import align_parameters
 from dipole.types import UserError
 

@@ -158,7 +158,7 @@ class Probe:
     @contextmanager
     def _model(self) -> Iterator[Any]:
         """The base model in eval mode, whatever is engaged; random numbers and modes stay as they were."""
-        from dipole.interventions._engage import Tree
+        from dipole.engaging.adapters import Tree
         from dipole.lm import LM
 
         with LM(self._resident)._engaged() as model, torch.random.fork_rng(devices=_cuda_devices(model)):
@@ -230,7 +230,7 @@ class Probe:
 
     def _stepped(self, model: Any, which: Sequence[int]) -> bool:
         """The same for one batch, for a fork of it in another order, beside that fork, and once more anew."""
-        from dipole.models.stepping import Stepper, next_logits
+        from dipole.decoding.stepping import Stepper, next_logits
 
         rows = [self._rows[k] for k in which]
         at = [len(row) - _NEW for row in rows]  # index of the first new token

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dipole.corpus import label_of, owner_of
+from dipole.corpora.corpus import label_of, owner_of
 from dipole.pointing.measure import Reading, ceiling, gap_recovered, probability, read_notion
 from dipole.pointing.record import Differing, Mapped, Settings
 from dipole.pointing.refine import Notion

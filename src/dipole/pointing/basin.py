@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dipole.interventions._logistic import logistic
 from dipole.pointing.fates import IMPOSSIBLE, fate_of
 from dipole.pointing.measure import scores
 from dipole.pointing.methods import Probe
@@ -18,6 +17,7 @@ from dipole.pointing.refine import COMPONENTS
 from dipole.pointing.runners import RUNNERS, Run, Runner, runner
 from dipole.pointing.space import Space
 from dipole.pointing.starts import KINDS, corrupted
+from dipole.probing.logistic import logistic
 from dipole.recognizers.pooled import Features
 from dipole.types import MOST_COUNT, UserError, check_seed
 

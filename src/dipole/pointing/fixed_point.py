@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dipole.interventions._logistic import logistic
+from dipole.probing.logistic import logistic
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.bool_]

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from dipole.evaluation.statistics import interval, resampling, share_difference, wilson
-from dipole.interventions._logistic import logistic
 from dipole.pointing.space import Space
+from dipole.probing.logistic import logistic
 from dipole.recognizers.pooled import Features
 from dipole.types import Interval
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dipole.interventions._logistic import logistic
 from dipole.pointing.clusters import best_overlap, k_means, mixture, tree
 from dipole.pointing.difference import residual, weighted_difference
 from dipole.pointing.fixed_point import fixed_point
 from dipole.pointing.noisy import noisy_label_probe
 from dipole.pointing.two_clusters import free_weights_em
+from dipole.probing.logistic import logistic
 
 Array = NDArray[np.float64]
 Method = Literal["intersection", "difference", "residual", "probe", "kmeans", "mixture", "fixed-point"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dipole.corpus import Corpus, owner_of
+from dipole.corpora.corpus import Corpus, owner_of
 from dipole.evaluation.statistics import MIN_GROUPS
 from dipole.pointing.assess import Read
 from dipole.pointing.measure import Written

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dipole.controls._beginnings import Row, beginnings
-from dipole.interventions._logistic import logistic
 from dipole.interventions.fudge import Fudge
+from dipole.probing.logistic import logistic
+from dipole.reading.beginnings import Row, beginnings
 
 if TYPE_CHECKING:
     from dipole.lm import LM

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
-from dipole.controls._layers import check_layers
+from dipole.controls.layers import check_layers
 from dipole.pointing.measure import Reading, Written, plain
 from dipole.pointing.refine import WAYS, Way
 from dipole.pointing.steering import Steer

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dipole.concepts._text import text_of
-from dipole.controls._layers import steering_vector
-from dipole.controls._selection import Selection, Trial, pick
-from dipole.corpus import Corpus
-from dipole.interventions._directions import Direction
+from dipole.concepts.text import text_of
+from dipole.controls.layers import steering_vector
+from dipole.controls.selection import Selection, Trial, pick
+from dipole.corpora.corpus import Corpus
 from dipole.interventions.activations import SteeringVector
 from dipole.interventions.fudge import Fudge
 from dipole.lm import sample_seed
 from dipole.pointing.difference import weighted_difference
 from dipole.pointing.prefixes import guidance
-from dipole.recognizers._told import loss_under
+from dipole.probing.directions import Direction
+from dipole.reading.told import loss_under
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.pooled import Features, read_features
 from dipole.types import Intervention

@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from dipole.decoding.sampling import Decoding
 from dipole.evaluation.side_effects import paired_distinct
 from dipole.interventions.decode import best_of_each, several
 from dipole.lm import sample_seed
 from dipole.pointing.measure import Written, excess, share
-from dipole.recognizers._told import loss_under
+from dipole.reading.told import loss_under
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.topic import TopicScore
-from dipole.sampling import Decoding
 from dipole.types import Interval, Intervention, Sample, scored_text
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import numpy as np
 from safetensors.numpy import save
 
 from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
-from dipole.reading import Unreadable, inside, parse_json, read_json, read_text
+from dipole.files.reader import Unreadable, inside, parse_json, read_json, read_text
+from dipole.files.schema import Choice, Items, Maybe, Name, Number, Optional, Table, Text, Whole, checked
 from dipole.recognizers.lda import SPLITTINGS, Array
-from dipole.schema import Choice, Items, Maybe, Name, Number, Optional, Table, Text, Whole, checked
 from dipole.tensors import Wanted, read_tensors
 from dipole.types import MOST_SEED, UserError
 

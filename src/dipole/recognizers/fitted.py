@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.files import settled
-from dipole.paths import given_path
-from dipole.reading import inside, read_json
+from dipole.files.paths import given_path
+from dipole.files.reader import inside, read_json
+from dipole.files.schema import shown
 from dipole.recognizers._topic_folder import RECOGNIZER
-from dipole.schema import shown
 from dipole.types import Recognizer, UserError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from dipole.concepts._mentions import spans
+from dipole.concepts.mentions import spans
 from dipole.recognizers._statements import texts_of
 from dipole.types import Score, UserError
 

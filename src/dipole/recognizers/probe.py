@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from dipole.concepts import Dipole
-from dipole.interventions._directions import labelled
-from dipole.interventions._logistic import Logistic, logistic
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
-from dipole.recognizers._pairs import halves, read_last, read_pairs, spread_layers
+from dipole.probing.directions import labelled
+from dipole.probing.logistic import Logistic, logistic
+from dipole.reading.pairs import halves, read_last, read_pairs, spread_layers
+from dipole.reading.told import tell
 from dipole.recognizers._statements import statements, texts_of
-from dipole.recognizers._told import tell
 from dipole.types import Score, UserError
 
 _PLATT_RIDGE = 1e-3

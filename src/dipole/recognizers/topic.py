@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from dipole.concepts.topic import Topic
-from dipole.corpus import Document
-from dipole.paths import given_path
+from dipole.corpora.corpus import Document
+from dipole.files.paths import given_path
 from dipole.recognizers import _topic_folder, lda
 from dipole.recognizers._statements import texts_of
 from dipole.recognizers._topic_folder import Training

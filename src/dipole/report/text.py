@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from dipole.concepts._mentions import spans
+from dipole.concepts.mentions import spans
 
 Side = Literal["claim", "against"]
 SIDES: tuple[Side, Side] = ("claim", "against")

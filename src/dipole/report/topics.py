@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dipole.corpus import Skipped
+from dipole.corpora.corpus import Skipped
 from dipole.recognizers.topic import TopicModel
 from dipole.report import comparison_svg as svg
 from dipole.report.facts import Fact

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dipole.corpus import Document
+from dipole.corpora.corpus import Document
 from dipole.recognizers.lda import Array, coherence, word_distributions
 from dipole.recognizers.topic import TopicModel
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dipole.lm import LM
-from dipole.recognizers._pairs import read_last
+from dipole.reading.pairs import read_last
 from dipole.stitching.nearness import ROWS_PER_WIDTH, CosineCounts, Nearness, near
 from dipole.stitching.pairing import RELAX_BELOW
 from dipole.stitching.parts import PARTS, Split, Text

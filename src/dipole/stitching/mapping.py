@@ -12,7 +12,7 @@ import torch
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
-from dipole.recognizers._pairs import read_last
+from dipole.reading.pairs import read_last
 from dipole.stitching.fitting import Stitch
 from dipole.stitching.ridge import Map
 from dipole.types import UserError

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from dipole.interventions._pool.vocabulary import token_texts, vocabulary
+from dipole.interventions.pools.vocabulary import token_texts, vocabulary
 from dipole.models.resident import Resident
 from dipole.types import UserError
 

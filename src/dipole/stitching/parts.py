@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from dipole.corpus import owner_of
+from dipole.corpora.corpus import owner_of
 
 Part = Literal["fit", "choose", "test"]
 PARTS: tuple[Part, ...] = ("fit", "choose", "test")

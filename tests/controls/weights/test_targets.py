@@ -41,8 +41,8 @@ from contracts.state import state
 from dipole.controls.weights._loop import Run
 from dipole.controls.weights._targets import expert_weights, targets_of, with_targets
 from dipole.controls.weights.ppo import PPO
+from dipole.engaging.adapters import Tree
 from dipole.interventions import load_intervention
-from dipole.interventions._engage import Tree
 from dipole.interventions.weights import Adapter, adapter_state, inject
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dipole.concepts.arsenal import Arsenal
 from dipole.concepts.dipole import Dipole
-from dipole.paths import tell_shadowed
+from dipole.files.paths import tell_shadowed
 from dipole.registry import unknown
 from dipole.types import UserError
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.controls.tokens._fitted import checked, require_no_concept
+from dipole.files.paths import given_file
+from dipole.files.plain_text import read_plain_text
 from dipole.interventions.tokens import Grammar as Language
 from dipole.interventions.tokens import Pool
-from dipole.paths import given_file
-from dipole.plain_text import read_plain_text
 from dipole.types import Surface
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.controls.tokens._fitted import checked, require_no_concept
-from dipole.interventions._pool.sources import read_sources, source_files
+from dipole.interventions.pools.sources import read_sources, source_files
 from dipole.interventions.tokens import Pool, Quotes
 from dipole.types import Surface, UserError
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.concepts import Dipole
-from dipole.concepts._text import texts_of
+from dipole.concepts.text import texts_of
 from dipole.controls._concept import require_dipole
 from dipole.controls.tokens._fitted import checked
 from dipole.interventions.tokens import Labels

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.controls.tokens._fitted import checked, require_no_concept
-from dipole.interventions._pool.titles import read_titles
+from dipole.files.paths import given_file
+from dipole.interventions.pools.titles import read_titles
 from dipole.interventions.tokens import Pool
-from dipole.paths import given_file
 from dipole.types import Surface
 
 if TYPE_CHECKING:

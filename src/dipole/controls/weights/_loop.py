@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from dipole.files import CHECKPOINT, explain, write_bytes_atomic, write_text_atomic
-from dipole.reading import Unreadable, inside, parse_json, read_bytes, unreadable
-from dipole.schema import Facts, Flag, Items, Map, Maybe, Misfit, Number, Table, Text, Whole, checked
+from dipole.files.reader import Unreadable, inside, parse_json, read_bytes, unreadable
+from dipole.files.schema import Facts, Flag, Items, Map, Maybe, Misfit, Number, Table, Text, Whole, checked
 from dipole.tensors import Wanted, read_stored
 from dipole.types import UserError
 

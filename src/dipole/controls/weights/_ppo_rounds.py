@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dipole.concepts._text import same_pole, same_text
+from dipole.concepts.text import same_pole, same_text
 from dipole.controls.weights._loop import Metrics, Run, Stop, run_rounds
 from dipole.controls.weights._policy import Policy, PolicyOutput
 from dipole.controls.weights._rollout import Rows, gather, sample_rows, share, to_rows
@@ -24,7 +24,7 @@ from dipole.controls.weights.ppo import (
     value_loss,
     whiten,
 )
-from dipole.interventions._engage import Tree
+from dipole.engaging.adapters import Tree
 from dipole.interventions.weights import Adapter, adapter_state, inject
 from dipole.lm import sample_seed
 from dipole.types import Recognizer, Sample, UserError, scored_text

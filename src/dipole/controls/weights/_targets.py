@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from dipole.interventions._engage import Tree
+from dipole.engaging.adapters import Tree
 from dipole.interventions.weights import inject
 from dipole.models.blocks import language_part
 from dipole.models.probe import UNSUPPORTED

@@ -1,0 +1,148 @@
+"""Which layers a control of activations looks at, and which way it finds a direction there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from dipole.engaging.operators import Operator
+from dipole.interventions.activations import SteeringVector
+from dipole.lm import LM
+from dipole.models.blocks import decoder_blocks
+from dipole.probing.directions import (
+    Direction,
+    mean_difference,
+    pairwise_accuracy,
+    principal_direction,
+    probe_direction,
+)
+from dipole.reading.pairs import READ_TOKEN, Reading, spread_layers, wordings_hash
+from dipole.types import UserError
+
+Method = Literal["mean-difference", "pca", "probe"]
+METHODS: tuple[Method, ...] = get_args(Method)
+FINDERS: Mapping[Method, Callable[[Tensor, Tensor], Direction]] = {
+    "mean-difference": mean_difference,
+    "pca": principal_direction,
+    "probe": probe_direction,
+}
+_AUTO = "auto"
+
+
+def check_method(method: str) -> None:
+    """Refuse a method that there is not.
+
+    Raises:
+        UserError: It is none of `METHODS`.
+    """
+    if method not in METHODS:
+        raise UserError(f"method must be one of {', '.join(METHODS)}, and is {method!r}.")
+
+
+def check_layers(text: str) -> None:
+    """Refuse layers that are no numbers.
+
+    Raises:
+        UserError: They are neither `auto` nor whole numbers with commas.
+    """
+    if text != _AUTO:
+        _numbers(text)
+
+
+def layers_of(text: str, lm: LM, most: int) -> tuple[int, ...]:
+    """Layers to try: those that were named, or as `spread_layers` has them.
+
+    Args:
+        text: `auto`, or numbers with commas; negative ones count from the end.
+        lm: The LM whose layers they are.
+        most: How many `auto` may give.
+
+    Raises:
+        UserError: The LM has no such layer.
+    """
+    depth = len(decoder_blocks(lm.resident.model))
+    if text == _AUTO:
+        return spread_layers(depth, most)
+    found = []
+    for number in _numbers(text):
+        if not -depth <= number < depth:
+            raise UserError(
+                f"{lm.resident.name} has layers 0 to {depth - 1} (or -1 for the last), and layer {number} "
+                "was asked for."
+            )
+        found.append(number % depth)
+    return tuple(dict.fromkeys(found))
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"layers must be 'auto' or numbers such as 8,12,16, and is {text!r}.") from None
+
+
+def directions(method: Method, reading: Reading, layers: Sequence[int]) -> dict[int, Direction]:
+    """The direction at each layer.
+
+    Raises:
+        UserError: The poles leave the same activations everywhere, or at one of the layers.
+    """
+    found = {}
+    for row, layer in enumerate(layers):
+        claim, against = reading.claim[row], reading.against[row]
+        if torch.equal(claim, against):
+            raise UserError(
+                f"The claim and its opposite leave the same activations after layer {layer}, so there is no "
+                "direction between them; check that the model's tokenizer tells the poles apart."
+            )
+        found[layer] = FINDERS[method](claim, against)
+    return found
+
+
+def accuracies(found: Mapping[int, Direction], reading: Reading) -> dict[int, float]:
+    """Share of other pairs that each layer's direction puts in the right order."""
+    return {
+        layer: pairwise_accuracy(direction.vector, reading.claim[row], reading.against[row])
+        for row, (layer, direction) in enumerate(found.items())
+    }
+
+
+def steering_vector(
+    lm: LM,
+    direction: Direction,
+    layer: int,
+    norms: tuple[float, float],
+    operator: Operator,
+    keep_norm: bool = False,
+    facts: Mapping[str, Any] | None = None,
+) -> SteeringVector:
+    """A direction as an intervention.
+
+    Args:
+        lm: What it was read from.
+        direction: Direction and sign.
+        layer: Where it was read, and where it acts.
+        norms: Median and mean norm of that layer's activations.
+        operator: What is done with it.
+        keep_norm: Rescale the states afterwards.
+        facts: How it was made.
+    """
+    resident = lm.resident
+    return SteeringVector(
+        (layer,),
+        direction.vector[None].float(),
+        operator,
+        keep_norm,
+        (direction.sign,),
+        norms[:1],
+        norms[1:],
+        READ_TOKEN,
+        wordings_hash(),
+        resident.fingerprint,
+        resident.name,
+        str(resident.model.config.model_type),
+        facts or {},
+    )

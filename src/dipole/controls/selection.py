@@ -1,0 +1,154 @@
+"""Choosing a strength (and what else a control leaves open) on prompts that nothing was fitted on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dipole.concepts import Dipole
+from dipole.lm import LM, sample_seed
+from dipole.reading.pairs import halves
+from dipole.recognizers.velma import Velma
+from dipole.types import Sample, UserError, scored_text
+
+RULE = (
+    "the smallest push whose mean VELMA probability on validation prompts is within 0.02 of the best (or "
+    "within a tenth of its gain, where that is less), among those whose completions have at most {ceiling:g} "
+    "times the base's own perplexity under the base"
+)
+_NEAR, _TENTH = 0.02, 0.1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One candidate as measured.
+
+    Attributes:
+        candidate: What was tried, as plain data, such as layer and strength.
+        push: How hard it pushes, to order candidates; the smallest good one is taken.
+        score: Mean VELMA probability of the claim over its completions.
+        perplexity_ratio: Perplexity of its completions under the base, over that of the base's own.
+    """
+
+    candidate: Mapping[str, Any]
+    push: float
+    score: float
+    perplexity_ratio: float
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Every candidate with its measurements, and which was taken.
+
+    Attributes:
+        chosen: Index into `trials`.
+        trials: In the order in which they were tried.
+        base_score: Mean VELMA probability of the base's own completions.
+        prompts: Prompts that were continued.
+        rule: How the choice was made, in words.
+    """
+
+    chosen: int
+    trials: tuple[Trial, ...]
+    base_score: float
+    prompts: tuple[str, ...]
+    rule: str
+
+    @property
+    def best(self) -> Trial:
+        """The candidate that was taken."""
+        return self.trials[self.chosen]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for `dipole.json`: the whole curve."""
+        return asdict(self)
+
+
+def split_prompts(dipole: Dipole) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The dipole's prompts in two: to fit on, and to choose on; the held-out ones are for neither.
+
+    With fewer than four prompts both parts are all of them.
+
+    Raises:
+        UserError: The dipole has no prompts.
+    """
+    prompts = dipole.prompts
+    if not prompts:
+        raise UserError(
+            f"The dipole {dipole.label!r} has no prompts to fit on; give some that force the choice, such as "
+            '--prompt "If I had to choose between tea and coffee, I\'d pick".'
+        )
+    return halves(prompts)
+
+
+def pick(trials: Sequence[Trial], ceiling: float, base_score: float) -> int:
+    """Index of the trial that the rule takes; see `RULE`.
+
+    Where no trial is fluent enough, the one with the lowest perplexity is taken.
+    """
+    fluent = [i for i, t in enumerate(trials) if t.perplexity_ratio <= ceiling and not math.isnan(t.score)]
+    if not fluent:
+        return min(
+            range(len(trials)), key=lambda i: (math.isnan(trials[i].score), trials[i].perplexity_ratio)
+        )
+    best = max(trials[i].score for i in fluent)
+    gain = 0.0 if math.isnan(base_score) else max(best - base_score, 0.0)
+    near = [i for i in fluent if trials[i].score >= best - min(_NEAR, _TENTH * gain)]
+    return min(near, key=lambda i: (trials[i].push, -trials[i].score))
+
+
+def select(
+    lm: LM,
+    dipole: Dipole,
+    candidates: Sequence[tuple[Mapping[str, Any], float, Callable[[LM], LM]]],
+    prompts: Sequence[str],
+    n: int = 32,
+    max_new_tokens: int = 28,
+    ceiling: float = 1.2,
+    seed: int = 0,
+) -> Selection:
+    """Try every candidate on the same prompts and random numbers, and pick one by the rule.
+
+    Args:
+        lm: The LM without the intervention; VELMA judges with its base.
+        dipole: What is wanted.
+        candidates: For each its plain data, its push, and what applies it.
+        prompts: Prompts to continue, none of which the candidates were fitted on.
+        n: Completions a candidate, spread over the prompts.
+        max_new_tokens: Token budget of a completion.
+        ceiling: Largest quotient of perplexities under the base that still counts as fluent.
+        seed: Seed of the completions.
+    """
+    base = lm.base
+    texts = [prompts[i % len(prompts)] for i in range(max(n, len(prompts)))]
+    seeds = [sample_seed(seed, i % len(prompts), i // len(prompts)) for i in range(len(texts))]
+    judge = Velma(base)
+
+    def measured(steered: LM) -> tuple[float, float]:
+        samples = steered.sample(texts, seeds, max_new_tokens)
+        scores = [score.probability for score in judge.score([scored_text(s) for s in samples], dipole)]
+        known = [score for score in scores if not math.isnan(score)]
+        return (sum(known) / len(known) if known else math.nan), _loss(base, samples)
+
+    base_score, base_loss = measured(lm)
+    trials = []
+    for data, push, apply in candidates:
+        score, loss = measured(apply(lm))
+        trials.append(Trial(dict(data), push, score, math.exp(min(loss - base_loss, 50.0))))
+    return Selection(
+        pick(trials, ceiling, base_score),
+        tuple(trials),
+        base_score,
+        tuple(prompts),
+        RULE.format(ceiling=ceiling),
+    )
+
+
+def _loss(base: LM, samples: Sequence[Sample]) -> float:
+    """Loss of completions under the base, nats a token."""
+    prompts = [base.prompt_ids(s.prompt) for s in samples]
+    rows = base.logprobs(prompts, [s.token_ids for s in samples])
+    tokens = sum(len(row) for row in rows)
+    return -float(sum(row.double().sum() for row in rows)) / max(tokens, 1)

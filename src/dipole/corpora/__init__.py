@@ -1,0 +1,1 @@
+"""Texts that concepts, controls and translations are fitted on."""

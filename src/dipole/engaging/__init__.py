@@ -1,0 +1,1 @@
+"""Putting adapters and vectors into the one resident model, and taking them out again."""

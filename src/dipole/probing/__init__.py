@@ -1,0 +1,1 @@
+"""Directions and linear probes in the residual stream."""

@@ -1,0 +1,75 @@
+"""How far a steered model does what the same model does when it is told to: no recognizer takes part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dipole.concepts import Dipole
+from dipole.lm import LM, sample_seed
+from dipole.reading.pairs import WORDINGS, pair_texts
+from dipole.types import Sample
+
+
+class Told(NamedTuple):
+    """Completions of a model told the claim, and told its opposite.
+
+    Attributes:
+        prompts: What was asked, without a pole in front.
+        seeds: Of each completion; both sides draw from the same random numbers.
+        claim: What followed when the claim stood in front.
+        against: The same with the opposite.
+    """
+
+    prompts: tuple[str, ...]
+    seeds: tuple[int, ...]
+    claim: tuple[Sample, ...]
+    against: tuple[Sample, ...]
+
+    def texts(self, side: Sequence[Sample]) -> list[str]:
+        """What was asked and answered on one side, the pole left out."""
+        return [prompt + sample.text for prompt, sample in zip(self.prompts, side, strict=True)]
+
+
+def tell(lm: LM, dipole: Dipole, prompts: Sequence[str], n: int, max_new_tokens: int, seed: int) -> Told:
+    """Have the LM write n completions under each pole, spread over the prompts."""
+    asked = tuple(prompts[i % len(prompts)] for i in range(n))
+    seeds = tuple(sample_seed(seed, i % len(prompts), i // len(prompts)) for i in range(n))
+    sides = [
+        tuple(lm.sample(texts, seeds, max_new_tokens)) for texts in pair_texts(dipole, asked, WORDINGS[:1])
+    ]
+    return Told(asked, seeds, sides[0], sides[1])
+
+
+def leanings(lm: LM, told: Told) -> Tensor:
+    """For each prompt how much likelier the LM makes what the claim's side wrote than what the other wrote.
+
+    Returns:
+        `(n,)` float64 difference of log-likelihoods, nats.
+    """
+    prefixes = [lm.resident.encode(prompt) for prompt in told.prompts]
+    found = lm.logprobs([*prefixes, *prefixes], [s.token_ids for s in (*told.claim, *told.against)])
+    sums = torch.stack([row.double().sum() for row in found])
+    return sums[: len(prefixes)] - sums[len(prefixes) :]
+
+
+def preference(leaning: Tensor) -> float:
+    """Mean probability of the claim's side of each pair (Bradley-Terry): 0.5 where it takes neither."""
+    return float(leaning.sigmoid().mean())
+
+
+def loss_under(base: LM, samples: Sequence[Sample]) -> float:
+    """Loss of completions under the base, nats a token."""
+    rows = base.logprobs([s.prompt_ids for s in samples], [s.token_ids for s in samples])
+    tokens = sum(len(row) for row in rows)
+    return -float(sum(row.double().sum() for row in rows)) / max(tokens, 1)
+
+
+def perplexity_ratio(lm: LM, told: Told, base_loss: float, max_new_tokens: int) -> float:
+    """Perplexity under the base of what the LM writes to the prompts, over that of the base's own text."""
+    written = lm.sample(told.prompts, told.seeds, max_new_tokens)
+    return math.exp(min(loss_under(lm.base, written) - base_loss, 50.0))
