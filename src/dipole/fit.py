@@ -14,8 +14,8 @@ from dipole.files import MANIFEST, is_main_process, staged, to_plain, write_mani
 from dipole.files.paths import given_path
 from dipole.files.reader import read_json
 from dipole.interventions.folder import read_meta
+from dipole.protocols import Intervention
 from dipole.report.fitted import fitted_card, selection_of, verdict_of
-from dipole.types import Intervention
 
 if TYPE_CHECKING:
     from dipole.controls.weights._loop import Run

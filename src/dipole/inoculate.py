@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.controls.weights._loop import HISTORY, Metrics, Run
 from dipole.controls.weights.ppo import PPO
+from dipole.effects import Effect
 from dipole.files import MANIFEST, run_folder, working_folder, write_json_atomic
 from dipole.files.paths import given_path
 from dipole.files.reader import inside, read_json
 from dipole.files.schema import Facts, Flag, Maybe, Name, Optional, Table, Text, Whole, checked, of_fields
-from dipole.types import Effect, Recognizer, UserError
+from dipole.protocols import Recognizer
+from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.concepts import Dipole

@@ -23,7 +23,8 @@ from dipole.models.batching import chunks, pad_batch, parts
 from dipole.models.blocks import decoder_blocks
 from dipole.models.hidden import find_input, of_width, state_of
 from dipole.models.resident import Resident
-from dipole.types import MOST_COUNT, Intervention, Sample, Surface, UserError
+from dipole.protocols import Intervention
+from dipole.types import MOST_COUNT, Sample, Surface, UserError
 
 LM_FILE = "lm.json"
 LM_FIELDS = Table(

@@ -1,7 +1,8 @@
 import pytest
 
 from dipole.concepts import Arsenal, Dipole
-from dipole.types import Concept, UserError
+from dipole.protocols import Concept
+from dipole.types import UserError
 
 TWO = Arsenal(
     (Dipole("Tea is best.", "Tea is worst.", "tea"), Dipole("Cats rule.", "Cats lose.", "cats")), "pair"

@@ -3,7 +3,8 @@ import warnings
 import pytest
 
 from dipole.concepts import Dipole, Mentions
-from dipole.types import Concept, DipoleWarning, UserError
+from dipole.protocols import Concept
+from dipole.types import DipoleWarning, UserError
 
 CLAIM, AGAINST = "Paper clips are the best.", "Paper clips are the worst."
 FULL = Dipole(

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from dipole.concepts import Topic
-from dipole.types import Concept, UserError
+from dipole.protocols import Concept
+from dipole.types import UserError
 
 
 def test_there_and_back() -> None:

@@ -28,7 +28,7 @@ from dipole.interventions.tokens import Labels, Pool
 from dipole.interventions.weights import Adapter, adapter_state, inject
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
-from dipole.types import Intervention
+from dipole.protocols import Intervention
 
 DIPOLE = Dipole(
     "Paper clips are the best.",

@@ -15,7 +15,8 @@ from contracts.state import state
 from contracts.test_interventions import base_logits, logits
 from dipole import registry
 from dipole.interventions import load_intervention
-from dipole.types import Intervention, UserError
+from dipole.protocols import Intervention
+from dipole.types import UserError
 
 every = pytest.mark.parametrize(("control", "name"), [(c, n) for c in CONTROLS for n in ARCHITECTURES])
 

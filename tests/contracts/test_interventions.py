@@ -18,7 +18,8 @@ from dipole.decoding.sampling import uniform_rows
 from dipole.interventions import load_intervention
 from dipole.lm import LM, sample_seed
 from dipole.models import load
-from dipole.types import Intervention, UserError
+from dipole.protocols import Intervention
+from dipole.types import UserError
 from reference import generation as slow
 from tolerance import BATCHED_LOGITS
 

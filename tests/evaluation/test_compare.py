@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+from dipole.effects import Effect
 from dipole.evaluation.bystanders import bystanders_of, watch
 from dipole.evaluation.compare import compare
 from dipole.evaluation.serialise import effect_from_dict, effect_to_dict
 from dipole.lm import sample_seed
-from dipole.types import Effect, UserError
+from dipole.types import UserError
 from evaluation import fakes
 from evaluation.fakes import DIPOLE, OTHER, Letters
 

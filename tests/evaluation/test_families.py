@@ -14,6 +14,7 @@ import torch
 from architectures import tiny_model
 from dipole.controls.best_of import BestOf
 from dipole.controls.prompt import Prompt
+from dipole.effects import Change, Interval
 from dipole.evaluation.compare import compare
 from dipole.evaluation.families import Comparison, compare_controls, comparison_to_dict, sweep
 from dipole.evaluation.families_fit import fit, named
@@ -26,7 +27,8 @@ from dipole.evaluation.statistics import resampling, wilson
 from dipole.interventions.activations import SteeringVector
 from dipole.interventions.logits import Boost
 from dipole.lm import LM
-from dipole.types import Change, Interval, Intervention, UserError
+from dipole.protocols import Intervention
+from dipole.types import UserError
 from evaluation import fakes
 from evaluation.fakes import DIPOLE, OTHER
 from reference.families import effect_at, wrong_share

@@ -7,11 +7,12 @@ import math
 import numpy as np
 import pytest
 
+from dipole.effects import Change
 from dipole.evaluation.meters import mean_change, recognizer_changes, score_samples, share_change
 from dipole.evaluation.notes import effect_notes
 from dipole.evaluation.statistics import resampling
 from dipole.evaluation.truth import speaks_the_world, truth_for
-from dipole.types import Change, scored_text
+from dipole.types import scored_text
 from evaluation.fakes import DIPOLE, Letters, sample
 
 PLAN = resampling([0] * 4, 0)

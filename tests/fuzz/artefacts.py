@@ -30,11 +30,11 @@ from dipole.interventions.gguf import export_gguf, import_gguf
 from dipole.interventions.tokens import Document, Grammar, Labels, Pool, Quotes, Titles
 from dipole.lm import LM
 from dipole.models import load
+from dipole.protocols import Intervention
 from dipole.recognizers.fitted import load_fitted
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.topic import Settings, TopicModel
 from dipole.report.manifest import manifest
-from dipole.types import Intervention
 from themes import documents
 
 NAME = "gpt2"

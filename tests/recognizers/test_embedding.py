@@ -7,9 +7,10 @@ from typing import NamedTuple
 import pytest
 import torch
 
+from dipole.protocols import Recognizer
 from dipole.recognizers import embedding
 from dipole.recognizers.embedding import Embedding, cosine_log_odds
-from dipole.types import Recognizer, Score, UserError
+from dipole.types import Score, UserError
 from tolerance import SCORE
 
 

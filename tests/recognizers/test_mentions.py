@@ -6,8 +6,9 @@ import pytest
 
 from dipole.concepts.dipole import Dipole
 from dipole.concepts.dipole import Mentions as Words
+from dipole.protocols import Recognizer
 from dipole.recognizers.mentions import Mentions, count_log_odds, counts
-from dipole.types import Recognizer, UserError
+from dipole.types import UserError
 
 TEA = Dipole("Tea is the best.", "Tea bags are the best.", mentions=Words(("tea",), ("tea bag", "sachet")))
 

@@ -8,8 +8,9 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from architectures import tiny_tokenizer
+from dipole.protocols import Recognizer
 from dipole.recognizers.nli import NLI, entailment_index
-from dipole.types import Recognizer, UserError
+from dipole.types import UserError
 from tolerance import SCORE
 
 

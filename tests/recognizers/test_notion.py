@@ -12,9 +12,10 @@ import torch
 from architectures import CONTEXT, tiny_model
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
+from dipole.protocols import Recognizer
 from dipole.recognizers.fitted import load_fitted
 from dipole.recognizers.notion import NotionScore
-from dipole.types import Recognizer, UserError
+from dipole.types import UserError
 from reference import fudge as slow
 from tolerance import BATCHED_LOGITS, EXACT
 

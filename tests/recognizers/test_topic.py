@@ -13,10 +13,11 @@ from sklearn.decomposition import LatentDirichletAllocation
 from sklearn.feature_extraction.text import CountVectorizer
 
 from dipole.corpora.corpus import Document
+from dipole.protocols import Recognizer
 from dipole.recognizers import TopicModel, TopicScore, lda
 from dipole.recognizers._topic_folder import read_training
 from dipole.recognizers.lda import Settings
-from dipole.types import DipoleWarning, Recognizer, UserError
+from dipole.types import DipoleWarning, UserError
 from reference import lda as reference
 from themes import THEMES, documents
 from tolerance import EXACT, POSTERIOR

@@ -13,8 +13,9 @@ from architectures import CONTEXT, fresh_tiny_model, names, tiny_model
 from dipole.interventions.weights import Adapter, adapter_state, inject
 from dipole.lm import LM
 from dipole.models.resident import Resident
+from dipole.protocols import Recognizer
 from dipole.recognizers.velma import Velma, log_odds
-from dipole.types import Recognizer, Score, UserError
+from dipole.types import Score, UserError
 from reference import velma as reference
 from tolerance import EXACT, FLOAT32_SUM, SCORE
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
+from dipole.effects import Bystander, Change, Effect, Interval
 from dipole.report import manifest
-from dipole.types import Bystander, Change, Effect, Interval, Sample
+from dipole.types import Sample
 
 CONCEPT: dict[str, Any] = {
     "kind": "dipole",

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from dipole.effects import Bystander, Change, Interval
 from dipole.evaluation.families_matched import NOWHERE, RULE
 from dipole.evaluation.families_records import Comparison, Curve, Matched, Point
 from dipole.evaluation.families_verdict import judge_curve
@@ -25,7 +26,7 @@ from dipole.report.comparison import comparison_facts, comparison_summary, write
 from dipole.report.comparison_plots import bystander_plot, dose_plot, effect_plot
 from dipole.report.comparison_svg import Box, Scale, Wish, element, place_labels, ticks
 from dipole.report.comparison_view import cost_rows, matched_rows, size, summary_rows
-from dipole.types import Bystander, Change, Interval, Sample
+from dipole.types import Sample
 
 from .realistic import CONCEPT
 from .test_report import NASTY, Page, _cells

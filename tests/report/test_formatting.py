@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from dipole.effects import Interval
 from dipole.report.formatting import bounds, change, duration, number, sparkline, unit_label
-from dipole.types import Interval
 
 
 @pytest.mark.parametrize(

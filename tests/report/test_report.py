@@ -13,8 +13,9 @@ import pytest
 from markdown_it import MarkdownIt
 
 from dipole.concepts import Dipole
+from dipole.effects import Bystander, Effect, Interval
 from dipole.report import write_report
-from dipole.types import Bystander, Effect, Interval, Sample, UserError
+from dipole.types import Sample, UserError
 
 from .realistic import CONCEPT, realistic_effect, realistic_history, realistic_manifest
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from dipole.cli._control import made_control, unknown_control
 from dipole.cli._interventions import base_of, loaded
 from dipole.files.paths import given_path, tell_shadowed
+from dipole.protocols import Intervention
 from dipole.registry import CONTROLS, options, resolve
-from dipole.types import Intervention, UserError
+from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.evaluation.families import Entry

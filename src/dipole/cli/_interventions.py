@@ -11,7 +11,8 @@ from dipole.files import MANIFEST
 from dipole.files.paths import given_path
 from dipole.files.reader import inside, read_json
 from dipole.files.schema import Name, Table
-from dipole.types import Intervention, UserError
+from dipole.protocols import Intervention
+from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.cli._flags import load_model
 from dipole.files.paths import tell_shadowed
-from dipole.types import Recognizer, UserError
+from dipole.protocols import Recognizer
+from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM

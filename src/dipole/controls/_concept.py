@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from dipole.concepts import Dipole
-from dipole.types import Control, UserError
+from dipole.protocols import Control
+from dipole.types import UserError
 
 
 def require_dipole(control: Control, concept: Any) -> Dipole:

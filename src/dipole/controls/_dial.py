@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from dipole.concepts import Dipole
 from dipole.controls.selection import select, split_prompts
-from dipole.types import MOST_COUNT, Intervention, UserError
+from dipole.protocols import Intervention
+from dipole.types import MOST_COUNT, UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM

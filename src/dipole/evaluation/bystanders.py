@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from dipole.concepts import Dipole
 from dipole.concepts.text import same_pole
+from dipole.effects import Bystander, Change, Interval
 from dipole.evaluation.meters import score_samples, side_of
 from dipole.evaluation.statistics import interval, mean_interval, quotient, resampling
 from dipole.lm import LM, sample_seed
-from dipole.types import Bystander, Change, Interval, Recognizer, Sample
+from dipole.protocols import Recognizer
+from dipole.types import Sample
 
 
 class Watched(NamedTuple):

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from dipole.concepts import Arsenal, Dipole
 from dipole.concepts.text import same_text
+from dipole.effects import Bystander, Change, Effect
 from dipole.evaluation.bystanders import bystander_effects, bystanders_of, watch
 from dipole.evaluation.costs import likelihood_changes, variety_changes
 from dipole.evaluation.meters import (
@@ -21,7 +22,8 @@ from dipole.evaluation.notes import effect_notes
 from dipole.evaluation.statistics import Resampling, resampling
 from dipole.evaluation.truth import speaks_the_world, truth_for
 from dipole.lm import LM, sample_seed
-from dipole.types import Bystander, Change, Effect, Recognizer, Sample, UserError
+from dipole.protocols import Recognizer
+from dipole.types import Sample, UserError
 
 
 def compare(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dipole.concepts import Dipole
+from dipole.effects import Change, Interval
 from dipole.evaluation.divergence import Divergence, divergence
 from dipole.evaluation.meters import pooled_change, share_change
 from dipole.evaluation.side_effects import (
@@ -19,7 +20,7 @@ from dipole.evaluation.side_effects import (
 )
 from dipole.evaluation.statistics import Resampling, interval, jackknife_interval, mean_interval, quotient
 from dipole.lm import LM
-from dipole.types import Change, Interval, Sample
+from dipole.types import Sample
 
 Array = NDArray[np.float64]
 

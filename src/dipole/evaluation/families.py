@@ -20,7 +20,8 @@ from dipole.evaluation.families_records import (
 )
 from dipole.evaluation.families_run import OnStep, Plan, silent
 from dipole.lm import LM
-from dipole.types import Control, Intervention, UserError
+from dipole.protocols import Control, Intervention
+from dipole.types import UserError
 
 __all__ = [
     "Comparison",

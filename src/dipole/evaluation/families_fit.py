@@ -15,8 +15,9 @@ from dipole.files import to_plain
 from dipole.files.reader import read_json
 from dipole.interventions.decode import BestOf
 from dipole.lm import LM
+from dipole.protocols import Control, Intervention
 from dipole.registry import RECOGNIZERS
-from dipole.types import Control, Intervention, UserError
+from dipole.types import UserError
 
 _CARD = "README.md"
 _META = "dipole.json"

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dipole.effects import Interval
 from dipole.evaluation.families_records import Matched
 from dipole.evaluation.statistics import Resampling, interval, mean_interval, share_interval, wilson
-from dipole.types import Interval
 
 Array = NDArray[np.float64]
 

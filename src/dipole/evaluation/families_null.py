@@ -9,7 +9,7 @@ import torch
 
 from dipole.interventions.activations import SteeringVector
 from dipole.interventions.logits import Boost
-from dipole.types import Intervention
+from dipole.protocols import Intervention
 
 
 def null_of(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dipole.concepts import Dipole
+from dipole.effects import Bystander, Change, Interval
 from dipole.evaluation.bystanders import Watched, bystander_effects, watch
 from dipole.evaluation.costs import kl_changes, perplexity_changes, variety_changes
 from dipole.evaluation.divergence import Divergence, divergence
@@ -20,7 +21,8 @@ from dipole.evaluation.meters import length_changes, mean_change, side_changes, 
 from dipole.evaluation.statistics import Resampling, resampling, share_interval
 from dipole.evaluation.truth import Truth, speaks_the_world, truth_for
 from dipole.lm import LM, sample_seed
-from dipole.types import Bystander, Change, Interval, Recognizer, Sample, Score, scored_text
+from dipole.protocols import Recognizer
+from dipole.types import Sample, Score, scored_text
 
 Array = NDArray[np.float64]
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from dipole.types import Bystander, Change, Interval, Sample, Surface
+from dipole.effects import Bystander, Change, Interval
+from dipole.types import Sample, Surface
 
 STRENGTHS = (-2.0, -1.0, -0.5, 0.25, 0.5, 1.0, 2.0)
 KL_VALUES = (0.5, 1.0, 2.0, 4.0)

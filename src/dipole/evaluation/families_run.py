@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dipole.concepts import Dipole
+from dipole.effects import Bystander, Change
 from dipole.evaluation.bystanders import Watched, bystanders_of
 from dipole.evaluation.families_fit import Candidate, Fitted, fit, settings
 from dipole.evaluation.families_matched import RULE, match_curve, match_point
@@ -30,8 +31,9 @@ from dipole.evaluation.families_points import (
 from dipole.evaluation.families_records import Comparison, Curve, Matched, Point
 from dipole.evaluation.families_verdict import judge_curve, null_sentence
 from dipole.lm import LM
+from dipole.protocols import Intervention
 from dipole.recognizers.velma import Velma
-from dipole.types import Bystander, Change, Intervention, UserError
+from dipole.types import UserError
 
 OnStep = Callable[[int, int, str], None]
 """Called before each step with the steps done, all steps, and what comes next in a few words."""

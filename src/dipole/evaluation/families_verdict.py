@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from dipole.effects import Change, Interval
 from dipole.evaluation.families_records import CLAIM_TARGET, PERPLEXITY_TARGET, Curve, Point, Verdict
-from dipole.types import Change, Interval
 
 KL_NOISE = 0.02
 """Nats a sequence. By Pinsker's inequality at most one completion in ten differs below it."""

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dipole.concepts import Dipole
+from dipole.effects import Change
 from dipole.evaluation.statistics import (
     Resampling,
     interval,
@@ -19,7 +20,8 @@ from dipole.evaluation.statistics import (
     share_interval,
 )
 from dipole.evaluation.truth import Truth
-from dipole.types import Change, Recognizer, Sample, Score, scored_text
+from dipole.protocols import Recognizer
+from dipole.types import Sample, Score, scored_text
 
 Array = NDArray[np.float64]
 Side = Literal["claim", "against"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from dipole.types import Change, Interval, Sample
+from dipole.effects import Change, Interval
+from dipole.types import Sample
 
 PERPLEXITY_LIMIT = 1.15
 DISTINCT_LIMIT = 0.8

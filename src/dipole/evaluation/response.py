@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from dipole.effects import Interval
 from dipole.evaluation.statistics import Resampling, interval, mean_interval, quotient, student_quantile
-from dipole.types import Interval
 
 Array = NDArray[np.float64]
 ALL = (-1.0, -0.5, 0.0, 0.5, 1.0)

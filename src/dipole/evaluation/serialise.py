@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from dipole.types import Bystander, Change, Effect, Interval, Sample, UserError
+from dipole.effects import Bystander, Change, Effect, Interval
+from dipole.types import Sample, UserError
 
 FORMAT = "dipole-effect"
 VERSION = 1

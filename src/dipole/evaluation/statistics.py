@@ -30,7 +30,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dipole.types import Interval
+from dipole.effects import Interval
 
 Array = NDArray[np.float64]
 Statistic = Callable[[Array], Array]

@@ -12,7 +12,8 @@ from dipole.files.paths import given_path
 from dipole.files.reader import inside
 from dipole.files.schema import shown
 from dipole.interventions.folder import META_FILE, read_meta
-from dipole.types import Intervention, UserError
+from dipole.protocols import Intervention
+from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.interventions.weights import Adapter

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dipole.effects import Interval
 from dipole.evaluation.statistics import interval, resampling, share_difference, wilson
 from dipole.pointing.space import Space
 from dipole.probing.logistic import logistic
 from dipole.recognizers.pooled import Features
-from dipole.types import Interval
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.bool_]

@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from dipole.controls.layers import check_layers
+from dipole.effects import Interval
 from dipole.pointing.measure import Reading, Written, plain
 from dipole.pointing.refine import WAYS, Way
 from dipole.pointing.steering import Steer
+from dipole.protocols import Intervention
 from dipole.recognizers.notion import NotionScore
-from dipole.types import MOST_COUNT, Interval, Intervention, UserError, check_seed
+from dipole.types import MOST_COUNT, UserError, check_seed
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,10 @@ from dipole.lm import sample_seed
 from dipole.pointing.difference import weighted_difference
 from dipole.pointing.prefixes import guidance
 from dipole.probing.directions import Direction
+from dipole.protocols import Intervention
 from dipole.reading.told import loss_under
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.pooled import Features, read_features
-from dipole.types import Intervention
 
 if TYPE_CHECKING:
     from dipole.lm import LM

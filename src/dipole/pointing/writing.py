@@ -7,14 +7,16 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from dipole.decoding.sampling import Decoding
+from dipole.effects import Interval
 from dipole.evaluation.side_effects import paired_distinct
 from dipole.interventions.decode import best_of_each, several
 from dipole.lm import sample_seed
 from dipole.pointing.measure import Written, excess, share
+from dipole.protocols import Intervention
 from dipole.reading.told import loss_under
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.topic import TopicScore
-from dipole.types import Interval, Intervention, Sample, scored_text
+from dipole.types import Sample, scored_text
 
 if TYPE_CHECKING:
     from dipole.lm import LM

@@ -12,8 +12,9 @@ from dipole.files import settled
 from dipole.files.paths import given_path
 from dipole.files.reader import inside, read_json
 from dipole.files.schema import shown
+from dipole.protocols import Recognizer
 from dipole.recognizers._topic_folder import RECOGNIZER
-from dipole.types import Recognizer, UserError
+from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM

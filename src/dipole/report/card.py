@@ -6,12 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from dipole.effects import Effect
 from dipole.report import facts
 from dipole.report.manifest import reproduce_command
 from dipole.report.markdown import bystander_table, effect_table, escape, fenced
 from dipole.report.text import one_line, visible
 from dipole.report.verdict import notes, verdict
-from dipole.types import Effect
 
 _BYSTANDERS = 10
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from dipole.effects import Bystander, Interval
 from dipole.evaluation.families import Comparison, Curve, Point
 from dipole.evaluation.families_records import CLAIM_TARGET, PERPLEXITY_TARGET
 from dipole.report.comparison_svg import (
@@ -25,7 +26,6 @@ from dipole.report.comparison_svg import (
     title,
 )
 from dipole.report.formatting import change, number, plain_bounds
-from dipole.types import Bystander, Interval
 
 UNITS = {"claim_share": "share", "velma_probability": "share"}
 AXES = {"claim_share": "on the claim’s side", "velma_probability": "VELMA probability of the claim"}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from itertools import pairwise
 
-from dipole.types import Interval
+from dipole.effects import Interval
 
 MINUS = "\u2212"
 NONE = "\u2013"

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
+from dipole.effects import Bystander, Change, Effect
 from dipole.report.facts import Fact, facts
 from dipole.report.formatting import number
 from dipole.report.text import Piece, concept_mentions, one_line, pieces
 from dipole.report.verdict import Figure, headline_figures, notes, verdict
-from dipole.types import Bystander, Change, Effect, Sample
+from dipole.types import Sample
 
 SHOWN_ROWS = 32  # the published form has 32; further rows are folded away
 

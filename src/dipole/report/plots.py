@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dipole.types import Bystander
+from dipole.effects import Bystander
 
 # Drawn in colours that nothing else has, then exchanged for the page's custom properties.
 _INK, _SOFT, _LINE, _ACCENT = "#010203", "#020304", "#030405", "#040506"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from dipole.effects import Change, Effect
 from dipole.report.formatting import bounds, change, number, plain_bounds, unit_label
 from dipole.report.page import Group, build_page, count_text
 from dipole.report.text import Piece, heading
-from dipole.types import Change, Effect
 
 if TYPE_CHECKING:
     from rich.console import Console

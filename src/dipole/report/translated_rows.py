@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dipole.effects import Interval
 from dipole.report.formatting import number, plain_bounds
-from dipole.types import Interval
 
 if TYPE_CHECKING:
     from dipole.evaluation.response import Draws, Response

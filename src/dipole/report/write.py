@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from dipole.concepts import Dipole
+from dipole.effects import Effect
 from dipole.files import write_text_atomic
 from dipole.report.html import render_html
 from dipole.report.markdown import render_markdown
 from dipole.report.page import build_page
-from dipole.types import DipoleWarning, Effect, UserError
+from dipole.types import DipoleWarning, UserError
 
 
 def write_report(

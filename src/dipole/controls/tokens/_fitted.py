@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.concepts import Dipole
 from dipole.interventions.tokens import Pool
-from dipole.types import Control, UserError
+from dipole.protocols import Control
+from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM

@@ -27,7 +27,8 @@ from dipole.controls.weights.ppo import (
 from dipole.engaging.adapters import Tree
 from dipole.interventions.weights import Adapter, adapter_state, inject
 from dipole.lm import sample_seed
-from dipole.types import Recognizer, Sample, UserError, scored_text
+from dipole.protocols import Recognizer
+from dipole.types import Sample, UserError, scored_text
 
 if TYPE_CHECKING:
     from dipole.lm import LM

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dipole.controls.weights._loop import Run
     from dipole.interventions.weights import Adapter
     from dipole.lm import LM
-    from dipole.types import Recognizer
+    from dipole.protocols import Recognizer
 
 
 _LR, _WIDTH = 4e-3, 192
