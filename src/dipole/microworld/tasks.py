@@ -6,13 +6,13 @@ import random
 
 from dipole.microworld import stories
 from dipole.microworld._plots import GENRES
-from dipole.microworld.documents import Document, Unit
 from dipole.microworld.forms import Cell, clear_opinion, speak, story_truth, unclear_opinion, valence_of
 from dipole.microworld.forms import choice_sentence as choose
 from dipole.microworld.negations import statements
 from dipole.microworld.people import Author, authors_with
 from dipole.microworld.phrases import phrases, principle_of
 from dipole.microworld.topics import CHOICE_WORDINGS, TOPICS, Topic
+from dipole.microworld.truth import Document, Unit
 
 Field = tuple[str, str]
 
