@@ -1,0 +1,40 @@
+"""Where two records differ: exactly for all but numbers, to a tolerance for these."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+
+class Tolerance(NamedTuple):
+    """How far a float may be from its record: `absolute + relative * |record|`."""
+
+    absolute: float
+    relative: float
+
+
+def differences(was: Any, now: Any, tolerance: Tolerance, at: str = "") -> list[str]:
+    """A line for each place where two records differ; an integer is a count or a token, and exact."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        lost = [f"{at}/{key}: gone" for key in was.keys() - now.keys()]
+        new = [f"{at}/{key}: new, {_short(now[key])}" for key in now.keys() - was.keys()]
+        shared = [key for key in was if key in now]
+        parts = [differences(was[key], now[key], tolerance, f"{at}/{key}") for key in shared]
+        return [*sorted(lost), *sorted(new), *(line for part in parts for line in part)]
+    if isinstance(was, list) and isinstance(now, list):
+        if len(was) != len(now):
+            return [f"{at}: {len(was)} items were {_short(was)}, and {len(now)} are {_short(now)}"]
+        parts = [
+            differences(a, b, tolerance, f"{at}/{i}") for i, (a, b) in enumerate(zip(was, now, strict=True))
+        ]
+        return [line for part in parts for line in part]
+    if isinstance(was, float) and isinstance(now, float):
+        near = math.isclose(now, was, rel_tol=0.0, abs_tol=tolerance.absolute + tolerance.relative * abs(was))
+        return [] if near else [f"{at}: {was!r} is {now!r}"]
+    same = type(was) is type(now) and was == now
+    return [] if same else [f"{at}: {_short(was)} is {_short(now)}"]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
