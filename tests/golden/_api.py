@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from dipole.corpus import open_corpus, read_labels
+
 from dipole import Dipole, compare, compare_controls, load, load_intervention
 from dipole.basin import find_basin
 from dipole.cli import run
 from dipole.concepts import load_arsenal, load_dipole
-from dipole.corpus import open_corpus, read_labels
 from dipole.evaluation.families import comparison_to_dict, sweep
 from dipole.evaluation.serialise import effect_to_dict
 from dipole.fit import fit
