@@ -23,10 +23,10 @@ from dipole.microworld.cells import write_cells
 from dipole.point import point
 from dipole.pointing.basin import Grid
 from dipole.pointing.record import Settings as Pointing
+from dipole.protocols import Intervention
 from dipole.recognizers import NLI, TopicModel, TopicScore
 from dipole.recognizers.fitted import load_fitted
 from dipole.recognizers.lda import Settings as LDA
-from dipole.protocols import Intervention
 from dipole.registry import CONTROLS, RECOGNIZERS, make_recognizer, resolve
 from dipole.topics import find_topics
 from dipole.translate import Translation, save_translated, translate
