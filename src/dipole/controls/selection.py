@@ -9,9 +9,10 @@ from typing import Any
 
 from dipole.concepts import Dipole
 from dipole.lm import LM, sample_seed
+from dipole.reading.losses import loss_under, times_as_perplexing
 from dipole.reading.pairs import halves
 from dipole.recognizers.velma import Velma
-from dipole.types import Sample, UserError, scored_text
+from dipole.types import UserError, scored_text
 
 RULE = (
     "the smallest push whose mean VELMA probability on validation prompts is within 0.02 of the best (or "
@@ -130,13 +131,13 @@ def select(
         samples = steered.sample(texts, seeds, max_new_tokens)
         scores = [score.probability for score in judge.score([scored_text(s) for s in samples], dipole)]
         known = [score for score in scores if not math.isnan(score)]
-        return (sum(known) / len(known) if known else math.nan), _loss(base, samples)
+        return (sum(known) / len(known) if known else math.nan), loss_under(base, samples)
 
     base_score, base_loss = measured(lm)
     trials = []
     for data, push, apply in candidates:
         score, loss = measured(apply(lm))
-        trials.append(Trial(dict(data), push, score, math.exp(min(loss - base_loss, 50.0))))
+        trials.append(Trial(dict(data), push, score, times_as_perplexing(loss, base_loss)))
     return Selection(
         pick(trials, ceiling, base_score),
         tuple(trials),
@@ -144,11 +145,3 @@ def select(
         tuple(prompts),
         RULE.format(ceiling=ceiling),
     )
-
-
-def _loss(base: LM, samples: Sequence[Sample]) -> float:
-    """Loss of completions under the base, nats a token."""
-    prompts = [base.prompt_ids(s.prompt) for s in samples]
-    rows = base.logprobs(prompts, [s.token_ids for s in samples])
-    tokens = sum(len(row) for row in rows)
-    return -float(sum(row.double().sum() for row in rows)) / max(tokens, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
@@ -22,7 +21,7 @@ from dipole.pointing.difference import weighted_difference
 from dipole.pointing.prefixes import guidance
 from dipole.probing.directions import Direction
 from dipole.protocols import Intervention
-from dipole.reading.told import loss_under
+from dipole.reading.losses import loss_under, times_as_perplexing
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.pooled import Features, read_features
 
@@ -137,7 +136,7 @@ def _vector(
     for scale in _SCALES:
         scaled = made.scaled(scale / made.relative[0])
         samples = scaled.apply(lm, 1.0).sample(asked, seeds, max_new_tokens)
-        ratio = math.exp(min(loss_under(lm.base, samples) - own, 50.0))
+        ratio = times_as_perplexing(loss_under(lm.base, samples), own)
         tried.append(scaled)
         trials.append(
             Trial({"layer": layer, "scale": scale}, scale, liked([s.full_text for s in samples]), ratio)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from dipole.concepts import Dipole
 from dipole.lm import LM, sample_seed
+from dipole.reading.losses import loss_under, times_as_perplexing
 from dipole.reading.pairs import WORDINGS, pair_texts
 from dipole.types import Sample
 
@@ -62,14 +62,7 @@ def preference(leaning: Tensor) -> float:
     return float(leaning.sigmoid().mean())
 
 
-def loss_under(base: LM, samples: Sequence[Sample]) -> float:
-    """Loss of completions under the base, nats a token."""
-    rows = base.logprobs([s.prompt_ids for s in samples], [s.token_ids for s in samples])
-    tokens = sum(len(row) for row in rows)
-    return -float(sum(row.double().sum() for row in rows)) / max(tokens, 1)
-
-
 def perplexity_ratio(lm: LM, told: Told, base_loss: float, max_new_tokens: int) -> float:
     """Perplexity under the base of what the LM writes to the prompts, over that of the base's own text."""
     written = lm.sample(told.prompts, told.seeds, max_new_tokens)
-    return math.exp(min(loss_under(lm.base, written) - base_loss, 50.0))
+    return times_as_perplexing(loss_under(lm.base, written), base_loss)
