@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
+from dipole.evaluation.meters.protocol import Meter, Quantity, Subject
+from dipole.evaluation.meters.sides import Side, shares
 from dipole.types import Sample
-
-Side = Literal["claim", "against"]
 
 
 class Poles(Protocol):
@@ -23,6 +23,18 @@ class Poles(Protocol):
     def against(self) -> str:
         """Its opposite."""
         ...
+
+
+def meters(subject: Subject) -> list[Meter]:
+    """Sides and grammar as the microworld's judge reads them; nothing where it can't be trusted."""
+    truth = truth_for(subject.dipole)
+    if truth is None or not speaks_the_world(truth, subject.samples):
+        return []
+    label = "sentences that the microworld can produce"
+    return [
+        *shares(truth.side, "truth_", "by the microworld's own truth"),
+        Quantity("grammatical_share", label, "share", "none", lambda _, s: [truth.grammar(x) for x in s]),
+    ]
 
 
 @dataclass(frozen=True)
