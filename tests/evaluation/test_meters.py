@@ -21,6 +21,7 @@ from evaluation.fakes import DIPOLE, Letters, sample
 from reference import side_effects as slow
 
 LM: Any = None  # these meters read text alone
+TOWARDS = {"claim_share", "letters_log_odds"}
 PLAN = resampling([0] * 4, 0)
 PROMPT = "If I had to choose between paper clips and staples, I'd pick"
 
@@ -56,7 +57,7 @@ def test_unscored_pairs_are_left_out_and_counted() -> None:
     assert (log_odds.n, log_odds.unscored) == (2, 2)
     assert log_odds.before is not None
     assert (log_odds.before.mean, log_odds.after.mean) == (1.0, 2.5)
-    notes = effect_notes([log_odds], True, before, after, [], False)
+    notes = effect_notes([log_odds], True, before, after, [], False, TOWARDS)
     assert "2 of 4 could not be scored: letters log-odds." in notes
 
 
@@ -119,7 +120,7 @@ def test_the_main_note(
         _sides("against_share", *([bool(x) for x in part] for part in against)),
     ]
     old, new = [sample("x")] * 40, [sample("y", tokens=(3,))] * 40
-    notes = effect_notes(changes, True, old, new, [], False)
+    notes = effect_notes(changes, True, old, new, [], False, TOWARDS)
     assert [n for n in notes if said is None or n.startswith(said)] == notes[: 0 if said is None else 1]
 
 
@@ -129,11 +130,11 @@ def test_warnings_about_costs_and_in_loop_numbers() -> None:
     distinct = _change("distinct_2_ratio", ones, 0.5 * ones, in_loop=True)
     repeated = _sides("repeated_claim_rate", [False] * 40, [True] * 40)
     old, new = [sample("x")] * 40, [sample("y", tokens=(3,))] * 40
-    notes = " ".join(effect_notes([ratio, distinct], True, old, new, [], False))
+    notes = " ".join(effect_notes([ratio, distinct], True, old, new, [], False, TOWARDS))
     assert "Only in-loop numbers" in notes
     assert "2.00 times" in notes
     assert "50% of the distinct" in notes
-    notes = " ".join(effect_notes([ratio, repeated], True, old, new[:10], [], False))
+    notes = " ".join(effect_notes([ratio, repeated], True, old, new[:10], [], False, TOWARDS))
     assert "Regurgitation: 100%" in notes
     assert "Only in-loop" not in notes
     assert "Only 10 completions" in notes
@@ -173,12 +174,5 @@ def test_perplexity_weighs_tokens() -> None:
 
 @pytest.mark.parametrize("values", [[1.0], [[1.0, 2.0, 3.0]] * 2, ["a", "b"], 1.0])
 def test_a_meter_that_gives_something_else_is_told_so(values: Any) -> None:
-    meter = Quantity("odd", "o", "", "none", lambda *_: values)
-    plain = Plain(values)
-    with pytest.raises(
-        UserError, match=r"meter 'odd' must give a number for each of 2 samples .* gave an array"
-    ):
-        values_of(plain, LM, [sample("a"), sample("b")])
-    if np.shape(values) != (2,):
-        with pytest.raises(UserError, match="must give a number"):
-            values_of(meter, LM, [sample("a"), sample("b")])
+    with pytest.raises(UserError, match="meter 'odd' must give a number for each of 2 samples"):
+        values_of(Plain(values), LM, [sample("a"), sample("b")])

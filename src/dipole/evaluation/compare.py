@@ -80,7 +80,8 @@ def compare(
     shifted, totals = watched.effects(after)
     changes += totals
     old, new = bench.base.samples, found.samples
-    notes = effect_notes(changes, not trained, old, new, trained, not trained_prompts)
+    towards = {meter.name for meter in found.meters if meter.direction == "higher"}
+    notes = effect_notes(changes, not trained, old, new, trained, not trained_prompts, towards)
     if lacking:
         notes.append(f"{lacking} of the bystanders have no prompts and were left out.")
     return Effect(

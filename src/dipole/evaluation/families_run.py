@@ -17,6 +17,7 @@ from dipole.evaluation.bench import (
     Bench,
     Read,
     families_of,
+    made_for,
     make_bench,
     prompts_of,
     sorted_out,
@@ -128,13 +129,15 @@ class Plan:
 
     def _bench(self) -> Bench:
         judges, others = sorted_out(self.meters)
-        families: list[Family] = [
-            *families_of(TOWARDS), partial(ways, tolerance=self.tolerance), *families_of(COSTS), *others
-        ]  # fmt: skip
+        families = [*self._standing(), *others]
         return make_bench(
             self.lm, self.dipole, prompts_of(self.dipole), families, [Judge(Velma(self.lm)), *judges], self.n,
             self.seed, self.max_new_tokens, self.batch_size, self.repeats,
         )  # fmt: skip
+
+    def _standing(self) -> list[Family]:
+        """What is measured whether or not it is asked for."""
+        return [*families_of(TOWARDS), partial(ways, tolerance=self.tolerance), *families_of(COSTS)]
 
     def _with_null(self, fitted: Fitted, bench: Bench) -> Iterator[tuple[Fitted, str]]:
         yield fitted, ""
@@ -199,18 +202,20 @@ class Plan:
             kl_names=names,
             failed=tuple(failed),
             notes=(),
-            settings=self._settings(),
+            settings=self._settings(bench),
             samples=samples,
             sides=self._sides(samples),
         )
         return replace(made, notes=comparison_notes(made, lacking))
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self, bench: Bench) -> dict[str, Any]:
         names = ("n", "seed", "repeats", "max_new_tokens", "bystander_n", "null", "tolerance", "batch_size")
         found = {name: getattr(self, name) for name in names}
-        asked = [meter if isinstance(meter, str) else meter.name for meter in self.meters]
-        meters = {"meters": asked} if asked else {}
-        return {**found, **meters, "strengths": [*self.graded_strengths()], "matched_kl_rule": RULE}
+        usual = replace(bench.subject, judges=bench.subject.judges[:1])
+        standing = {meter.name for meter in made_for(self._standing(), usual)}
+        asked = [meter.name for meter in bench.base.meters if meter.name not in standing]
+        found |= {"meters": asked} if asked else {}
+        return {**found, "strengths": [*self.graded_strengths()], "matched_kl_rule": RULE}
 
     def _sides(self, samples: Sequence[Any]) -> tuple[str | None, ...]:
         return tuple(self.dipole.side_taken(sample.text) for sample in samples)
