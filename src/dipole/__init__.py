@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from dipole.evaluation.compare import compare
     from dipole.evaluation.families import compare_controls
     from dipole.interventions import Adapter, load_intervention
+    from dipole.interventions.saved import save
     from dipole.models.load import load
     from dipole.recognizers.velma import Velma
     from dipole.report import write_report
@@ -23,6 +24,7 @@ __all__ = [
     "compare_controls",
     "load",
     "load_intervention",
+    "save",
     "write_report",
 ]
 
@@ -36,6 +38,7 @@ _HOMES = {
     "compare_controls": "dipole.evaluation.families",
     "load": "dipole.models",
     "load_intervention": "dipole.interventions",
+    "save": "dipole.interventions.saved",
     "write_report": "dipole.report",
 }
 

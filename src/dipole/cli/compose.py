@@ -42,11 +42,12 @@ def compose(
     from dipole.cli._interventions import engaged_lm
     from dipole.cli._output import output_folder
     from dipole.files import staged
+    from dipole.interventions.saved import save
 
     folder = output_folder(out, overwrite=False)
     with staged(folder) as made:
         lm = engaged_lm(intervention, flags)
-        lm.save(made)
+        save(lm, made)
     if json:
         parts = [{"kind": a.intervention.kind, "strength": a.strength} for a in lm.applied]
         emit_json({"model": lm.resident.name, "interventions": parts, "out": str(folder)})
