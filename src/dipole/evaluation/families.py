@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from dipole.concepts import Dipole
 from dipole.evaluation.families_fit import named
-from dipole.evaluation.families_json import comparison_to_dict
 from dipole.evaluation.families_records import (
     KL_VALUES,
     STRENGTHS,
@@ -20,6 +20,7 @@ from dipole.evaluation.families_records import (
 )
 from dipole.evaluation.families_run import OnStep, Plan, silent
 from dipole.evaluation.meters.protocol import Meter
+from dipole.evaluation.serialise import plain
 from dipole.lm import LM
 from dipole.protocols import Control, Intervention, Recognizer
 from dipole.types import UserError
@@ -152,6 +153,11 @@ def sweep(
         tolerance, batch_size, on_step or silent, tuple(meters),
     )  # fmt: skip
     return replace(made.run(named([control]), bystanders), sweep=True)
+
+
+def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
+    """What `comparison.json` holds; nothing is rounded."""
+    return {"format": "dipole-comparison", "version": 1, **plain(comparison)}
 
 
 def _check(lm: LM, strengths: Sequence[float], kl_values: Sequence[float], **counts: int) -> None:

@@ -273,7 +273,7 @@ def _judged(curves: Sequence[Curve], main: str) -> list[Curve]:
         null = nulls.get(curve.label)
         sentence = null_sentence(curve, null, main) if null is not None else ""
         if sentence:
-            verdict = curve.verdict._replace(sentences=(*curve.verdict.sentences, sentence))
+            verdict = replace(curve.verdict, sentences=(*curve.verdict.sentences, sentence))
             curve = replace(curve, verdict=verdict)
         judged.append(curve)
     return judged

@@ -15,7 +15,6 @@ from dipole.concepts import Dipole
 from dipole.concepts.text import same_pole
 from dipole.effects import Bystander, Change, Interval
 from dipole.evaluation.meters.protocol import Judge
-from dipole.evaluation.meters.sides import side_of
 from dipole.evaluation.statistics import interval, mean_interval, quotient, resampling
 from dipole.lm import LM, sample_seed
 from dipole.types import Sample
@@ -165,7 +164,7 @@ def _totals(found: Sequence[_Shift], seed: int) -> list[Change]:
 def _mention_shift(dipole: Dipole, before: Sequence[Sample], after: Sequence[Sample]) -> float:
     """Change of (share on the claim's side - share on the other); NaN where no completion names either."""
     worth = {"claim": 1.0, "against": -1.0}
-    sides = [[side_of(dipole, s) for s in part] for part in (before, after)]
+    sides = [[dipole.side_taken(s.text) for s in part] for part in (before, after)]
     if not any(side for part in sides for side in part):
         return math.nan
     lean = [_mean(np.array([worth.get(side or "", 0.0) for side in part])) for part in sides]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from dipole.concepts import Dipole
 from dipole.evaluation.meters.protocol import Direction, Meter, Quantity, Subject
 from dipole.lm import LM
 from dipole.types import Sample
@@ -17,17 +16,12 @@ _SIDES: tuple[tuple[Side, str, Direction], ...] = (
 )
 
 
-def side_of(dipole: Dipole, sample: Sample) -> Side | None:
-    """The side whose words the completion names first; the prompt, which names both, does not count."""
-    return dipole.side_taken(sample.text)
-
-
 def meters(subject: Subject) -> list[Meter]:
     """Shares of completions on either side; nothing where the dipole names no mentions."""
-    dipole = subject.dipole
-    if not dipole.mentions:
+    if not subject.dipole.mentions:
         return []
-    return shares(lambda s: side_of(dipole, s), "", "by first mention", "mentions" in subject.optimised)
+    taken = subject.dipole.side_taken  # of the completion alone: the prompt names both
+    return shares(lambda s: taken(s.text), "", "by first mention", "mentions" in subject.optimised)
 
 
 def shares(side: Callable[[Sample], Side | None], prefix: str, by: str, in_loop: bool = False) -> list[Meter]:

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
+from dipole.concepts import Dipole
 from dipole.evaluation.meters.protocol import Meter, Quantity, Subject
 from dipole.evaluation.meters.sides import Side, shares
 from dipole.types import Sample
-
-
-class Poles(Protocol):
-    """A statement and its opposite."""
-
-    @property
-    def claim(self) -> str:
-        """The statement."""
-        ...
-
-    @property
-    def against(self) -> str:
-        """Its opposite."""
-        ...
 
 
 def meters(subject: Subject) -> list[Meter]:
@@ -70,7 +56,7 @@ class Truth:
         return sum(self.grammatical(sentence) for sentence in found), len(found)
 
 
-def truth_for(dipole: Poles) -> Truth | None:
+def truth_for(dipole: Dipole) -> Truth | None:
     """The judge for a dipole that sets the items of one microworld topic against each other; else None."""
     from dipole.microworld import judge
     from dipole.microworld.topics import TOPICS
