@@ -48,7 +48,11 @@ def perform(flags: Mapping[str, Any], names: list[str], measure: Measure, **opti
     lm, started = load_model(*source_of(flags)), datetime.now(UTC)
     require_fitting(lm, entries)
     taken = ("n", "seed", "repeats", "max_new_tokens", "batch_size")
-    options |= {"bystanders": watched, **{name: flags[name] for name in taken}}
+    options |= {
+        "bystanders": watched,
+        "meters": flags["meter"] or (),
+        **{name: flags[name] for name in taken},
+    }
     with staged(folder, flags["overwrite"]) if folder else nullcontext() as made:
         found = measure(lm, dipole, entries, on_step=steps(flags["quiet"]), **options)
         if made is not None:

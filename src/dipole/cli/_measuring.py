@@ -11,4 +11,8 @@ Completions = Annotated[int, typer.Option("-n", min=1, help="Completions to meas
 Repeats = Annotated[int, typer.Option("--repeats", min=1, help="Fits and measurements, with other seeds.")]
 Seed = Annotated[int, typer.Option("--seed", help="The same seed gives the same completions.")]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Token budget of a completion.")]
+Meters = Annotated[
+    list[str] | None,
+    typer.Option("--meter", metavar="NAME", help="What else to measure. May be repeated."),
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Rows a forward.")]

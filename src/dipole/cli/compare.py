@@ -22,7 +22,7 @@ from dipole.cli._flags import (
     SpecialTokens,
     Trust,
 )
-from dipole.cli._measuring import BatchSize, Completions, MaxNewTokens, Repeats, ReportFolder, Seed
+from dipole.cli._measuring import BatchSize, Completions, MaxNewTokens, Meters, Repeats, ReportFolder, Seed
 
 
 def compare(
@@ -54,6 +54,7 @@ def compare(
     null: Annotated[
         bool, typer.Option("--null/--no-null", help="Add random directions and words of the same size.")
     ] = True,
+    meter: Meters = None,
     model: Model = None,
     revision: Revision = None,
     dtype: Dtype = None,

@@ -22,7 +22,7 @@ from dipole.cli._flags import (
     SpecialTokens,
     Trust,
 )
-from dipole.cli._measuring import BatchSize, Completions, MaxNewTokens, Repeats, ReportFolder, Seed
+from dipole.cli._measuring import BatchSize, Completions, MaxNewTokens, Meters, Repeats, ReportFolder, Seed
 
 
 def sweep(
@@ -49,6 +49,7 @@ def sweep(
     bystanders: Annotated[
         str, typer.Option("--bystanders", help="Dipoles that should not move: an arsenal's file or name.")
     ] = "none",
+    meter: Meters = None,
     model: Model = None,
     revision: Revision = None,
     dtype: Dtype = None,
