@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dipole.cli._console import emit_json, one_line, tell
+from dipole.cli._console import emit_json, tell
 from dipole.cli._entries import entries_from, require_fitting
 from dipole.cli._flags import load_model, source_of
 from dipole.cli._job import bystanders_from
@@ -20,6 +20,7 @@ from dipole.cli._rich import emit_drawn
 from dipole.cli._strengths import strengths_from
 from dipole.cli._wordings import dipole_from
 from dipole.files import staged, write_manifest
+from dipole.shown.terminal import one_line
 
 if TYPE_CHECKING:
     from dipole.evaluation.families import Comparison

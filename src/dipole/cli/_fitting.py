@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli import INTERRUPTED
-from dipole.cli._console import emit, emit_json, one_line, tell
+from dipole.cli._console import emit, emit_json, tell
 from dipole.cli._control import made_control
 from dipole.cli._flags import load_model, source_of
 from dipole.cli._output import output_folder
 from dipole.cli._progress import progress
-from dipole.cli._tables import columns
 from dipole.cli._wordings import dipole_from
+from dipole.shown.terminal import columns, one_line
 
 if TYPE_CHECKING:
     from dipole.fit import Fitted

@@ -8,18 +8,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dipole.cli._console import emit, emit_json, one_line, tell
+from dipole.cli._console import emit, emit_json, tell
 from dipole.cli._output import output_folder
-from dipole.cli._tables import columns
 from dipole.files import is_main_process
+from dipole.shown.terminal import one_line
 from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.recognizers.lda import OnIteration
-    from dipole.topics import Topics
+    from dipole.recognizers.topics import Topics
 
 _LINES = 10
-_WORDS = 8
 
 
 def perform(flags: Mapping[str, Any]) -> None:
@@ -32,7 +31,8 @@ def perform(flags: Mapping[str, Any]) -> None:
     folder = output_folder(flags["out"], flags["overwrite"])
     from dipole.corpora.corpus import open_corpus
     from dipole.recognizers.lda import Settings
-    from dipole.topics import find_topics
+    from dipole.recognizers.topics import topics
+    from dipole.runs import keeping
 
     settings = Settings(
         flags["n_topics"],
@@ -43,22 +43,17 @@ def perform(flags: Mapping[str, Any]) -> None:
     )
     corpus = open_corpus(flags["corpus"], flags["words_per_document"])
     examples = None if flags["like"] is None else open_corpus(flags["like"])
-    with _progress(flags["quiet"], str(corpus.path)) as on_iteration:
-        found = find_topics(
-            corpus,
-            folder,
-            settings,
-            words=words,
-            examples=examples,
-            overwrite=flags["overwrite"],
-            on_iteration=on_iteration,
-        )
+    with (
+        _progress(flags["quiet"], str(corpus.path)) as on_iteration,
+        keeping(folder, flags["overwrite"]) as keep,
+    ):
+        found = keep(topics(corpus, settings, words=words, examples=examples, on_iteration=on_iteration))
     for note in found.notes:
         tell(f"dipole: warning: {note}")
     if flags["json"]:
         _emit_records(found)
     else:
-        _print(found)
+        emit(str(found))
     if not flags["quiet"]:
         best = found.topics[0].index if found.chosen is None else found.chosen
         where = one_line(str(folder))
@@ -79,16 +74,6 @@ def _emit_records(found: Topics) -> None:
                 **({} if found.chosen is None else {"chosen": topic.index == found.chosen}),
             }
         )
-
-
-def _print(found: Topics) -> None:
-    rows = [[str(t.index), f"{100 * t.share:.1f}%", f"{t.leading:,}"] for t in found.topics]
-    header, *lines = columns(("topic", "share", "leads in"), rows)
-    emit(f"{header}  words that tell it from the others")
-    for line, topic in zip(lines, found.topics, strict=True):
-        emit(f"{line}  " + one_line(", ".join(topic.telling[:_WORDS])))
-    if found.chosen is not None:
-        emit(f"\nasked for: topic {found.chosen}, {one_line(found.topics[found.chosen].name)}")
 
 
 @contextmanager

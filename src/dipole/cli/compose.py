@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from dipole.cli._console import emit, emit_json, one_line
+from dipole.cli._console import emit, emit_json
 from dipole.cli._flags import Device, Dtype, Json, Revision, SpecialTokens, Trust
+from dipole.shown.terminal import one_line
 
 
 def compose(

@@ -6,7 +6,7 @@ import textwrap
 
 from dipole.cli._console import emit, emit_json
 from dipole.cli._flags import Json
-from dipole.cli._tables import columns
+from dipole.shown.terminal import columns
 
 
 def controls(json: Json = False) -> None:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from dipole.cli._console import emit, emit_json, one_line
+from dipole.cli._console import emit, emit_json
 from dipole.cli._flags import Json
+from dipole.shown.terminal import one_line
 
 
 def dipoles(

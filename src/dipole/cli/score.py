@@ -8,12 +8,13 @@ from typing import Annotated
 import typer
 
 from dipole.cli._concept import concept_from
-from dipole.cli._console import emit, emit_json, one_line, tell
+from dipole.cli._console import emit, emit_json, tell
 from dipole.cli._flags import Device, DipoleFile, Dtype, Json, Revision, SpecialTokens, Trust
 from dipole.cli._progress import counted
 from dipole.cli._recognizer import is_fitted, load_fitted, load_recognizer
 from dipole.cli._streams import flush_output
 from dipole.cli._texts import batches_from
+from dipole.shown.terminal import one_line
 from dipole.types import Score
 
 
