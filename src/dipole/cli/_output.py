@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dipole.files import check_output, write_manifest
+from dipole.files import check_output
 from dipole.files.paths import given_path, same_place
 from dipole.types import UserError
 
@@ -27,11 +26,3 @@ def output_folder(out: str, overwrite: bool, reads: Sequence[str] = ()) -> Path:
             raise UserError(f"--out is {out}, which this command reads; choose another folder with --out.")
     check_output(folder, overwrite)
     return folder
-
-
-def keep_list(made: Path) -> None:
-    """Write a manifest of a folder that nothing was fitted for: the command, and what lies in it."""
-    from dipole.report.manifest import command_line, versions
-
-    facts = {"made_by": "dipole", "format": 1, "command": command_line(sys.argv), "versions": versions()}
-    write_manifest(made, facts)

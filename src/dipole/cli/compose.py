@@ -42,12 +42,11 @@ def compose(
     flags = dict(locals())
     from dipole.cli._interventions import engaged_lm
     from dipole.cli._output import output_folder
-    from dipole.files import staged
+    from dipole.runs import keeping
 
     folder = output_folder(out, overwrite=False)
-    with staged(folder) as made:
-        lm = engaged_lm(intervention, flags)
-        lm.save(made)
+    with keeping(folder) as keep:
+        lm = keep(engaged_lm(intervention, flags))
     if json:
         parts = [{"kind": a.intervention.kind, "strength": a.strength} for a in lm.applied]
         emit_json({"model": lm.resident.name, "interventions": parts, "out": str(folder)})

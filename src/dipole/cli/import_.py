@@ -28,10 +28,10 @@ def import_(
     """Read a GGUF control vector (llama.cpp, repeng)."""
     flags: dict[str, Any] = dict(locals())
     from dipole.cli._flags import load_model, source_of
-    from dipole.cli._output import keep_list, output_folder
-    from dipole.files import staged
+    from dipole.cli._output import output_folder
     from dipole.files.paths import given_file
     from dipole.interventions.gguf import import_gguf
+    from dipole.runs import save
 
     folder = output_folder(out, overwrite)
     vector = import_gguf(given_file(gguf, "The control vector"))
@@ -39,9 +39,7 @@ def import_(
         lm = load_model(*source_of(flags))
         vector.apply(lm)
         vector = replace(vector, base_name=model, base_fingerprint=lm.resident.fingerprint)
-    with staged(folder, overwrite) as made:
-        vector.save(made)
-        keep_list(made)
+    save(vector, folder, overwrite)
     if json:
         emit_json({"out": out, "layers": vector.layers, "width": vector.width, "base": vector.base_name})
     else:

@@ -9,20 +9,20 @@ from typing import TypeVar
 
 from dipole.files import staged, write_manifest
 from dipole.files.paths import given_path
-from dipole.runs.manifest import manifest
+from dipole.runs.manifest import head, manifest
 from dipole.runs.writers import Record, write
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R")
 
 
 def save(
-    record: Record, out: Path | str, overwrite: bool = False, command: Sequence[str] | None = None
+    record: object, out: Path | str, overwrite: bool = False, command: Sequence[str] | None = None
 ) -> None:
     """Keep a record in a folder, with a page to look at and a manifest.
 
     Args:
         record: What `fit`, `compare_controls`, `sweep`, `score`, `point`, `basin`, `topics` or `translate`
-            gave.
+            gave; or an intervention, or an LM, which `load` of the folder gives again.
         out: The folder; nothing is in it before all is.
         overwrite: Replace what dipole made there before.
         command: Command line for the manifest; that of this process by default.
@@ -54,7 +54,10 @@ def keeping(
     with staged(given_path(out, "The output folder"), overwrite) as made:
 
         def keep(record: R) -> R:
-            facts = manifest(record.origin, str(out), command)
+            if isinstance(record, Record):
+                facts = manifest(record.origin, str(out), command)
+            else:
+                facts = head(command)
             write(record, made, facts)
             write_manifest(made, facts)
             return record

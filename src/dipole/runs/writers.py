@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import singledispatch
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
+from dipole.interventions.saved import write_saved
+from dipole.lm import LM
 from dipole.origin import Origin
 from dipole.pointing.basin import Basin
 from dipole.pointing.record import Pointed
+from dipole.protocols import Intervention
 from dipole.recognizers.topics import Topics
 from dipole.report.basin import render_basin_html
 from dipole.report.pointed import render_pointed_html
@@ -20,6 +23,7 @@ from dipole.report.translated import render_translated_html, translated_card
 from dipole.stitching.translate import Translated
 
 
+@runtime_checkable
 class Record(Protocol):
     """What a verb gives."""
 
@@ -30,16 +34,24 @@ class Record(Protocol):
 
 
 @singledispatch
-def write(record: Record, folder: Path, facts: Mapping[str, Any]) -> None:
+def write(record: object, folder: Path, facts: Mapping[str, Any]) -> None:
     """Write what a record consists of, and its page.
 
     Args:
-        record: What a verb gave; a new kind registers a function of its own.
+        record: What a verb gave, an intervention or an LM; a new kind registers a function of its own.
         folder: Empty.
         facts: What its manifest will say.
     """
-    del folder, facts
+    del facts
+    if isinstance(record, Intervention):
+        return record.save(folder)
     raise TypeError(f"dipole can't keep a {type(record).__name__}; register a writer in dipole.runs.writers")
+
+
+@write.register
+def _lm(record: LM, folder: Path, facts: Mapping[str, Any]) -> None:
+    del facts
+    write_saved(record, folder)
 
 
 @write.register
