@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from dipole.models.load import load
     from dipole.pointing.basin import basin
     from dipole.pointing.point import point
+    from dipole.recognizers.score import score
     from dipole.recognizers.topics import topics
     from dipole.recognizers.velma import Velma
     from dipole.report import write_report
@@ -31,6 +32,7 @@ __all__ = [
     "load_intervention",
     "point",
     "save",
+    "score",
     "sweep",
     "topics",
     "translate",
@@ -50,6 +52,7 @@ _HOMES = {
     "load_intervention": "dipole.interventions",
     "point": "dipole.pointing.point",
     "save": "dipole.runs",
+    "score": "dipole.recognizers.score",
     "sweep": "dipole.evaluation.families",
     "topics": "dipole.recognizers.topics",
     "translate": "dipole.stitching.translate",

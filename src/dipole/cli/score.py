@@ -14,8 +14,6 @@ from dipole.cli._progress import counted
 from dipole.cli._recognizer import is_fitted, load_fitted, load_recognizer
 from dipole.cli._streams import flush_output
 from dipole.cli._texts import batches_from
-from dipole.shown.terminal import one_line
-from dipole.types import Score
 
 
 def score(
@@ -58,30 +56,21 @@ def score(
     else:
         concept = concept_from(claim, against, dipole)
         made = load_recognizer(recognizer, source, prior_correction)
+    from dipole.recognizers.score import HEADER
+    from dipole.recognizers.score import score as score_texts
+
     if not json and sys.stdout.isatty():
-        emit("log-odds  probability  text")
+        emit(HEADER)
     number = 0
     with counted("texts scored") as on_more:
         for batch in batches:
-            for text, found in zip(batch, made.score(batch, concept), strict=True):
+            found = score_texts(batch, concept, made)
+            for row in found.to_dicts() if json else ():
+                emit_json(row)
+            for line, each in () if json else zip(found.lines(), found.scores, strict=True):
                 number += 1
-                _print(text, found, number, json)
+                emit(line)
+                if each.reason:
+                    tell(f"dipole: warning: text {number}: {each.reason}")
             flush_output()  # who reads sees each batch when it is done
             on_more(len(batch))
-
-
-def _print(text: str, found: Score, number: int, as_json: bool) -> None:
-    if as_json:
-        record = {"text": text, "log_odds": found.value, "probability": found.probability}
-        emit_json(record | ({"reason": found.reason} if found.reason else {}))
-        return
-    emit(_row(text, found))
-    if found.reason:
-        tell(f"dipole: warning: text {number}: {found.reason}")
-
-
-def _row(text: str, found: Score) -> str:
-    value, probability = (
-        (f"{found.value:+.3f}", f"{found.probability:.4f}") if found.is_scored else ("n/a", "n/a")
-    )
-    return f"{value:>8}  {probability:>11}  {one_line(text)}"

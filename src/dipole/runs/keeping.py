@@ -54,7 +54,7 @@ def keeping(
     with staged(given_path(out, "The output folder"), overwrite) as made:
 
         def keep(record: R) -> R:
-            if isinstance(record, Record):
+            if isinstance(record, Record) and record.origin is not None:
                 facts = manifest(record.origin, str(out), command)
             else:
                 facts = head(command)

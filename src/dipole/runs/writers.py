@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import singledispatch
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
+from dipole.evaluation.families_records import Comparison
+from dipole.files import to_plain, write_bytes_atomic, write_json_atomic, write_text_atomic, writing_text
 from dipole.interventions.saved import write_saved
 from dipole.lm import LM
 from dipole.origin import Origin
 from dipole.pointing.basin import Basin
 from dipole.pointing.record import Pointed
 from dipole.protocols import Intervention
+from dipole.recognizers.score import Scored
 from dipole.recognizers.topics import Topics
 from dipole.report.basin import render_basin_html
+from dipole.report.comparison import write_comparison
 from dipole.report.pointed import render_pointed_html
 from dipole.report.topics import render_topics_html
 from dipole.report.translated import render_translated_html, translated_card
@@ -28,8 +32,8 @@ class Record(Protocol):
     """What a verb gives."""
 
     @property
-    def origin(self) -> Origin:
-        """What makes it again."""
+    def origin(self) -> Origin | None:
+        """What makes it again; None where that is not known."""
         ...
 
 
@@ -55,6 +59,11 @@ def _lm(record: LM, folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 @write.register
+def _comparison(record: Comparison, folder: Path, facts: Mapping[str, Any]) -> None:
+    write_comparison(folder, record, facts)
+
+
+@write.register
 def _pointed(record: Pointed, folder: Path, facts: Mapping[str, Any]) -> None:
     record.intervention.save(folder)
     record.recognizer.save(folder)
@@ -72,6 +81,13 @@ def _basin(record: Basin, folder: Path, facts: Mapping[str, Any]) -> None:
 def _topics(record: Topics, folder: Path, facts: Mapping[str, Any]) -> None:
     record.model.save(folder)
     write_text_atomic(folder / "topics.html", render_topics_html(record, facts))
+
+
+@write.register
+def _scored(record: Scored, folder: Path, facts: Mapping[str, Any]) -> None:
+    del facts
+    with writing_text(folder / "scores.jsonl") as stream:
+        stream.writelines(json.dumps(to_plain(row)) + "\n" for row in record.to_dicts())
 
 
 @write.register
