@@ -14,6 +14,9 @@ from torch import Tensor
 
 from dipole.decoding.batching import Batch
 
+UNSUPPORTED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
+"""What an architecture may raise when it is handed a mask, positions or a cache that it does not know."""
+
 Turns = tuple[str, Sequence[tuple[str, str]]]
 """What is put in front of a prompt: a directive, and pairs of a prompt and its continuation."""
 

@@ -24,11 +24,8 @@ from dipole.decoding.stepping import Stepper, next_logits
 from dipole.engaging.stack import Tree, engaged
 from dipole.models.seen import Seen, see
 from dipole.models.turns import tried
-from dipole.resident import Resident
+from dipole.resident import UNSUPPORTED, Resident
 from dipole.types import UserError
-
-# What an architecture may raise when it is handed a mask, positions or a cache that it does not know.
-UNSUPPORTED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
 
 # Deviation that rounding may cause, relative to how much the outputs vary. Over 184 families at random
 # weights it was at most 3e-5 in float32; a wrong mask, position or state made 0.04 to 6, and the cache of

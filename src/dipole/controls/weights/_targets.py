@@ -12,7 +12,7 @@ from torch import nn
 from dipole.engaging.adapters import inject
 from dipole.engaging.stack import Tree
 from dipole.models.blocks import language_part
-from dipole.models.probe import UNSUPPORTED
+from dipole.resident import UNSUPPORTED
 from dipole.types import UserError
 
 ALL = "all-linear"
