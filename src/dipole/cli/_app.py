@@ -8,26 +8,29 @@ from typing import Annotated
 
 import typer
 
-from dipole.cli import (
-    basin,
-    compare,
-    compose,
-    controls,
-    dipoles,
-    export,
-    fit,
-    generate,
-    import_,
-    inoculate,
-    point,
-    score,
-    sweep,
-    topics,
-    translate,
-)
 from dipole.cli._console import emit
 from dipole.cli._control import fields_for
-from dipole.cli._fields import with_fields
+from dipole.cli._flags import command
+from dipole.cli.basin import Basin
+from dipole.cli.compare import Compare
+from dipole.cli.compose import Compose
+from dipole.cli.controls import Controls
+from dipole.cli.dipoles import Dipoles
+from dipole.cli.fit import Fit
+from dipole.cli.generate import Generate
+from dipole.cli.gguf import Export, Import
+from dipole.cli.inoculate import Inoculate
+from dipole.cli.point import Point
+from dipole.cli.score import Score
+from dipole.cli.sweep import Sweep
+from dipole.cli.topics import Topics
+from dipole.cli.translate import Translate
+
+# In the order that `--help` has them.
+_COMMANDS = (
+    Inoculate, Controls, Fit, Compare, Sweep, Generate, Compose, Export, Import,
+    Score, Topics, Point, Basin, Translate, Dipoles,
+)  # fmt: skip
 
 
 def build(arguments: Sequence[str]) -> typer.Typer:
@@ -48,21 +51,9 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         help="Steer a language model from a statement and its opposite, and see what changed.",
     )
     app.callback()(_root)
-    app.command("inoculate")(with_fields(inoculate.inoculate, fields_for("inoculate", arguments)))
-    app.command("controls")(controls.controls)
-    app.command("fit")(with_fields(fit.fit, fields_for("fit", arguments)))
-    app.command("compare")(compare.compare)
-    app.command("sweep")(sweep.sweep)
-    app.command("generate")(generate.generate)
-    app.command("compose")(compose.compose)
-    app.command("export")(export.export)
-    app.command("import")(import_.import_)
-    app.command("score")(score.score)
-    app.command("topics")(topics.topics)
-    app.command("point")(point.point)
-    app.command("basin")(basin.basin)
-    app.command("translate")(translate.translate)
-    app.command("dipoles")(dipoles.dipoles)
+    for made in _COMMANDS:
+        name = made.__name__.lower()
+        app.command(name)(command(made, fields_for(name, arguments)))
     return app
 
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from dipole.cli._console import emit, emit_json, one_line, tell
-from dipole.cli._flags import load_model, source_of
-from dipole.cli._output import output_folder
+from dipole.cli._console import columns, emit, emit_json, one_line, tell
+from dipole.cli._groups import output_folder
 from dipole.cli._pointing import folder_of, topic_of
-from dipole.cli._tables import columns
+from dipole.cli._progress import progress
 
 if TYPE_CHECKING:
     from dipole.basin import Basin
     from dipole.pointing.runners import Runner
-
-_LINES = 10
 
 
 def perform(flags: Mapping[str, Any]) -> None:
@@ -31,20 +28,21 @@ def perform(flags: Mapping[str, Any]) -> None:
     truth = read_labels(flags["truth"])
     flavour = None if flags["flavour"] is None else read_labels(flags["flavour"])
     pointer = topic_of(flags["topic"])
-    found = find_basin(
-        load_model(*source_of(flags)),
-        pointer,
-        corpus,
-        truth,
-        folder,
-        grid,
-        flavour=flavour,
-        layers=flags["layers"],
-        most_documents=flags["documents"],
-        overwrite=flags["overwrite"],
-        on_step=(lambda _: None) if flags["quiet"] else (lambda what: tell(f"{what} …")),
-        on_start=(lambda _done, _of: None) if flags["quiet"] else _start,
-    )
+    with progress(flags["quiet"]) as show:
+        found = find_basin(
+            flags["source"].load(),
+            pointer,
+            corpus,
+            truth,
+            folder,
+            grid,
+            flavour=flavour,
+            layers=flags["layers"],
+            most_documents=flags["documents"],
+            overwrite=flags["overwrite"],
+            on_step=show,
+            on_start=lambda done, of: show("start", done, of),
+        )
     for note in found.notes:
         tell(f"dipole: note: {note}")
     if flags["json"]:
@@ -53,11 +51,6 @@ def perform(flags: Mapping[str, Any]) -> None:
         _print(found)
     if not flags["quiet"]:
         tell(f"dipole: look at {one_line(str(folder))}/basin.html")
-
-
-def _start(done: int, of: int) -> None:
-    if done and done % max(1, of // _LINES) == 0:
-        tell(f"start {done:,}/{of:,}")
 
 
 def _emit_records(found: Basin) -> None:

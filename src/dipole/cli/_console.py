@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import re
 import sys
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from dipole.cli._streams import drop_output, unwritable
 from dipole.files import is_main_process, to_plain
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 USER_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _LONGEST = 2000  # characters of an error that echoes what was given
 # Control characters move the cursor or recolour a terminal, and bidirectional overrides reorder what follows.
 _HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
@@ -45,6 +50,30 @@ def emit_json(value: Any) -> None:
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     line = json.dumps(to_plain(value), ensure_ascii=not utf8, allow_nan=False)
     emit(_HARMFUL.sub(lambda m: f"\\u{ord(m[0]):04x}", line), raw=True)
+
+
+def emit_drawn(draw: Callable[[Console], None]) -> None:
+    """Print what `draw` puts on a console, with colours where standard output is a terminal."""
+    from rich.console import Console
+
+    console = Console(file=sys.stdout)
+    with console.capture() as printed:
+        draw(console)
+    emit(printed.get().rstrip("\n"), raw=True)
+
+
+def columns(header: Sequence[str], rows: Sequence[Sequence[str]], left: bool = False) -> list[str]:
+    """Lines of a table whose columns are as wide as what stands in them.
+
+    Args:
+        header: Names of the columns.
+        rows: Cells; each is shown on one line.
+        left: Align to the left instead of the right.
+    """
+    shown = [[one_line(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[k]) for row in shown) for k in range(len(header))]
+    pad = str.ljust if left else str.rjust
+    return ["  ".join(pad(c, w) for c, w in zip(row, widths, strict=True)).rstrip() for row in shown]
 
 
 def tell(text: str) -> None:

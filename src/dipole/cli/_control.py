@@ -16,7 +16,7 @@ def fields_for(command: str, arguments: Sequence[str]) -> tuple[Option, ...]:
     """The fields of the control that a command fits; none where another command runs, or no control is named.
 
     Args:
-        command: `fit` or `inoculate`.
+        command: Name of one; only `fit` and `inoculate` fit.
         arguments: The command line. The flags of a control are made from its dataclass, whose module imports
             torch, so only where the command is one that has them.
 
@@ -27,6 +27,8 @@ def fields_for(command: str, arguments: Sequence[str]) -> tuple[Option, ...]:
         return ()
     if command == "inoculate":
         return options(resolve(CONTROLS, "ppo"))
+    if command != "fit":
+        return ()
     name = _named(arguments[list(arguments).index("fit") + 1 :])
     return () if name is None else options(resolve(CONTROLS, name))
 
@@ -44,20 +46,29 @@ def _is_free(before: str) -> bool:
     return not before.startswith("-") or "=" in before or before.startswith("--no-") or before in _SWITCHES
 
 
-def made_control(name: str, fields: Mapping[str, Any]) -> Any:
-    """The control of that name with the fields that were given.
+def made_control(name: str, fields: Mapping[str, Any] | None = None) -> Any:
+    """The control of that name.
+
+    Args:
+        name: As in `CONTROLS`.
+        fields: The fields that were given; None where none can be.
 
     Raises:
         UserError: There is no such control, or a field is missing or means nothing.
     """
     made = resolve(CONTROLS, name)
-    missing = [option for option in options(made) if option.required and option.name not in fields]
-    if missing:
-        raise UserError(
-            f"The control {name} needs {missing[0].flag}: {missing[0].help or 'it has no default.'} "
-            f"See `dipole fit {name} --help`."
-        )
-    return made(**fields)
+    for option in options(made):
+        if option.required and option.name not in (fields or {}):
+            if fields is None:
+                raise UserError(
+                    f"The control {name} needs {option.flag}, so it can't be fitted here: fit it with "
+                    f"`dipole fit {name} {option.flag} …`, and give its folder."
+                )
+            raise UserError(
+                f"The control {name} needs {option.flag}: {option.help or 'it has no default.'} "
+                f"See `dipole fit {name} --help`."
+            )
+    return made(**(fields or {}))
 
 
 def control_hint(folder: str) -> str:

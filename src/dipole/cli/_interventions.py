@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from dipole.cli._control import control_hint
-from dipole.cli._flags import load_model, source_of
+from dipole.cli._groups import Source
 from dipole.files import MANIFEST
 from dipole.files.paths import given_path
 from dipole.files.reader import inside, read_json
@@ -15,20 +15,18 @@ from dipole.protocols import Intervention
 from dipole.types import UserError
 
 if TYPE_CHECKING:
+    from dipole.interventions.activations import SteeringVector
     from dipole.lm import LM
 
 _UNKNOWN = "an unknown model"
 
 
-def engaged_lm(specs: Sequence[str], flags: Mapping[str, Any]) -> LM:
+def engaged_lm(specs: Sequence[str], source: Source) -> LM:
     """The model of the flags, or the one that the interventions were made for, with `FOLDER[:STRENGTH]`s."""
     from dipole.interventions import parse_intervention
 
     engaged = [(loaded(folder), folder, strength) for folder, strength in map(parse_intervention, specs)]
-    model = flags["model"]
-    if model is None:
-        model = base_of([(found, folder) for found, folder, _ in engaged])
-    lm = load_model(*source_of({**flags, "model": model}))
+    lm = source.load(base_of([(found, folder) for found, folder, _ in engaged]))
     for found, _, strength in engaged:
         lm = found.apply(lm, strength)
     return lm
@@ -48,6 +46,27 @@ def loaded(folder: str) -> Intervention:
         if given_path(folder).exists():
             raise
         raise UserError(f"{error}{control_hint(folder)}") from None
+
+
+def loaded_vector(folder: str, use: str) -> SteeringVector:
+    """The steering vector of a folder.
+
+    Args:
+        folder: Where it lies.
+        use: What only a steering vector can.
+
+    Raises:
+        UserError: There is none, or another kind of intervention.
+    """
+    from dipole.interventions.activations import SteeringVector
+
+    found = loaded(folder)
+    if not isinstance(found, SteeringVector):
+        raise UserError(
+            f"{folder} holds a {found.kind}, which works on the {found.surface} surface; only a steering "
+            f"vector can {use}: fit one with `dipole fit vector`."
+        )
+    return found
 
 
 def base_of(engaged: Sequence[tuple[Intervention, str]]) -> str | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dipole.cli._console import emit, emit_json, one_line, tell
-from dipole.cli._flags import load_model, source_of
-from dipole.cli._output import output_folder
-from dipole.cli._tables import columns
+from dipole.cli._console import columns, emit, emit_json, one_line, tell
+from dipole.cli._groups import output_folder
+from dipole.cli._progress import progress
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -39,19 +38,20 @@ def perform(flags: Mapping[str, Any]) -> None:
         None if flags[name] is None else read_labels(flags[name]) for name in ("truth", "flavour")
     )
     pointer = topic_of(flags["topic"])
-    lm = load_model(*source_of(flags))
-    pointed = point(
-        lm,
-        pointer,
-        corpus,
-        folder,
-        settings,
-        prompts=flags["prompt"] or (),
-        truth=truth,
-        flavour=flavour,
-        overwrite=flags["overwrite"],
-        on_step=(lambda _: None) if flags["quiet"] else (lambda what: tell(f"{what} …")),
-    )
+    lm = flags["source"].load()
+    with progress(flags["quiet"]) as show:
+        pointed = point(
+            lm,
+            pointer,
+            corpus,
+            folder,
+            settings,
+            prompts=flags["prompt"] or (),
+            truth=truth,
+            flavour=flavour,
+            overwrite=flags["overwrite"],
+            on_step=show,
+        )
     for note in pointed.notes:
         tell(f"dipole: note: {note}")
     if flags["json"]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from dipole.cli._flags import load_model
+from dipole.cli._groups import Poles, Source
 from dipole.files.paths import tell_shadowed
 from dipole.protocols import Recognizer
 from dipole.types import UserError
@@ -15,21 +14,19 @@ if TYPE_CHECKING:
     from dipole.lm import LM
 
 
-def load_recognizer(name: str, source: tuple[Any, ...], prior_correction: bool) -> Recognizer:
-    """Make the recognizer of that name; `source` is what `load_model` takes, where it reads with an LM."""
+def load_recognizer(name: str, source: Source, prior_correction: bool) -> Recognizer:
+    """Make the recognizer of that name; `source` is the LM that it reads with, where it reads with one."""
     from dipole.registry import RECOGNIZERS, resolve
 
     made = resolve(RECOGNIZERS, name)
     fields = {field.name for field in dataclasses.fields(made)}
     options: dict[str, Any] = {}
     if "judge" in fields:
-        options["judge"] = load_model(*source)
-    elif any(source):
-        raise UserError(
-            f"The recognizer {name} does not read with a language model; leave out --model and the like."
-        )
+        options["judge"] = source.load()
+    elif source.given:
+        raise _reads_with_none(name)
     if prior_correction and "prior_correction" not in fields:
-        raise UserError(f"The recognizer {name} knows no --prior-correction; leave it out, or use velma.")
+        raise _no_correction(name)
     if prior_correction:
         options["prior_correction"] = True
     recognizer: Recognizer = made(**options)
@@ -47,17 +44,14 @@ def is_fitted(name: str) -> bool:
     return fitted.is_fitted(name)
 
 
-def load_fitted(
-    name: str, source: tuple[Any, ...], prior_correction: bool, concept: Sequence[str | None]
-) -> Recognizer:
+def load_fitted(name: str, source: Source, prior_correction: bool, poles: Poles) -> Recognizer:
     """The fitted recognizer of a folder, such as `topics:3`.
 
     Args:
         name: The folder, with its item.
-        source: What `load_model` takes; a model that is named replaces the one that the recognizer was fitted
-            with.
+        source: A model that is named replaces the one that the recognizer was fitted with.
         prior_correction: Refused.
-        concept: Flags that name a concept; refused, since the recognizer has its own.
+        poles: Refused, since the recognizer has a concept of its own.
 
     Raises:
         UserError: It can't be loaded, or flags are given that it does not know.
@@ -68,18 +62,26 @@ def load_fitted(
 
     def open_model(known: str) -> LM:
         opened.append(known)
-        return load_model(source[0] or known, *source[1:])
+        return source.load(known)
 
-    if any(value is not None for value in concept):
+    if poles.given:
         raise UserError(
             f"The recognizer {name} was fitted to a concept of its own; leave out --claim, --against and "
             "--dipole."
         )
     if prior_correction:
-        raise UserError(f"The recognizer {name} knows no --prior-correction; leave it out, or use velma.")
+        raise _no_correction(name)
     found = fitted.load_fitted(name, open_model)
-    if any(source) and not opened:
-        raise UserError(
-            f"The recognizer {name} does not read with a language model; leave out --model and the like."
-        )
+    if source.given and not opened:
+        raise _reads_with_none(name)
     return found
+
+
+def _reads_with_none(name: str) -> UserError:
+    return UserError(
+        f"The recognizer {name} does not read with a language model; leave out --model and the like."
+    )
+
+
+def _no_correction(name: str) -> UserError:
+    return UserError(f"The recognizer {name} knows no --prior-correction; leave it out, or use velma.")
