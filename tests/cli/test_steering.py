@@ -14,9 +14,8 @@ import typer
 import typer.main
 
 from cli.conftest import AGAINST, CLAIM, PROMPT, Cli
-from dipole.cli._app import build
+from dipole.cli._app import build, fields_for
 from dipole.cli._comparing import strengths_from
-from dipole.cli._control import fields_for
 from dipole.cli._flags import command
 from dipole.cli.docs import control_table
 from dipole.registry import CONTROLS, options, resolve

@@ -18,8 +18,8 @@ from accelerate import Accelerator
 from architectures import tiny_model
 from contracts.recipes import DIPOLE, INTERVENTIONS, random_adapter, random_vector
 from dipole.cli._groups import JudgedSource
-from dipole.cli._interventions import _made_with
 from dipole.cli._job import resumed_job
+from dipole.cli._named import _made_with
 from dipole.cli.inoculate import Inoculate
 from dipole.concepts import Arsenal, load_arsenal, load_dipole
 from dipole.controls.weights._loop import Run, run_rounds

@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 
 from dipole.cli._console import emit
-from dipole.cli._control import fields_for
-from dipole.cli._flags import command
+from dipole.cli._flags import command, switches
 from dipole.cli.basin import Basin
 from dipole.cli.compare import Compare
 from dipole.cli.compose import Compose
@@ -25,6 +24,7 @@ from dipole.cli.score import Score
 from dipole.cli.sweep import Sweep
 from dipole.cli.topics import Topics
 from dipole.cli.translate import Translate
+from dipole.registry import CONTROLS, Option, options, plain, resolve
 
 # In the order that `--help` has them.
 _COMMANDS = (
@@ -55,6 +55,42 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         name = made.__name__.lower()
         app.command(name)(command(made, fields_for(name, arguments)))
     return app
+
+
+def fields_for(command: str, arguments: Sequence[str]) -> tuple[Option, ...]:
+    """The fields of the control that a command fits; none where another command runs, or no control is named.
+
+    Args:
+        command: Name of one; only `fit` and `inoculate` fit.
+        arguments: The command line. The flags of a control are made from its dataclass, whose module imports
+            torch, so only where the command is one that has them.
+
+    Raises:
+        UserError: There is no control of that name.
+    """
+    if next((argument for argument in arguments if not argument.startswith("-")), "") != command:
+        return ()
+    if command == "inoculate":
+        return options(resolve(CONTROLS, "ppo"))
+    if command != "fit":
+        return ()
+    name = _control_in(arguments[list(arguments).index("fit") + 1 :])
+    return () if name is None else options(resolve(CONTROLS, name))
+
+
+def _control_in(arguments: Sequence[str]) -> str | None:
+    """The argument that names the control: it is no flag, and not the value of one."""
+    alone = switches(Fit)
+    pairs = zip(("", *arguments), arguments, strict=False)
+    free = [
+        a
+        for before, a in pairs
+        if not a.startswith("-")
+        and (before in alone or not before.startswith("-") or "=" in before or before.startswith("--no-"))
+    ]
+    # Behind a control's own switch, --detach-value for instance, it looks like the value of a flag.
+    known = [a for a in arguments if plain(a) in CONTROLS]
+    return next(iter((*free, *known)), None)
 
 
 def _version(wanted: bool) -> None:

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.cli._concept import bystanders_from, dipole_from
 from dipole.cli._console import emit_drawn, emit_json, one_line
-from dipole.cli._control import made_control, unknown_control
 from dipole.cli._flags import Count, require_number
 from dipole.cli._groups import Output, Source, Wanted
-from dipole.cli._interventions import base_of, loaded
+from dipole.cli._named import base_of, loaded, made_control, unknown_control
 from dipole.cli._progress import progress
 from dipole.files import staged, write_manifest
 from dipole.files.paths import given_path, tell_shadowed
 from dipole.protocols import Intervention
-from dipole.registry import CONTROLS
+from dipole.registry import CONTROLS, plain
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -136,14 +135,14 @@ def entries_from(names: Sequence[str]) -> tuple[list[Any], str | None]:
     fitted: list[tuple[Intervention, str]] = []
     seen: set[str] = set()
     for name in names:
-        plain = name.strip().lower().replace("-", "_")
-        label = plain if plain in CONTROLS else str(Path(name))
+        known = plain(name)
+        label = known if known in CONTROLS else str(Path(name))
         if label in seen:
             raise UserError(f"{name!r} stands there twice; name each control or folder once.")
         seen.add(label)
-        if plain in CONTROLS:
+        if known in CONTROLS:
             tell_shadowed(name, "a control")
-            entries.append(made_control(plain))
+            entries.append(made_control(known))
         elif given_path(name, "The control").is_dir():
             fitted.append((loaded(name), name))
             entries.append((label, fitted[-1][0]))

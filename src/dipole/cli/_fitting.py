@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.cli._concept import dipole_from
 from dipole.cli._console import INTERRUPTED, columns, emit, emit_json, one_line
-from dipole.cli._control import made_control
+from dipole.cli._named import made_control
 from dipole.cli._progress import progress, shown_rounds
 
 if TYPE_CHECKING:

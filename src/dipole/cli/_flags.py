@@ -51,6 +51,13 @@ def command(made: type[Any], own: Sequence[Option] = ()) -> Callable[..., Any]:
     return run
 
 
+def switches(made: type[Any]) -> set[str]:
+    """How the flags of a command are spelled that stand alone, with no value behind them."""
+    found = (p for p in _parameters(made) if p.annotation.__origin__ in (bool, bool | None))
+    spelled = (p.annotation.__metadata__[0] for p in found)
+    return {name for info in spelled for name in (info.default, *(info.param_decls or ()))}
+
+
 def require_number(name: str, value: object, lowest: int = 0) -> None:
     """Refuse what no flag can mean: NaN, infinity, whole numbers below the lowest and enormous ones.
 

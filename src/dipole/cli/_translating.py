@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dipole.cli._concept import dipole_from
 from dipole.cli._console import columns, emit, emit_json, one_line, tell
 from dipole.cli._groups import Wanted, output_folder
-from dipole.cli._interventions import base_of, loaded_vector
+from dipole.cli._named import base_of, loaded_vector
 from dipole.cli._progress import Progress, progress
 from dipole.files import claimed
 from dipole.types import UserError

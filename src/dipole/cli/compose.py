@@ -30,7 +30,7 @@ class Compose:
 
     def run(self) -> None:
         """Engage, save and print."""
-        from dipole.cli._interventions import engaged_lm
+        from dipole.cli._named import engaged_lm
         from dipole.files import staged
 
         folder = output_folder(self.out)

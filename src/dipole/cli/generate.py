@@ -52,7 +52,7 @@ class Generate:
         for name in ("seed", "temperature", "top_k", "top_p"):
             require_number(flag(name), getattr(self, name))
         batches = batches_from(self.prompts)
-        from dipole.cli._interventions import engaged_lm
+        from dipole.cli._named import engaged_lm
         from dipole.decoding.sampling import Decoding
 
         decoding = Decoding(self.temperature, self.top_k, self.top_p)

@@ -11,7 +11,7 @@ import typer
 
 from dipole.cli._console import emit, emit_json, tell
 from dipole.cli._groups import Source, output_folder
-from dipole.cli._interventions import loaded_vector
+from dipole.cli._named import loaded_vector
 from dipole.files import claimed, staged, write_manifest
 from dipole.files.paths import given_file, given_path
 from dipole.types import UserError

@@ -11,8 +11,8 @@ import typer
 from dipole.cli._concept import poles_from
 from dipole.cli._console import emit, emit_json, one_line, tell
 from dipole.cli._groups import Poles, Source
+from dipole.cli._named import is_fitted, load_fitted, load_recognizer
 from dipole.cli._progress import progress
-from dipole.cli._recognizer import is_fitted, load_fitted, load_recognizer
 from dipole.cli._streams import flush_output
 from dipole.cli._texts import batches_from
 from dipole.types import Score as Scored
