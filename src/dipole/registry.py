@@ -56,12 +56,17 @@ def resolve(table: Mapping[str, str], name: str) -> type[Any]:
     Raises:
         UserError: The table has no such name.
     """
-    target = table.get(name) or table.get(name.strip().lower().replace("-", "_"))
+    target = table.get(name) or table.get(plain(name))
     if target is None:
         raise unknown(_noun(table), name, table)
     module, _, attribute = target.partition(":")
     found: type[Any] = getattr(import_module(module), attribute)
     return found
+
+
+def plain(name: str) -> str:
+    """A name as the tables have it."""
+    return name.strip().lower().replace("-", "_")
 
 
 def make_recognizer(name: str, judge: Any) -> Any:

@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from dipole.cli._console import emit, emit_json, tell
-from dipole.cli._flags import load_model, source_of
-from dipole.cli._output import output_folder
+from dipole.cli._groups import output_folder
 from dipole.cli._pointing import folder_of, topic_of
+from dipole.cli._progress import progress
 from dipole.shown.terminal import one_line
 
 if TYPE_CHECKING:
     from dipole.pointing.basin import Basin
     from dipole.pointing.runners import Runner
-
-_LINES = 10
 
 
 def perform(flags: Mapping[str, Any]) -> None:
@@ -32,22 +30,21 @@ def perform(flags: Mapping[str, Any]) -> None:
     truth = read_labels(flags["truth"])
     flavour = None if flags["flavour"] is None else read_labels(flags["flavour"])
     pointer = topic_of(flags["topic"])
-    lm = load_model(*source_of(flags))
-    with keeping(folder, flags["overwrite"]) as keep:
-        found = keep(
-            basin(
-                lm,
-                pointer,
-                corpus,
-                truth,
-                grid,
-                flavour=flavour,
-                layers=flags["layers"],
-                most_documents=flags["documents"],
-                on_step=(lambda _: None) if flags["quiet"] else (lambda what: tell(f"{what} …")),
-                on_start=(lambda _done, _of: None) if flags["quiet"] else _start,
-            )
+    lm = flags["source"].load()
+    with progress(flags["quiet"]) as show, keeping(folder, flags["overwrite"]) as keep:
+        found = basin(
+            lm,
+            pointer,
+            corpus,
+            truth,
+            grid,
+            flavour=flavour,
+            layers=flags["layers"],
+            most_documents=flags["documents"],
+            on_step=show,
+            on_start=lambda done, of: show("start", done, of),
         )
+        keep(found)
     for note in found.notes:
         tell(f"dipole: note: {note}")
     if flags["json"]:
@@ -56,11 +53,6 @@ def perform(flags: Mapping[str, Any]) -> None:
         emit(str(found))
     if not flags["quiet"]:
         tell(f"dipole: look at {one_line(str(folder))}/basin.html")
-
-
-def _start(done: int, of: int) -> None:
-    if done and done % max(1, of // _LINES) == 0:
-        tell(f"start {done:,}/{of:,}")
 
 
 def _emit_records(found: Basin) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from dipole.cli._streams import drop_output, unwritable
 from dipole.files import is_main_process, to_plain
 from dipole.shown.terminal import escaped, visible
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 USER_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _LONGEST = 2000  # characters of an error that echoes what was given
 
 
@@ -33,6 +38,16 @@ def emit_json(value: Any) -> None:
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     line = json.dumps(to_plain(value), ensure_ascii=not utf8, allow_nan=False)
     emit(escaped(line), raw=True)
+
+
+def emit_drawn(draw: Callable[[Console], None]) -> None:
+    """Print what `draw` puts on a console, with colours where standard output is a terminal."""
+    from rich.console import Console
+
+    console = Console(file=sys.stdout)
+    with console.capture() as printed:
+        draw(console)
+    emit(printed.get().rstrip("\n"), raw=True)
 
 
 def tell(text: str) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli._console import emit, emit_json, tell
-from dipole.cli._flags import load_model, source_of
-from dipole.cli._output import output_folder
+from dipole.cli._groups import output_folder
+from dipole.cli._progress import progress
 from dipole.shown.terminal import one_line
 from dipole.types import UserError
 
@@ -38,20 +38,19 @@ def perform(flags: Mapping[str, Any]) -> None:
         None if flags[name] is None else read_labels(flags[name]) for name in ("truth", "flavour")
     )
     pointer = topic_of(flags["topic"])
-    lm = load_model(*source_of(flags))
-    with keeping(folder, flags["overwrite"]) as keep:
-        pointed = keep(
-            point(
-                lm,
-                pointer,
-                corpus,
-                settings,
-                prompts=flags["prompt"] or (),
-                truth=truth,
-                flavour=flavour,
-                on_step=(lambda _: None) if flags["quiet"] else (lambda what: tell(f"{what} …")),
-            )
+    lm = flags["source"].load()
+    with progress(flags["quiet"]) as show, keeping(folder, flags["overwrite"]) as keep:
+        pointed = point(
+            lm,
+            pointer,
+            corpus,
+            settings,
+            prompts=flags["prompt"] or (),
+            truth=truth,
+            flavour=flavour,
+            on_step=show,
         )
+        keep(pointed)
     for note in pointed.notes:
         tell(f"dipole: note: {note}")
     if flags["json"]:
