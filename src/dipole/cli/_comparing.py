@@ -17,13 +17,13 @@ from dipole.cli._groups import Output, Source, Wanted
 from dipole.cli._named import base_of, loaded, made_control, unknown_control
 from dipole.cli._progress import progress
 from dipole.files.paths import given_path, tell_shadowed
-from dipole.protocols import Intervention
 from dipole.registry import CONTROLS, plain
 from dipole.shown.terminal import one_line
 from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.evaluation.families import Comparison
+    from dipole.protocols import Intervention
 
 _MOST = 101
 
