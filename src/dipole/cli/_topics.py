@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dipole.cli._console import emit, emit_json, one_line, tell
-from dipole.cli._output import output_folder
-from dipole.cli._tables import columns
-from dipole.files import is_main_process
+from dipole.cli._console import emit, emit_json, tell
+from dipole.cli._groups import output_folder
+from dipole.cli._progress import Progress, progress
+from dipole.shown.terminal import one_line
 from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.recognizers.lda import OnIteration
-    from dipole.topics import Topics
-
-_LINES = 10
-_WORDS = 8
+    from dipole.recognizers.topics import Topics
 
 
 def perform(flags: Mapping[str, Any]) -> None:
@@ -32,7 +27,8 @@ def perform(flags: Mapping[str, Any]) -> None:
     folder = output_folder(flags["out"], flags["overwrite"])
     from dipole.corpora.corpus import open_corpus
     from dipole.recognizers.lda import Settings
-    from dipole.topics import find_topics
+    from dipole.recognizers.topics import topics
+    from dipole.runs import keeping
 
     settings = Settings(
         flags["n_topics"],
@@ -43,22 +39,16 @@ def perform(flags: Mapping[str, Any]) -> None:
     )
     corpus = open_corpus(flags["corpus"], flags["words_per_document"])
     examples = None if flags["like"] is None else open_corpus(flags["like"])
-    with _progress(flags["quiet"], str(corpus.path)) as on_iteration:
-        found = find_topics(
-            corpus,
-            folder,
-            settings,
-            words=words,
-            examples=examples,
-            overwrite=flags["overwrite"],
-            on_iteration=on_iteration,
-        )
+    with progress(flags["quiet"]) as show, keeping(folder, flags["overwrite"]) as keep:
+        show(f"reading {corpus.path}")
+        found = topics(corpus, settings, words=words, examples=examples, on_iteration=_moved(show))
+        keep(found)
     for note in found.notes:
         tell(f"dipole: warning: {note}")
     if flags["json"]:
         _emit_records(found)
     else:
-        _print(found)
+        emit(str(found))
     if not flags["quiet"]:
         best = found.topics[0].index if found.chosen is None else found.chosen
         where = one_line(str(folder))
@@ -81,62 +71,9 @@ def _emit_records(found: Topics) -> None:
         )
 
 
-def _print(found: Topics) -> None:
-    rows = [[str(t.index), f"{100 * t.share:.1f}%", f"{t.leading:,}"] for t in found.topics]
-    header, *lines = columns(("topic", "share", "leads in"), rows)
-    emit(f"{header}  words that tell it from the others")
-    for line, topic in zip(lines, found.topics, strict=True):
-        emit(f"{line}  " + one_line(", ".join(topic.telling[:_WORDS])))
-    if found.chosen is not None:
-        emit(f"\nasked for: topic {found.chosen}, {one_line(found.topics[found.chosen].name)}")
+def _moved(show: Progress) -> OnIteration:
+    def on_iteration(index: int, total: int, moved: float) -> None:
+        note = "a new start" if moved >= 1 else f"topics moved {100 * moved:.3f}%"
+        show("iteration", index + 1, total, note)
 
-
-@contextmanager
-def _progress(quiet: bool, corpus: str) -> Iterator[OnIteration | None]:
-    """A function to call after each iteration: a bar on a terminal, some plain lines elsewhere."""
-    if quiet or not is_main_process():
-        yield None
-    elif sys.stderr.isatty():
-        with _bar(corpus) as on_iteration:
-            yield on_iteration
-    else:
-        tell(f"reading {one_line(corpus)} …")
-        yield _line
-
-
-def _line(index: int, total: int, moved: float) -> None:
-    if index + 1 == total or index % max(1, total // _LINES) == 0:
-        tell(f"iteration {index + 1}/{total}  {_numbers(moved)}")
-
-
-def _numbers(moved: float) -> str:
-    return "a new start" if moved >= 1 else f"topics moved {100 * moved:.3f}%"
-
-
-@contextmanager
-def _bar(corpus: str) -> Iterator[OnIteration]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-    from rich.text import Text
-
-    class Description(TextColumn):
-        """A name that holds brackets is no markup."""
-
-        def render(self, task: Any) -> Text:
-            return Text(str(task.description))
-
-    made = (
-        Description("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[numbers]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*made, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(f"reading {one_line(corpus)}", total=None, numbers="")
-
-        def on_iteration(index: int, total: int, moved: float) -> None:
-            name = f"iteration {index + 1}/{total}"
-            bar.update(task, description=name, completed=index + 1, total=total, numbers=_numbers(moved))
-
-        yield on_iteration
+    return on_iteration

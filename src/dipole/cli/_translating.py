@@ -2,48 +2,41 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dipole.cli._console import emit, emit_json, one_line, tell
-from dipole.cli._flags import load_model, where_of
-from dipole.cli._interventions import base_of, loaded
-from dipole.cli._output import output_folder
-from dipole.cli._tables import columns
-from dipole.cli._wordings import dipole_from
-from dipole.files import claimed
+from dipole.cli._concept import dipole_from
+from dipole.cli._console import emit, emit_json, tell
+from dipole.cli._groups import Wanted, output_folder
+from dipole.cli._named import base_of, loaded_vector
+from dipole.cli._progress import Progress, progress
+from dipole.shown.terminal import one_line
 from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.concepts import Dipole
-    from dipole.interventions.activations import SteeringVector
     from dipole.lm import LM
-    from dipole.translate import Translated
-
-_EVERY = 15.0  # seconds between lines of progress
+    from dipole.stitching.translate import Translated
 
 
 def perform(flags: Mapping[str, Any]) -> None:
     """Translate, save and print what came through."""
     folder = output_folder(flags["out"], flags["overwrite"], reads=[flags["vector"]])
-    with claimed(folder):
-        made = _translated(flags, folder)
+    made = _translated(flags, folder)
     if flags["json"]:
         emit_json({"out": str(folder), "layer": made.vector.layers[0], **made.facts})
     else:
-        _print(made, folder)
+        emit(f"{one_line(str(folder))}: {made}")
     if not flags["quiet"]:
         tell(f"dipole: use it with --intervention {one_line(str(folder))}; see report.html there")
 
 
 def _translated(flags: Mapping[str, Any], folder: Path) -> Translated:
     from dipole.corpora.corpus import open_corpus
-    from dipole.translate import Translation, save_translated, translate
+    from dipole.runs import keeping
+    from dipole.stitching.translate import Translation, translate
 
-    started = datetime.now(UTC)
     settings = Translation(
         flags["layers"],
         flags["near"],
@@ -54,79 +47,31 @@ def _translated(flags: Mapping[str, Any], folder: Path) -> Translated:
     )
     corpus = open_corpus(flags["corpus"], flags["words_per_document"])
     dipole = _dipole(flags)
-    vector = _vector(flags["vector"])
+    vector = loaded_vector(flags["vector"], "be translated")
     source = _model(flags["from_"] or base_of([(vector, flags["vector"])]), "--from", flags)
     target = _model(flags["to"], "--to", flags)
-    made = translate(
-        vector, source, target, corpus, flags["prompt"] or (), dipole, settings, _steps(flags["quiet"])
-    )
+    with progress(flags["quiet"]) as show, keeping(folder, flags["overwrite"]) as keep:
+        made = translate(
+            vector, source, target, corpus, flags["prompt"] or (), dipole, settings, _steps(show),
+            str(flags["corpus"]),
+        )  # fmt: skip
+        keep(made)
     for skipped in corpus.skipped[:5]:
         tell(f"dipole: {skipped.name} was left out: {skipped.reason}")
-    save_translated(
-        made,
-        folder,
-        target,
-        settings=settings,
-        dipole=dipole,
-        corpus=str(flags["corpus"]),
-        overwrite=flags["overwrite"],
-        started=started,
-    )
     return made
 
 
 def _dipole(flags: Mapping[str, Any]) -> Dipole | None:
-    if all(flags[name] is None for name in ("dipole", "claim", "against")):
-        return None
-    wanted = {**flags, "held_out": None, "prompt": None, "model": flags["to"]}
-    return dipole_from(wanted, need_prompts=False)
-
-
-def _vector(folder: str) -> SteeringVector:
-    from dipole.interventions.activations import SteeringVector
-
-    found = loaded(folder)
-    if not isinstance(found, SteeringVector):
-        raise UserError(
-            f"{folder} holds a {found.kind}, which works on the {found.surface} surface; only a steering "
-            "vector can be translated: fit one with `dipole fit vector`."
-        )
-    return found
+    poles = flags["poles"]
+    return dipole_from(Wanted(**vars(poles)), flags["to"], need_prompts=False) if poles.given else None
 
 
 def _model(name: str | None, flag: str, flags: Mapping[str, Any]) -> LM:
     if name is None:
         raise UserError(f"Nothing tells which model the vector was made for; name it with {flag}.")
-    return load_model(name, None, *where_of(flags))
+    lm: LM = flags["source"].load(name)
+    return lm
 
 
-def _steps(quiet: bool) -> Callable[[int, str], None] | None:
-    """Progress on standard error: what is being done, and every few seconds how far it is."""
-    last: dict[str, Any] = {"what": "", "at": 0.0}
-
-    def on_step(done: int, what: str) -> None:
-        now = time.monotonic()
-        if what != last["what"] or now - last["at"] > _EVERY:
-            last.update(what=what, at=now)
-            tell(f"{what}{f', {done:,} documents' if done else ''} …")
-
-    return None if quiet else on_step
-
-
-def _print(made: Translated, folder: Path) -> None:
-    from dipole.report.translated import notes, verdict
-    from dipole.report.translated_rows import layer_rows, response_rows
-
-    corpus = made.facts["corpus"]
-    emit(
-        f"{one_line(str(folder))}: vector for {one_line(made.vector.base_name)}, layer "
-        f"{made.vector.layers[0]}; {corpus['documents']:,} documents, {corpus['pairs']:,} pairs "
-        f"({100 * corpus['kept']:.0f}% of tokens)"
-    )
-    emit("\n".join(["", *columns(*layer_rows(made.facts))]))
-    if made.transfer is not None:
-        emit("\n".join(["", *columns(*response_rows(made.transfer))]))
-    emit("")
-    for note in notes(made.facts, made.transfer):
-        emit(note)
-    emit(verdict(made.facts, made.transfer))
+def _steps(show: Progress) -> Callable[[int, str], None]:
+    return lambda done, what: show(what, note=f"{done:,} documents" if done else "")

@@ -2,71 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from dipole.cli._flags import (
-    CorpusPath,
-    Device,
-    Dtype,
-    Json,
-    Layers,
-    Model,
-    Overwrite,
-    Quiet,
-    Revision,
-    SpecialTokens,
-    Topic,
-    Trust,
-    WordsPerDocument,
-)
+from dipole.cli._flags import File, Texts
+from dipole.cli._groups import Output, Source
 
 
-def point(
-    topic: Topic,
-    corpus: CorpusPath,
-    out: Annotated[str, typer.Option("--out", help="Folder for the notion.")],
-    words_per_document: WordsPerDocument = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            help="auto (intersection, or fixed-point where that is nearly everything), intersection, "
-            "difference, residual, probe, kmeans, mixture or fixed-point.",
-        ),
-    ] = "auto",
-    steer: Annotated[str, typer.Option("--steer", help="fudge (guidance by a probe) or vector.")] = "fudge",
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option("--prompt", metavar="TEXT", help="A neutral prompt to write behind. May be repeated."),
-    ] = None,
-    truth: Annotated[
-        str | None,
-        typer.Option(
-            "--truth", metavar="FILE", help="Labels (CSV: id, label) to measure by, never to fit by."
-        ),
-    ] = None,
-    flavour: Annotated[
-        str | None,
-        typer.Option("--flavour", metavar="FILE", help="Further labels, by which the report splits."),
-    ] = None,
-    layers: Layers = "auto",
-    n: Annotated[int, typer.Option("-n", help="Texts to write for the report, each way; 0 for none.")] = 64,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="Token budget of each.")] = 120,
-    seed: Annotated[int, typer.Option("--seed", help="Of clusters, draws and texts.")] = 0,
-    model: Model = None,
-    revision: Revision = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    trust_remote_code: Trust = False,
-    special_tokens: SpecialTokens = None,
-    overwrite: Overwrite = False,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Find the model's own notion behind a topic, for `generate --intervention` and `score --recognizer`."""
-    flags = dict(locals())
-    from dipole.cli._pointing import perform
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """Find the model's own notion behind a topic, for `generate --intervention` and `score --recognizer`.
 
-    perform(flags)
+    Attributes:
+        topic: A topic of a folder that `dipole topics` made, as topics:3.
+        corpus: Documents: a folder of .txt files, or a .txt, .jsonl, .csv or .tsv file; .gz may follow.
+        out: Folder for the notion.
+        words_per_document: Cut each document into passages of about so many words.
+        method: auto (intersection, or fixed-point where that is nearly everything), intersection, difference,
+            residual, probe, kmeans, mixture or fixed-point.
+        steer: fudge (guidance by a probe) or vector.
+        prompt: A neutral prompt to write behind. May be repeated.
+        truth: Labels (CSV: id, label) to measure by, never to fit by.
+        flavour: Further labels, by which the report splits.
+        layers: Layers to read, from 0 with commas, or auto.
+        n: Texts to write for the report, each way; 0 for none.
+        max_new_tokens: Token budget of each.
+        seed: Of clusters, draws and texts.
+    """
+
+    topic: Annotated[str, typer.Argument(metavar="TOPIC")]
+    corpus: str
+    out: str
+    words_per_document: int | None = None
+    method: str = "auto"
+    steer: str = "fudge"
+    prompt: Texts = None
+    truth: File = None
+    flavour: File = None
+    layers: str = "auto"
+    n: int = 64
+    max_new_tokens: int = 120
+    seed: int = 0
+    source: Source
+    output: Output
+
+    def run(self) -> None:
+        """Point, save and print what was found."""
+        from dipole.cli._pointing import perform
+
+        perform({**vars(self), **vars(self.output)})

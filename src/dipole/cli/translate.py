@@ -2,71 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import typer
 
-from dipole.cli._flags import (
-    Against,
-    Claim,
-    CorpusPath,
-    Device,
-    DipoleFile,
-    Dtype,
-    Json,
-    Overwrite,
-    Quiet,
-    SpecialTokens,
-    Trust,
-    WordsPerDocument,
-)
+from dipole.cli._flags import Texts
+from dipole.cli._groups import Output, Poles, Source
 
 
-def translate(
-    vector: Annotated[str, typer.Argument(metavar="FOLDER", help="A vector that `dipole fit vector` made.")],
-    to: Annotated[str, typer.Option("--to", help="The model that it is wanted for.")],
-    corpus: CorpusPath,
-    out: Annotated[str, typer.Option("--out", help="Folder for the translated vector.")],
-    from_: Annotated[
-        str | None,
-        typer.Option("--from", help="The model that it was made for. [default: as the vector names it]"),
-    ] = None,
-    words_per_document: WordsPerDocument = None,
-    layers: Annotated[
-        str,
-        typer.Option("--layers", help="Layers of --to to try, such as 2,3, or auto: equal relative depth."),
-    ] = "auto",
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--prompt",
-            metavar="TEXT",
-            help="Where the vector acts; the map is best there. May be repeated. [default: as it was made]",
-        ),
-    ] = None,
-    near: Annotated[
-        bool, typer.Option("--near/--all-text", help="A map best near the prompts, or one for all text.")
-    ] = True,
-    dipole: DipoleFile = None,
-    claim: Claim = None,
-    against: Against = None,
-    n: Annotated[int, typer.Option("-n", help="Pairs of completions to measure the effect by.")] = 48,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", help="Tokens of a text that are read.")] = 512,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Rows a forward.")] = 32,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of nulls and completions.")] = 0,
-    dtype: Dtype = None,
-    device: Device = None,
-    trust_remote_code: Trust = False,
-    special_tokens: SpecialTokens = None,
-    overwrite: Overwrite = False,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Both(Source):
+    """How both models are loaded, which have flags of their own."""
+
+    model: None = field(default=None, init=False)
+    revision: None = field(default=None, init=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translate:
     """Translate a steering vector to another model by a linear map (stitching).
 
     With a dipole the result is measured beside the target's own vector and nulls.
-    """
-    flags = dict(locals())
-    from dipole.cli._translating import perform
 
-    perform(flags)
+    Attributes:
+        vector: A vector that `dipole fit vector` made.
+        to: The model that it is wanted for.
+        corpus: Documents: a folder of .txt files, or a .txt, .jsonl, .csv or .tsv file; .gz may follow.
+        out: Folder for the translated vector.
+        from_: The model that it was made for. [default: as the vector names it]
+        words_per_document: Cut each document into passages of about so many words.
+        layers: Layers of --to to try, such as 2,3, or auto: equal relative depth.
+        prompt: Where the vector acts; the map is best there. May be repeated. [default: as it was made]
+        near: A map best near the prompts, or one for all text.
+        n: Pairs of completions to measure the effect by.
+        max_tokens: Tokens of a text that are read.
+        batch_size: Rows a forward.
+        seed: Seed of nulls and completions.
+    """
+
+    vector: Annotated[str, typer.Argument(metavar="FOLDER")]
+    to: str
+    corpus: str
+    out: str
+    from_: Annotated[str | None, typer.Option("--from")] = None
+    words_per_document: int | None = None
+    layers: str = "auto"
+    prompt: Texts = None
+    near: Annotated[bool, typer.Option("--near/--all-text")] = True
+    poles: Poles
+    n: int = 48
+    max_tokens: int = 512
+    batch_size: int = 32
+    seed: int = 0
+    source: Both
+    output: Output
+
+    def run(self) -> None:
+        """Translate, save and print what came through."""
+        from dipole.cli._translating import perform
+
+        perform({**vars(self), **vars(self.output)})

@@ -9,6 +9,7 @@ from typing import Any
 
 from dipole.concepts import Dipole
 from dipole.evaluation.families_fit import named
+from dipole.evaluation.families_origin import comparison_origin
 from dipole.evaluation.families_records import (
     KL_VALUES,
     STRENGTHS,
@@ -22,6 +23,7 @@ from dipole.evaluation.families_run import OnStep, Plan, silent
 from dipole.evaluation.meters.protocol import Meter
 from dipole.evaluation.serialise import plain
 from dipole.lm import LM
+from dipole.origin import now
 from dipole.protocols import Control, Intervention, Recognizer
 from dipole.types import UserError
 
@@ -92,7 +94,7 @@ def compare_controls(
     """
     from dipole.registry import CONTROLS, resolve
 
-    entries = list(controls)
+    started, entries = now(), list(controls)
     if not entries:
         raise UserError("There is nothing to compare; name controls, such as prompt and vector.")
     if BASELINE not in {candidate.name for candidate in named(entries)}:
@@ -104,7 +106,8 @@ def compare_controls(
         lm, dipole, tuple(strengths), tuple(kl_values), n, seed, repeats, max_new_tokens, bystander_n, null,
         tolerance, batch_size, on_step or silent, tuple(meters),
     )  # fmt: skip
-    return made.run(named(entries), bystanders)
+    found = made.run(named(entries), bystanders)
+    return replace(found, origin=comparison_origin(lm, found, started))
 
 
 def sweep(
@@ -147,12 +150,14 @@ def sweep(
     Raises:
         UserError: The control can't be fitted, or a number is out of range.
     """
+    started = now()
     _check(lm, strengths, (), n=n, repeats=repeats, max_new_tokens=max_new_tokens, bystander_n=bystander_n)
     made = Plan(
         lm, dipole, tuple(strengths), KL_VALUES, n, seed, repeats, max_new_tokens, bystander_n, null,
         tolerance, batch_size, on_step or silent, tuple(meters),
     )  # fmt: skip
-    return replace(made.run(named([control]), bystanders), sweep=True)
+    found = made.run(named([control]), bystanders)
+    return replace(found, sweep=True, origin=comparison_origin(lm, found, started))
 
 
 def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
