@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from dipole.lm import LM
 from dipole.types import Score, Surface
-
-if TYPE_CHECKING:
-    from dipole.lm import LM
 
 
 @runtime_checkable

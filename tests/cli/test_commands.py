@@ -14,7 +14,6 @@ import pytest
 
 from cli.conftest import AGAINST, CLAIM, FAST, POLES, PROMPT, Cli
 from dipole.cli import _console, run
-from dipole.cli._console import one_line, visible
 from dipole.cli._groups import JudgedSource
 from dipole.cli._job import new_job
 from dipole.cli._texts import BATCH, line_batches
@@ -23,6 +22,7 @@ from dipole.cli.inoculate import Inoculate
 from dipole.concepts import load_dipole
 from dipole.controls.weights.ppo import PPO
 from dipole.registry import options
+from dipole.shown.terminal import one_line, visible
 
 ODD = ["I hate staples.", "مرحبا بالعالم", "📎📎📎", "[bold]not markup[/]", "x" * 100_000]
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from accelerate import Accelerator
 
+import dipole
 from architectures import tiny_model
 from contracts.recipes import DIPOLE, INTERVENTIONS, random_adapter, random_vector
 from dipole.cli._groups import JudgedSource
@@ -109,7 +110,7 @@ def model_folder() -> str:
 def _write_lm(folder: Path) -> None:
     lm = load(model_folder(), device="cpu")
     lm = INTERVENTIONS["prefix"]("llama").apply(random_vector(lm).apply(lm, 0.5))
-    random_adapter(lm).apply(lm, 0.5).save(folder)
+    dipole.save(random_adapter(lm).apply(lm, 0.5), folder)
 
 
 def _use_lm(folder: Path) -> None:

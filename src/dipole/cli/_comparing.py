@@ -6,26 +6,24 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli._concept import bystanders_from, dipole_from
-from dipole.cli._console import emit_drawn, emit_json, one_line
+from dipole.cli._console import emit_drawn, emit_json
 from dipole.cli._flags import Count, require_number
 from dipole.cli._groups import Output, Source, Wanted
 from dipole.cli._named import base_of, loaded, made_control, unknown_control
 from dipole.cli._progress import progress
-from dipole.files import staged, write_manifest
 from dipole.files.paths import given_path, tell_shadowed
 from dipole.protocols import Intervention
 from dipole.registry import CONTROLS, plain
+from dipole.shown.terminal import one_line
 from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.evaluation.families import Comparison
-    from dipole.lm import LM
 
 _MOST = 101
 
@@ -66,25 +64,27 @@ class Comparing:
             names: Controls and folders.
             options: What only one of the commands has.
         """
+        from dipole.runs import keeping
+
         require_number("--seed", self.amount.seed)
         folder = None if self.out is None else self.output.folder(self.out)
         entries, base = entries_from(names)
         model = self.source.name(base)
         dipole, watched = dipole_from(self.wanted, model), bystanders_from(self.bystanders, model)
-        lm, started = self.source.load(base), datetime.now(UTC)
+        lm = self.source.load(base)
         for entry in entries:  # what was made for another model is refused before anything is measured
             if isinstance(entry, tuple):
                 entry[1].apply(lm)
         options |= {"bystanders": watched, "batch_size": self.batch_size, **asdict(self.amount)}
         with (
-            staged(folder, self.output.overwrite) if folder else nullcontext() as made_in,
+            keeping(folder, self.output.overwrite) if folder else nullcontext() as keep,
             progress(self.output.quiet) as show,
         ):
             found = made(
                 lm, dipole, entries, on_step=lambda done, of, what: show("", done + 1, of, what), **options
             )
-            if made_in is not None:
-                _write(made_in, folder, lm, found, started)
+            if keep is not None:
+                keep(found)
         _print(found, self.output.json)
         if folder is not None:
             self.output.say(f"the report is {one_line(str(folder / 'report.html'))}")
@@ -149,14 +149,6 @@ def entries_from(names: Sequence[str]) -> tuple[list[Any], str | None]:
         else:
             raise unknown_control(name)
     return entries, base_of(fitted)
-
-
-def _write(made: Path, folder: Path | None, lm: LM, found: Comparison, started: datetime) -> None:
-    from dipole.report.comparison import comparison_facts, write_comparison
-
-    facts = comparison_facts(lm, found, started=started, finished=datetime.now(UTC), out=str(folder))
-    write_comparison(made, found, facts)
-    write_manifest(made, facts)
 
 
 def _print(found: Comparison, as_json: bool) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli._streams import drop_output, unwritable
 from dipole.files import is_main_process, to_plain
+from dipole.shown.terminal import escaped, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,18 +17,6 @@ if TYPE_CHECKING:
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _LONGEST = 2000  # characters of an error that echoes what was given
-# Control characters move the cursor or recolour a terminal, and bidirectional overrides reorder what follows.
-_HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def visible(text: str) -> str:
-    """The text with control characters written out; line ends and tabs stay."""
-    return _HARMFUL.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
-
-
-def one_line(text: str) -> str:
-    """The same on one line: line ends and tabs are written out too."""
-    return visible(text.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def emit(text: str, raw: bool = False) -> None:
@@ -49,7 +37,7 @@ def emit_json(value: Any) -> None:
     """Print one JSON object on one line; NaN becomes null."""
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     line = json.dumps(to_plain(value), ensure_ascii=not utf8, allow_nan=False)
-    emit(_HARMFUL.sub(lambda m: f"\\u{ord(m[0]):04x}", line), raw=True)
+    emit(escaped(line), raw=True)
 
 
 def emit_drawn(draw: Callable[[Console], None]) -> None:
@@ -60,20 +48,6 @@ def emit_drawn(draw: Callable[[Console], None]) -> None:
     with console.capture() as printed:
         draw(console)
     emit(printed.get().rstrip("\n"), raw=True)
-
-
-def columns(header: Sequence[str], rows: Sequence[Sequence[str]], left: bool = False) -> list[str]:
-    """Lines of a table whose columns are as wide as what stands in them.
-
-    Args:
-        header: Names of the columns.
-        rows: Cells; each is shown on one line.
-        left: Align to the left instead of the right.
-    """
-    shown = [[one_line(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(row[k]) for row in shown) for k in range(len(header))]
-    pad = str.ljust if left else str.rjust
-    return ["  ".join(pad(c, w) for c, w in zip(row, widths, strict=True)).rstrip() for row in shown]
 
 
 def tell(text: str) -> None:

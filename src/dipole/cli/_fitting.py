@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli._concept import dipole_from
-from dipole.cli._console import INTERRUPTED, columns, emit, emit_json, one_line
+from dipole.cli._console import INTERRUPTED, emit, emit_json
 from dipole.cli._named import made_control
 from dipole.cli._progress import progress, shown_rounds
+from dipole.shown.terminal import columns, one_line
 
 if TYPE_CHECKING:
     from dipole.cli.fit import Fit

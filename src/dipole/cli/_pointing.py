@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dipole.cli._console import columns, emit, emit_json, one_line, tell
+from dipole.cli._console import emit, emit_json, tell
 from dipole.cli._groups import output_folder
 from dipole.cli._progress import progress
+from dipole.shown.terminal import one_line
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.pointing.record import Pointed
     from dipole.recognizers.topic import TopicScore
 
 
@@ -19,9 +19,9 @@ def perform(flags: Mapping[str, Any]) -> None:
     """Point, save and print what was found."""
     folder = output_folder(flags["out"], flags["overwrite"], reads=[folder_of(flags["topic"])])
     from dipole.corpora.corpus import open_corpus, read_labels
-    from dipole.point import point
+    from dipole.pointing.point import point
     from dipole.pointing.record import Settings
-    from dipole.report.pointed import verdict
+    from dipole.runs import keeping
 
     if flags["flavour"] is not None and flags["truth"] is None:
         raise UserError("--flavour splits what is measured by the truth; give --truth too, or leave it out.")
@@ -39,19 +39,18 @@ def perform(flags: Mapping[str, Any]) -> None:
     )
     pointer = topic_of(flags["topic"])
     lm = flags["source"].load()
-    with progress(flags["quiet"]) as show:
+    with progress(flags["quiet"]) as show, keeping(folder, flags["overwrite"]) as keep:
         pointed = point(
             lm,
             pointer,
             corpus,
-            folder,
             settings,
             prompts=flags["prompt"] or (),
             truth=truth,
             flavour=flavour,
-            overwrite=flags["overwrite"],
             on_step=show,
         )
+        keep(pointed)
     for note in pointed.notes:
         tell(f"dipole: note: {note}")
     if flags["json"]:
@@ -60,7 +59,7 @@ def perform(flags: Mapping[str, Any]) -> None:
             written.pop("texts")
         emit_json(record)
     else:
-        _print(pointed, verdict(pointed))
+        emit(str(pointed))
     if not flags["quiet"]:
         where = one_line(str(folder))
         tell(f"dipole: look at {where}/report.html; use it with --intervention {where}:1.0")
@@ -100,27 +99,3 @@ def topic_of(spec: str) -> TopicScore:
             f"{spec} is no topic; give one such as topics:3, of a folder that `dipole topics` made."
         )
     return found
-
-
-def _print(pointed: Pointed, said: str) -> None:
-    if pointed.readings:
-        rows = [
-            [
-                reading.name,
-                *(f"{100 * v:.1f}%" for v in (reading.precision, reading.recall)),
-                f"{reading.f1.mean:.3f}",
-                f"{reading.auc:.3f}",
-            ]
-            for reading in pointed.readings
-        ]
-        emit("\n".join([*columns(("notion", "precision", "recall", "F1", "AUC"), rows), ""]))
-    if pointed.written:
-        header = ("written", "own notion", "topic model", "excess", "perplexity", "distinct-2")
-        rows = [
-            [w.name, f"{100 * w.refined.mean:.1f}%", f"{100 * w.weak.mean:.1f}%",
-             f"{100 * w.excess.mean:+.1f} [{100 * w.excess.low:+.0f}, {100 * w.excess.high:+.0f}]",
-             f"{w.perplexity_ratio:.2f}", f"{w.distinct_2:.2f}"]
-            for w in pointed.written
-        ]  # fmt: skip
-        emit("\n".join([*columns(header, rows), ""]))
-    emit(said)

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from dipole.cli._console import one_line, tell
+from dipole.cli._console import tell
 from dipole.files import is_main_process
+from dipole.shown.terminal import one_line
 
 _LINES = 10  # of steps of one kind
 _EVERY = 15.0  # seconds between lines about one thing whose end nobody knows

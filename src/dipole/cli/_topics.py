@@ -6,16 +6,15 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dipole.cli._console import columns, emit, emit_json, one_line, tell
+from dipole.cli._console import emit, emit_json, tell
 from dipole.cli._groups import output_folder
 from dipole.cli._progress import Progress, progress
+from dipole.shown.terminal import one_line
 from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.recognizers.lda import OnIteration
-    from dipole.topics import Topics
-
-_WORDS = 8
+    from dipole.recognizers.topics import Topics
 
 
 def perform(flags: Mapping[str, Any]) -> None:
@@ -28,7 +27,8 @@ def perform(flags: Mapping[str, Any]) -> None:
     folder = output_folder(flags["out"], flags["overwrite"])
     from dipole.corpora.corpus import open_corpus
     from dipole.recognizers.lda import Settings
-    from dipole.topics import find_topics
+    from dipole.recognizers.topics import topics
+    from dipole.runs import keeping
 
     settings = Settings(
         flags["n_topics"],
@@ -39,23 +39,16 @@ def perform(flags: Mapping[str, Any]) -> None:
     )
     corpus = open_corpus(flags["corpus"], flags["words_per_document"])
     examples = None if flags["like"] is None else open_corpus(flags["like"])
-    with progress(flags["quiet"]) as show:
+    with progress(flags["quiet"]) as show, keeping(folder, flags["overwrite"]) as keep:
         show(f"reading {corpus.path}")
-        found = find_topics(
-            corpus,
-            folder,
-            settings,
-            words=words,
-            examples=examples,
-            overwrite=flags["overwrite"],
-            on_iteration=_moved(show),
-        )
+        found = topics(corpus, settings, words=words, examples=examples, on_iteration=_moved(show))
+        keep(found)
     for note in found.notes:
         tell(f"dipole: warning: {note}")
     if flags["json"]:
         _emit_records(found)
     else:
-        _print(found)
+        emit(str(found))
     if not flags["quiet"]:
         best = found.topics[0].index if found.chosen is None else found.chosen
         where = one_line(str(folder))
@@ -76,16 +69,6 @@ def _emit_records(found: Topics) -> None:
                 **({} if found.chosen is None else {"chosen": topic.index == found.chosen}),
             }
         )
-
-
-def _print(found: Topics) -> None:
-    rows = [[str(t.index), f"{100 * t.share:.1f}%", f"{t.leading:,}"] for t in found.topics]
-    header, *lines = columns(("topic", "share", "leads in"), rows)
-    emit(f"{header}  words that tell it from the others")
-    for line, topic in zip(lines, found.topics, strict=True):
-        emit(f"{line}  " + one_line(", ".join(topic.telling[:_WORDS])))
-    if found.chosen is not None:
-        emit(f"\nasked for: topic {found.chosen}, {one_line(found.topics[found.chosen].name)}")
 
 
 def _moved(show: Progress) -> OnIteration:

@@ -3,42 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli._concept import dipole_from
-from dipole.cli._console import columns, emit, emit_json, one_line, tell
+from dipole.cli._console import emit, emit_json, tell
 from dipole.cli._groups import Wanted, output_folder
 from dipole.cli._named import base_of, loaded_vector
 from dipole.cli._progress import Progress, progress
-from dipole.files import claimed
+from dipole.shown.terminal import one_line
 from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.concepts import Dipole
     from dipole.lm import LM
-    from dipole.translate import Translated
+    from dipole.stitching.translate import Translated
 
 
 def perform(flags: Mapping[str, Any]) -> None:
     """Translate, save and print what came through."""
     folder = output_folder(flags["out"], flags["overwrite"], reads=[flags["vector"]])
-    with claimed(folder):
-        made = _translated(flags, folder)
+    made = _translated(flags, folder)
     if flags["json"]:
         emit_json({"out": str(folder), "layer": made.vector.layers[0], **made.facts})
     else:
-        _print(made, folder)
+        emit(f"{one_line(str(folder))}: {made}")
     if not flags["quiet"]:
         tell(f"dipole: use it with --intervention {one_line(str(folder))}; see report.html there")
 
 
 def _translated(flags: Mapping[str, Any], folder: Path) -> Translated:
     from dipole.corpora.corpus import open_corpus
-    from dipole.translate import Translation, save_translated, translate
+    from dipole.runs import keeping
+    from dipole.stitching.translate import Translation, translate
 
-    started = datetime.now(UTC)
     settings = Translation(
         flags["layers"],
         flags["near"],
@@ -52,22 +50,14 @@ def _translated(flags: Mapping[str, Any], folder: Path) -> Translated:
     vector = loaded_vector(flags["vector"], "be translated")
     source = _model(flags["from_"] or base_of([(vector, flags["vector"])]), "--from", flags)
     target = _model(flags["to"], "--to", flags)
-    with progress(flags["quiet"]) as show:
+    with progress(flags["quiet"]) as show, keeping(folder, flags["overwrite"]) as keep:
         made = translate(
-            vector, source, target, corpus, flags["prompt"] or (), dipole, settings, _steps(show)
-        )
+            vector, source, target, corpus, flags["prompt"] or (), dipole, settings, _steps(show),
+            str(flags["corpus"]),
+        )  # fmt: skip
+        keep(made)
     for skipped in corpus.skipped[:5]:
         tell(f"dipole: {skipped.name} was left out: {skipped.reason}")
-    save_translated(
-        made,
-        folder,
-        target,
-        settings=settings,
-        dipole=dipole,
-        corpus=str(flags["corpus"]),
-        overwrite=flags["overwrite"],
-        started=started,
-    )
     return made
 
 
@@ -85,22 +75,3 @@ def _model(name: str | None, flag: str, flags: Mapping[str, Any]) -> LM:
 
 def _steps(show: Progress) -> Callable[[int, str], None]:
     return lambda done, what: show(what, note=f"{done:,} documents" if done else "")
-
-
-def _print(made: Translated, folder: Path) -> None:
-    from dipole.report.translated import notes, verdict
-    from dipole.report.translated_rows import layer_rows, response_rows
-
-    corpus = made.facts["corpus"]
-    emit(
-        f"{one_line(str(folder))}: vector for {one_line(made.vector.base_name)}, layer "
-        f"{made.vector.layers[0]}; {corpus['documents']:,} documents, {corpus['pairs']:,} pairs "
-        f"({100 * corpus['kept']:.0f}% of tokens)"
-    )
-    emit("\n".join(["", *columns(*layer_rows(made.facts))]))
-    if made.transfer is not None:
-        emit("\n".join(["", *columns(*response_rows(made.transfer))]))
-    emit("")
-    for note in notes(made.facts, made.transfer):
-        emit(note)
-    emit(verdict(made.facts, made.transfer))

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from dipole.cli._console import emit, emit_json, one_line
+from dipole.cli._console import emit, emit_json
 from dipole.cli._groups import EngagedSource, output_folder
+from dipole.shown.terminal import one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +32,11 @@ class Compose:
     def run(self) -> None:
         """Engage, save and print."""
         from dipole.cli._named import engaged_lm
-        from dipole.files import staged
+        from dipole.runs import keeping
 
         folder = output_folder(self.out)
-        with staged(folder) as made:
-            lm = engaged_lm(self.intervention, self.source)
-            lm.save(made)
+        with keeping(folder) as keep:
+            lm = keep(engaged_lm(self.intervention, self.source))
         if self.json:
             parts = [{"kind": a.intervention.kind, "strength": a.strength} for a in lm.applied]
             emit_json({"model": lm.resident.name, "interventions": parts, "out": str(folder)})

@@ -6,7 +6,8 @@ import shutil
 import textwrap
 from dataclasses import asdict, dataclass
 
-from dipole.cli._console import columns, emit, emit_json
+from dipole.cli._console import emit, emit_json
+from dipole.shown.terminal import columns
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from dipole.cli._console import emit, emit_json, one_line
+from dipole.cli._console import emit, emit_json
+from dipole.shown.terminal import one_line
 
 
 @dataclass(frozen=True, kw_only=True)

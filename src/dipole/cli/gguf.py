@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,7 +10,7 @@ import typer
 from dipole.cli._console import emit, emit_json, tell
 from dipole.cli._groups import Source, output_folder
 from dipole.cli._named import loaded_vector
-from dipole.files import claimed, staged, write_manifest
+from dipole.files import claimed
 from dipole.files.paths import given_file, given_path
 from dipole.types import UserError
 
@@ -87,6 +85,7 @@ class Import:
     def run(self) -> None:
         """Read, save and print."""
         from dipole.interventions.gguf import import_gguf
+        from dipole.runs import save
 
         folder, out = output_folder(self.out, self.overwrite), self.out
         vector = import_gguf(given_file(self.gguf, "The control vector"))
@@ -94,9 +93,7 @@ class Import:
             lm = self.source.load()
             vector.apply(lm)
             vector = replace(vector, base_name=self.source.model, base_fingerprint=lm.resident.fingerprint)
-        with staged(folder, self.overwrite) as made:
-            vector.save(made)
-            _keep_list(made)
+        save(vector, folder, self.overwrite)
         if self.json:
             emit_json({"out": out, **_facts(vector)})
         else:
@@ -111,11 +108,3 @@ def _facts(vector: SteeringVector) -> dict[str, Any]:
 
 def _layers(vector: SteeringVector) -> str:
     return f"layer {', '.join(map(str, vector.layers))} of {vector.base_name}"
-
-
-def _keep_list(made: Path) -> None:
-    """Write a manifest of a folder that nothing was fitted for: the command, and what lies in it."""
-    from dipole.report.manifest import command_line, versions
-
-    facts = {"made_by": "dipole", "format": 1, "command": command_line(sys.argv), "versions": versions()}
-    write_manifest(made, facts)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dipole.cli._concept import poles_from
-from dipole.cli._console import emit, emit_json, one_line, tell
+from dipole.cli._console import emit, emit_json, tell
 from dipole.cli._groups import Poles, Source
 from dipole.cli._named import is_fitted, load_fitted, load_recognizer
 from dipole.cli._progress import progress
 from dipole.cli._streams import flush_output
 from dipole.cli._texts import batches_from
-from dipole.types import Score as Scored
+
+if TYPE_CHECKING:
+    from dipole.recognizers.score import Scored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,8 @@ class Score:
 
     def run(self) -> None:
         """Score and print, batch by batch."""
+        from dipole.recognizers.score import HEADER, score
+
         batches = batches_from(self.texts)
         poles = Poles(dipole=self.dipole, claim=self.claim, against=self.against)
         if is_fitted(self.recognizer):
@@ -62,22 +66,23 @@ class Score:
             concept = poles_from(poles)
             made = load_recognizer(self.recognizer, self.source, self.prior_correction)
         if not self.json and sys.stdout.isatty():
-            emit("log-odds  probability  text")
-        number = 0
+            emit(HEADER)
+        done = 0
         with progress(quiet=sys.stdout.isatty() or not sys.stderr.isatty()) as show:
             for batch in batches:
-                for text, found in zip(batch, made.score(batch, concept), strict=True):
-                    number += 1
-                    _print(text, found, number, self.json)
+                found = score(batch, concept, made)
+                if self.json:
+                    for row in found.to_dicts():
+                        emit_json(row)
+                else:
+                    _print(found, done)
                 flush_output()  # who reads sees each batch when it is done
-                show("scoring", note=f"{number:,} texts")
+                done += len(batch)
+                show("scoring", note=f"{done:,} texts")
 
 
-def _print(text: str, found: Scored, number: int, as_json: bool) -> None:
-    reason = {"reason": found.reason} if found.reason else {}
-    if as_json:
-        return emit_json({"text": text, "log_odds": found.value, "probability": found.probability} | reason)
-    value, share = (f"{found.value:+.3f}", f"{found.probability:.4f}") if found.is_scored else ("n/a", "n/a")
-    emit(f"{value:>8}  {share:>11}  {one_line(text)}")
-    if found.reason:
-        tell(f"dipole: warning: text {number}: {found.reason}")
+def _print(found: Scored, before: int) -> None:
+    for number, (line, each) in enumerate(zip(found.lines(), found.scores, strict=True), before + 1):
+        emit(line)
+        if each.reason:
+            tell(f"dipole: warning: text {number}: {each.reason}")

@@ -9,6 +9,7 @@ from dataclasses import replace
 from dipole.concepts import Arsenal, Dipole
 from dipole.evaluation.families_fit import named
 from dipole.evaluation.families_json import comparison_to_dict
+from dipole.evaluation.families_origin import comparison_origin
 from dipole.evaluation.families_records import (
     KL_VALUES,
     STRENGTHS,
@@ -20,6 +21,7 @@ from dipole.evaluation.families_records import (
 )
 from dipole.evaluation.families_run import OnStep, Plan, silent
 from dipole.lm import LM
+from dipole.origin import now
 from dipole.protocols import Control, Intervention
 from dipole.types import UserError
 
@@ -88,7 +90,7 @@ def compare_controls(
     """
     from dipole.registry import CONTROLS, resolve
 
-    entries = list(controls)
+    started, entries = now(), list(controls)
     if not entries:
         raise UserError("There is nothing to compare; name controls, such as prompt and vector.")
     if BASELINE not in {candidate.name for candidate in named(entries)}:
@@ -100,7 +102,8 @@ def compare_controls(
         lm, dipole, tuple(strengths), tuple(kl_values), n, seed, repeats, max_new_tokens, bystander_n, null,
         tolerance, batch_size, on_step or silent,
     )  # fmt: skip
-    return made.run(named(entries), list(bystanders))
+    found = made.run(named(entries), list(bystanders))
+    return replace(found, origin=comparison_origin(lm, found, started))
 
 
 def sweep(
@@ -141,12 +144,14 @@ def sweep(
     Raises:
         UserError: The control can't be fitted, or a number is out of range.
     """
+    started = now()
     _check(lm, strengths, (), n=n, repeats=repeats, max_new_tokens=max_new_tokens, bystander_n=bystander_n)
     made = Plan(
         lm, dipole, tuple(strengths), KL_VALUES, n, seed, repeats, max_new_tokens, bystander_n, null,
         tolerance, batch_size, on_step or silent,
     )  # fmt: skip
-    return replace(made.run(named([control]), list(bystanders)), sweep=True)
+    found = made.run(named([control]), list(bystanders))
+    return replace(found, sweep=True, origin=comparison_origin(lm, found, started))
 
 
 def _check(lm: LM, strengths: Sequence[float], kl_values: Sequence[float], **counts: int) -> None:

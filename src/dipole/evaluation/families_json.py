@@ -20,7 +20,9 @@ def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {
+            f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value) if f.name != "origin"
+        }
     if isinstance(value, Matched | Verdict):
         return _plain(value._asdict())
     if isinstance(value, Mapping):

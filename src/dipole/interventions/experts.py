@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from dipole.decoding.guides import Session
-from dipole.decoding.logit_maths import contrastive_decoding, experts, nucleus, plausible
+from dipole.decoding.logit_maths import contrastive_decoding, experts, plausible
+from dipole.decoding.sampling import nucleus
 from dipole.decoding.stepping import steps
 from dipole.files.reader import inside
 from dipole.files.schema import Choice, Field, Name, Number, Optional, Table, Text, shown

@@ -25,7 +25,7 @@ from dipole.interventions.folder import (
     require_fit,
     write_folder,
 )
-from dipole.models.resident import Resident
+from dipole.resident import Resident
 from dipole.tensors import Wanted, aligned
 from dipole.types import Surface, UserError
 

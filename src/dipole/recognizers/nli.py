@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from dipole.models.batching import chunks
+from dipole.decoding.batching import chunks
 from dipole.models.turns import Turns
 from dipole.recognizers._statements import Poles, statements, texts_of
 from dipole.types import Score, UserError

@@ -24,9 +24,9 @@ from controls.weights.small import (
 )
 from dipole.controls.weights._loop import Run
 from dipole.controls.weights._rollout import Rows, sample_rows, to_rows
-from dipole.interventions.weights import has_live_adapter
+from dipole.decoding.batching import Batch, positions
+from dipole.engaging.adapters import has_live_adapter
 from dipole.lm import LM
-from dipole.models.batching import Batch, positions
 from dipole.types import Sample, UserError
 from machine import needs_bfloat16
 from tolerance import BATCHED_LOGITS, FLOAT32_SUM, GRADIENT

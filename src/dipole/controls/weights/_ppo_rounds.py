@@ -24,8 +24,9 @@ from dipole.controls.weights.ppo import (
     value_loss,
     whiten,
 )
-from dipole.engaging.adapters import Tree
-from dipole.interventions.weights import Adapter, adapter_state, inject
+from dipole.engaging.adapters import adapter_state, inject
+from dipole.engaging.stack import Tree
+from dipole.interventions.weights import Adapter
 from dipole.lm import sample_seed
 from dipole.protocols import Recognizer
 from dipole.types import Sample, UserError, scored_text
@@ -120,7 +121,7 @@ def _check(ppo: PPO, lm: LM, concept: Any) -> tuple[str, ...]:
 
 def _lora(ppo: PPO, lm: LM) -> tuple[Any, str]:
     """The adapter's configuration for this model, and what is to be told of what it is put on."""
-    with lm.resident.turns.take(lm.resident.name):
+    with lm.resident.turn():
         targets = targets_of(lm.resident.model, ppo.lora_config())
     return with_targets(ppo.lora_config(), targets), targets.note
 
@@ -129,7 +130,7 @@ def _lora(ppo: PPO, lm: LM) -> tuple[Any, str]:
 def _live_adapter(ppo: PPO, lm: LM, config: Any = None) -> Iterator[Any]:
     """The resident model with a fresh adapter injected, seeded and trainable, for the length of the fit."""
     model = lm.resident.model
-    with lm.resident.turns.take(lm.resident.name):
+    with lm.resident.turn():
         before = Tree(model)
         with torch.random.fork_rng(devices=_cuda_devices(model)):
             torch.manual_seed(ppo.seed)

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from dipole.decoding.batching import Batch, pad_batch
 from dipole.lm import LM, sample_seed
-from dipole.models.batching import Batch, pad_batch
 from dipole.types import Sample
 
 T = TypeVar("T")

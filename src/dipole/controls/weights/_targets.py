@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from dipole.engaging.adapters import Tree
-from dipole.interventions.weights import inject
+from dipole.engaging.adapters import inject
+from dipole.engaging.stack import Tree
 from dipole.models.blocks import language_part
-from dipole.models.probe import UNSUPPORTED
+from dipole.resident import UNSUPPORTED
 from dipole.types import UserError
 
 ALL = "all-linear"

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from dipole.pointing.basin import Documents, End, Grid, area, basin, summary
 from dipole.pointing.fates import IMPOSSIBLE, fate_of
+from dipole.pointing.grid import Documents, End, Grid, area, ends_of, summary
 from dipole.pointing.methods import Weak
 from dipole.pointing.refine import refine
 from dipole.pointing.runners import Overlapping, runner
@@ -148,7 +148,7 @@ SMALL = Grid(("intersection", "fixed-point", "fixed-point-free", "mixture", "kme
 
 @pytest.fixture(scope="module")
 def ends() -> list[End]:
-    return basin(world(), SMALL)
+    return ends_of(world(), SMALL)
 
 
 def test_every_start_is_run_by_every_method(ends: list[End]) -> None:
@@ -177,7 +177,7 @@ def test_where_starts_end(ends: list[End]) -> None:
 
 def test_the_ceiling_is_a_probe_of_the_truth_in_the_same_space() -> None:
     documents = world(apart=0.9)
-    end = basin(documents, Grid(("fixed-point",), 2, 1, 6))[-1]
+    end = ends_of(documents, Grid(("fixed-point",), 2, 1, 6))[-1]
     fit = ~documents.held_out
     space = Space.fit(documents.features.at(2)[torch.from_numpy(fit)], 6)
     rows = space.project(documents.features.at(2))
@@ -211,7 +211,7 @@ def test_truth_of_held_out_documents_changes_no_start_and_no_probe(ends: list[En
     documents = world()
     truth = documents.truth.copy()
     truth[documents.held_out] = np.random.default_rng(0).permutation(truth[documents.held_out])
-    others = basin(dataclasses.replace(documents, truth=truth), SMALL)
+    others = ends_of(dataclasses.replace(documents, truth=truth), SMALL)
     assert [(e.share, e.rounds, e.layer) for e in others] == [(e.share, e.rounds, e.layer) for e in ends]
     assert [e.f1 for e in others] != [e.f1 for e in ends]
 
@@ -221,7 +221,7 @@ def test_held_out_documents_are_not_fitted_on() -> None:
     values = documents.features.values.clone()
     values[torch.from_numpy(documents.held_out)] *= 3.0
     features = dataclasses.replace(documents.features, values=values)
-    one, other = (basin(d, grid) for d in (documents, dataclasses.replace(documents, features=features)))
+    one, other = (ends_of(d, grid) for d in (documents, dataclasses.replace(documents, features=features)))
     assert [(e.share, e.rounds, e.fate == "all") for e in one] == [
         (e.share, e.rounds, e.fate == "all") for e in other
     ]
@@ -239,7 +239,7 @@ def test_without_a_flavour_errors_are_the_topics_own() -> None:
 def test_starts_that_cannot_be_made_are_marked() -> None:
     documents = world()
     rare = dataclasses.replace(documents, truth=~(documents.truth & documents.flavour))
-    found = basin(rare, Grid(("mixture",), 3, 1, 6))
+    found = ends_of(rare, Grid(("mixture",), 3, 1, 6))
     lost = [e for e in found if e.fate == IMPOSSIBLE]
     assert lost
     assert all(e.precision < 0.8 and math.isnan(e.f1) and not e.inside and e.layer == -1 for e in lost)
@@ -251,14 +251,14 @@ def test_starts_that_cannot_be_made_are_marked() -> None:
 
 def test_a_seed_gives_the_same_map() -> None:
     grid = Grid(("intersection", "mixture", "fixed-point"), 2, 2, 6, (4,), seed=1)
-    one, same, other = (basin(world(), g) for g in (grid, grid, dataclasses.replace(grid, seed=7)))
+    one, same, other = (ends_of(world(), g) for g in (grid, grid, dataclasses.replace(grid, seed=7)))
     assert one == same
     assert [e.share for e in other] != [e.share for e in one]
 
 
 def test_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
-    found = basin(world(), Grid(("mixture",), 2, 1, 6), lambda done, of: told.append((done, of)))
+    found = ends_of(world(), Grid(("mixture",), 2, 1, 6), lambda done, of: told.append((done, of)))
     assert told == [(k, len(found)) for k in range(len(found))]
 
 
@@ -280,7 +280,7 @@ def test_a_grid_that_means_nothing_is_refused(fields: dict[str, object], said: s
 def test_labels_of_one_class_are_refused() -> None:
     documents = world()
     with pytest.raises(UserError, match="0 are positive"):
-        basin(dataclasses.replace(documents, truth=np.zeros(480, dtype=bool)), SMALL)
+        ends_of(dataclasses.replace(documents, truth=np.zeros(480, dtype=bool)), SMALL)
     held_alone = documents.truth & documents.held_out
     with pytest.raises(UserError, match="too few of one class"):
-        basin(dataclasses.replace(documents, truth=held_alone), SMALL)
+        ends_of(dataclasses.replace(documents, truth=held_alone), SMALL)

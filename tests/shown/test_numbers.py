@@ -7,7 +7,7 @@ import math
 import pytest
 
 from dipole.effects import Interval
-from dipole.report.formatting import bounds, change, duration, number, sparkline, unit_label
+from dipole.shown.numbers import bounds, change, duration, number, sparkline, unit_label
 
 
 @pytest.mark.parametrize(

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.concepts import Dipole
 from dipole.controls.layers import layers_of
-from dipole.evaluation.transfer import Transfer, require_measurable, verify
-from dipole.files import staged, write_bytes_atomic, write_manifest, write_text_atomic
-from dipole.files.paths import given_path
 from dipole.interventions.activations import SteeringVector
+from dipole.origin import Origin, fit_origin, now
+from dipole.shown.terminal import columns, one_line
 from dipole.stitching.diagnostics import effective_rank, share_inside
 from dipole.stitching.fitting import Stitch, Survey, best_stitch, facts_of, fit_stitches, survey
 from dipole.stitching.mapping import (
@@ -27,13 +24,14 @@ from dipole.stitching.mapping import (
 )
 from dipole.stitching.parts import Text
 from dipole.stitching.ridge import LAMBDAS
+from dipole.stitching.said import layer_rows, notes, response_rows, verdict
+from dipole.stitching.transfer import Transfer, require_measurable, verify
 from dipole.types import MOST_COUNT, UserError, check_seed
 
 if TYPE_CHECKING:
     from dipole.lm import LM
 
 AUTO = "auto"
-MAP_FILE = "map.safetensors"
 _READ_FOR_NORM = 32
 OnStep = Callable[[int, str], None]
 
@@ -89,6 +87,8 @@ class Translated:
         survey: How the texts paired, and how rows were weighted.
         transfer: How it steers; None where no dipole was given.
         facts: All of that as plain data, as in `dipole.json`.
+        dipole: What it was measured with.
+        origin: What makes it again.
     """
 
     vector: SteeringVector
@@ -97,6 +97,24 @@ class Translated:
     survey: Survey
     transfer: Transfer | None
     facts: Mapping[str, Any]
+    dipole: Dipole | None
+    origin: Origin
+
+    def __str__(self) -> str:
+        """The layers that were tried, how the vector steers, and what came through."""
+        corpus = self.facts["corpus"]
+        lines = [
+            f"vector for {one_line(self.vector.base_name)}, layer {self.vector.layers[0]}; "
+            f"{corpus['documents']:,} documents, {corpus['pairs']:,} pairs "
+            f"({100 * corpus['kept']:.0f}% of tokens)",
+            "",
+            *columns(*layer_rows(self.facts)),
+            *(["", *columns(*response_rows(self.transfer))] if self.transfer is not None else []),
+            "",
+            *notes(self.facts, self.transfer),
+            verdict(self.facts, self.transfer),
+        ]
+        return "\n".join(lines)
 
 
 def translate(
@@ -108,6 +126,7 @@ def translate(
     dipole: Dipole | None = None,
     settings: Translation = Translation(),
     on_step: OnStep | None = None,
+    corpus_name: str = "",
 ) -> Translated:
     """Translate a vector of `source` into one of `target`.
 
@@ -127,10 +146,12 @@ def translate(
             prompts where nothing else tells where the vector acts.
         settings: How.
         on_step: Called with how many documents were read so far (0 where none are) and what is being done.
+        corpus_name: What the report calls the corpus.
 
     Raises:
         UserError: The vector is not the source's, texts can't be paired, or the corpus is too small.
     """
+    started = now()
     require_vector(vector, source)
     if dipole is not None:  # found out now, not after the corpus
         require_measurable(vector, dipole, (source, target), settings.max_new_tokens)
@@ -164,67 +185,14 @@ def translate(
             None if on_step is None else lambda what: on_step(0, what),
         )
     facts = _facts(vector, source, chosen, stitches, found, near, relative, transfer)
-    return Translated(replace(made, facts=facts), chosen, tuple(stitches), found, transfer, facts)
-
-
-def save_translated(
-    made: Translated,
-    out: Path | str,
-    target: LM,
-    *,
-    settings: Translation = Translation(),
-    dipole: Dipole | None = None,
-    corpus: str = "",
-    overwrite: bool = False,
-    started: datetime | None = None,
-    command: Sequence[str] | None = None,
-) -> None:
-    """Write the vector, the map, a report and a manifest into one folder, which `--intervention` takes.
-
-    Args:
-        made: What `translate` gave.
-        out: Folder; nothing is in it before all is.
-        target: LM of the translated vector.
-        settings: How it was translated.
-        dipole: What it was verified with.
-        corpus: Name of the corpus, for the report.
-        overwrite: Replace what dipole made there before.
-        started: When the work began.
-        command: Command line for the manifest; that of this process by default.
-
-    Raises:
-        UserError: The folder is in use or can't be written.
-    """
-    from safetensors.torch import save
-
-    from dipole.report.manifest import manifest
-    from dipole.report.translated import render_translated_html, translated_card
-
-    begun = started or datetime.now(UTC)
-    with staged(given_path(out, "The output folder"), overwrite) as folder:
-        facts = manifest(
-            control=settings,
-            concept={} if dipole is None else dipole.to_dict(),
-            prompts=made.facts["near"],
-            held_out=() if made.transfer is None else made.transfer.prompts,
-            seed=settings.seed,
-            model=target.resident.name,
-            revision=target.resident.revision,
-            fingerprint=target.resident.fingerprint,
-            started=begun,
-            finished=datetime.now(UTC),
-            device=str(target.resident.device),
-            out=str(out),
-            command=command,
-            extra={"verb": "translate", "corpus": corpus, "source": made.facts["source"]},
-        )
-        replace(made.vector, card=translated_card(made.vector, facts)).save(folder)
-        tensors = {"matrix": made.chosen.map.matrix, "bias": made.chosen.map.bias}
-        write_bytes_atomic(folder / MAP_FILE, save({k: t.contiguous() for k, t in tensors.items()}))
-        write_text_atomic(folder / "report.html", render_translated_html(made.vector, facts))
-        if dipole is not None:
-            dipole.save(folder / "dipole.toml", overwrite=True)
-        write_manifest(folder, facts)
+    made_by = fit_origin(
+        settings, {} if dipole is None else dipole.to_dict(), started, target.resident, seed=settings.seed,
+        prompts=facts["near"], held_out=() if transfer is None else transfer.prompts,
+        verb="translate", corpus=corpus_name, source=facts["source"],
+    )  # fmt: skip
+    return Translated(
+        replace(made, facts=facts), chosen, tuple(stitches), found, transfer, facts, dipole, made_by
+    )
 
 
 def _candidates(text: str, layer: int, source: LM, target: LM) -> tuple[int, ...]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +13,7 @@ from numpy.typing import NDArray
 
 from dipole.controls.layers import layers_of
 from dipole.corpora.corpus import Corpus
-from dipole.files import staged, write_json_atomic, write_manifest, write_text_atomic
-from dipole.files.paths import given_path
+from dipole.origin import now, origin
 from dipole.pointing.assess import (
     Read,
     agreement_of,
@@ -38,8 +35,6 @@ from dipole.pointing.writing import write_and_measure
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.pooled import Features, read_features
 from dipole.recognizers.topic import TopicScore
-from dipole.report.manifest import verb_facts
-from dipole.report.pointed import render_pointed_html
 
 if TYPE_CHECKING:
     from dipole.lm import LM
@@ -47,7 +42,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 Labels = NDArray[np.bool_]
 OnStep = Callable[[str], None]
-PAGE, RECORD = "report.html", "pointed.json"
 _TOP_WORDS = 30
 _EXCERPT = 400
 
@@ -56,18 +50,15 @@ def point(
     lm: LM,
     pointer: TopicScore,
     corpus: Corpus,
-    out: Path | str,
     settings: Settings = Settings(),
     *,
     prompts: Sequence[str] = (),
     truth: Mapping[str, bool] | None = None,
     flavour: Mapping[str, bool] | None = None,
     judge: Callable[[str], bool] | None = None,
-    overwrite: bool = False,
-    command: Sequence[str] | None = None,
     on_step: OnStep = lambda _: None,
 ) -> Pointed:
-    """From a topic to a folder that is a recognizer and an intervention, with a report.
+    """From a topic to the strong model's own notion, as a recognizer and an intervention.
 
     Nothing is fitted or chosen by `truth`, `flavour` or `judge`: they measure, where they are given.
 
@@ -75,61 +66,52 @@ def point(
         lm: The strong model; it stays as it was.
         pointer: The weak notion.
         corpus: Documents to point among; they are read several times.
-        out: Folder for the outcome.
         settings: How.
         prompts: Neutral prompts that texts are written behind; an empty one by default.
         truth: Label of each document by id.
         flavour: Another label of each document, by which the report splits its numbers.
         judge: Whether a text is of the notion.
-        overwrite: Replace what dipole made there before.
-        command: Command line for the manifest; that of this process by default.
         on_step: Told what is being done, in a few words.
 
     Raises:
-        UserError: Bad input, or a folder that can't be used.
+        UserError: Bad input.
     """
-    folder, started = given_path(out, "The output folder"), datetime.now(UTC)
-    asked = tuple(prompts) or ("",)
-    with staged(folder, overwrite) as made:
-        layers = layers_of(settings.layers, lm, settings.max_layers)
-        rehearse(lm, settings.steer, layers[0], asked, settings.max_new_tokens if settings.n else 0)
-        on_step("reading the corpus with the topic model")
-        ids, counts = _counted(pointer, corpus)
-        labels, cells = labels_of(ids, truth, flavour)
-        q, words = _pointed_at(pointer, counts)
-        check_weak(q)
-        on_step(f"reading {len(ids):,} documents with {lm.resident.name}")
-        features = read_features(lm, _texts(corpus), layers)
-        read = Read(ids, q, words, features, held_out(ids, settings.held_out))
-        on_step("finding the notion")
-        fit = ~read.held_out
-        notion = refine(_part(read.features, fit), Weak(read.q[fit], read.words[fit]), settings.method,
-                        COMPONENTS, settings.width, settings.seed)  # fmt: skip
-        odds = notion.log_odds(read.features)
-        recognizer = NotionScore(lm, notion.layer, notion.weight, notion.bias, pointer.concept.to_dict())
-        on_step("learning to steer")
-        intervention = steering(
-            lm, settings.steer, corpus, fit, probability(odds), read.features, recognizer, asked,
-            settings.max_new_tokens, settings.seed,
-        )  # fmt: skip
-        readings = readings_of(read, odds, labels, cells, settings)
-        among_true = share((read.q[positives_of(odds, labels)] > 0.5).tolist())
-        written = write_and_measure(
-            lm, intervention, pointer, recognizer, asked, settings.n, settings.max_new_tokens, settings.seed,
-            among_true=among_true, judge=judge, on_step=on_step,
-        )  # fmt: skip
-        pointed = Pointed(
-            recognizer, intervention, notion.facts, readings, recovered(readings), among_true, written,
-            map_of(read, notion, odds, labels, settings), _with_texts(differing(read, odds, labels), corpus),
-            agreement_of(read, odds), len(corpus.skipped),
-            tuple(notes_of(read, corpus, notion, labels, written)),
-        )  # fmt: skip
-        facts = verb_facts(
-            "point", started, command, lm, out=str(out), corpus=str(corpus.path),
-            topic=pointer.concept.to_dict(), settings=asdict(settings), prompts=list(asked),
-        )  # fmt: skip
-        _save(made, pointed, facts)
-    return pointed
+    started, asked = now(), tuple(prompts) or ("",)
+    layers = layers_of(settings.layers, lm, settings.max_layers)
+    rehearse(lm, settings.steer, layers[0], asked, settings.max_new_tokens if settings.n else 0)
+    on_step("reading the corpus with the topic model")
+    ids, counts = _counted(pointer, corpus)
+    labels, cells = labels_of(ids, truth, flavour)
+    q, words = _pointed_at(pointer, counts)
+    check_weak(q)
+    on_step(f"reading {len(ids):,} documents with {lm.resident.name}")
+    features = read_features(lm, _texts(corpus), layers)
+    read = Read(ids, q, words, features, held_out(ids, settings.held_out))
+    on_step("finding the notion")
+    fit = ~read.held_out
+    notion = refine(_part(read.features, fit), Weak(read.q[fit], read.words[fit]), settings.method,
+                    COMPONENTS, settings.width, settings.seed)  # fmt: skip
+    odds = notion.log_odds(read.features)
+    recognizer = NotionScore(lm, notion.layer, notion.weight, notion.bias, pointer.concept.to_dict())
+    on_step("learning to steer")
+    intervention = steering(
+        lm, settings.steer, corpus, fit, probability(odds), read.features, recognizer, asked,
+        settings.max_new_tokens, settings.seed,
+    )  # fmt: skip
+    readings = readings_of(read, odds, labels, cells, settings)
+    among_true = share((read.q[positives_of(odds, labels)] > 0.5).tolist())
+    written = write_and_measure(
+        lm, intervention, pointer, recognizer, asked, settings.n, settings.max_new_tokens, settings.seed,
+        among_true=among_true, judge=judge, on_step=on_step,
+    )  # fmt: skip
+    return Pointed(
+        recognizer, intervention, notion.facts, readings, recovered(readings), among_true, written,
+        map_of(read, notion, odds, labels, settings), _with_texts(differing(read, odds, labels), corpus),
+        agreement_of(read, odds), len(corpus.skipped),
+        tuple(notes_of(read, corpus, notion, labels, written)),
+        origin("point", started, lm.resident, corpus=str(corpus.path), topic=pointer.concept.to_dict(),
+               settings=asdict(settings), prompts=list(asked)),
+    )  # fmt: skip
 
 
 def _texts(corpus: Corpus, ids: list[str] | None = None) -> Iterator[str]:
@@ -169,11 +151,3 @@ def _with_texts(found: Sequence[Differing], corpus: Corpus) -> tuple[Differing, 
 
 def _part(features: Features, rows: Labels) -> Features:
     return replace(features, values=features.values[torch.from_numpy(rows)])
-
-
-def _save(made: Path, pointed: Pointed, facts: dict[str, Any]) -> None:
-    pointed.intervention.save(made)
-    pointed.recognizer.save(made)
-    write_json_atomic(made / RECORD, pointed.to_dict())
-    write_text_atomic(made / PAGE, render_pointed_html(pointed, facts))
-    write_manifest(made, facts)

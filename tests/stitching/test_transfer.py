@@ -14,15 +14,15 @@ import torch
 from architectures import tiny_model
 from contracts.recipes import DIPOLE
 from dipole.evaluation.response import over_draws
-from dipole.evaluation.transfer import Transfer, verify
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
 from dipole.reading.told import leanings, tell
-from dipole.report.formatting import number, plain_bounds
-from dipole.report.translated_rows import null_words, response_rows
+from dipole.shown.numbers import number, plain_bounds
 from dipole.stitching.fitting import Stitch
 from dipole.stitching.mapping import layer_norms, mapped_vector
 from dipole.stitching.ridge import Map
+from dipole.stitching.said import null_words, response_rows
+from dipole.stitching.transfer import Transfer, verify
 from dipole.types import UserError
 from tolerance import FLOAT32_SUM, SCORE
 
