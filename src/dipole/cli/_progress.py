@@ -6,36 +6,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from dipole.cli._console import tell
 from dipole.files import is_main_process
+from dipole.progress import Progress, silent
 from dipole.shown.terminal import one_line
 
 _LINES = 10  # of steps of one kind
 _EVERY = 15.0  # seconds between lines about one thing whose end nobody knows
 
 
-class Progress(Protocol):
-    """Called when something begins, or has come further."""
-
-    def __call__(self, what: str, done: int = 0, total: int = 0, note: str = "") -> None:
-        """Show it.
-
-        Args:
-            what: What is done, or is counted; empty where each step is another, which `note` names.
-            done: How many are done, or the number of the one that begins.
-            total: Of how many; 0 where nothing is counted.
-            note: Numbers, or what else there is to say in a few words.
-        """
-        ...
-
-
 @contextmanager
 def progress(quiet: bool) -> Iterator[Progress]:
     """Shows how it is going: a bar on a terminal, some plain lines elsewhere, nothing where it is `quiet`."""
     if quiet or not is_main_process():
-        yield lambda *_, **__: None
+        yield silent
     elif sys.stderr.isatty():
         with _bar() as show:
             yield show

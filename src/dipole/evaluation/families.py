@@ -19,9 +19,10 @@ from dipole.evaluation.families_records import (
     Point,
     Verdict,
 )
-from dipole.evaluation.families_run import OnStep, Plan, silent
+from dipole.evaluation.families_run import Plan
 from dipole.lm import LM
 from dipole.origin import now
+from dipole.progress import Progress, silent
 from dipole.protocols import Control, Intervention
 from dipole.types import UserError
 
@@ -58,7 +59,7 @@ def compare_controls(
     null: bool = True,
     tolerance: float = 0.05,
     batch_size: int = 64,
-    on_step: OnStep | None = None,
+    progress: Progress = silent,
 ) -> Comparison:
     """Fit controls to one dipole and measure all of them alike.
 
@@ -83,7 +84,7 @@ def compare_controls(
             for one that boosts words.
         tolerance: Fall of VELMA's probability from which an input counts as moved the wrong way.
         batch_size: Rows a forward.
-        on_step: Progress.
+        progress: Told what is measured next.
 
     Raises:
         UserError: There is nothing to compare, no control could be fitted, or a number is out of range.
@@ -100,7 +101,7 @@ def compare_controls(
     )
     made = Plan(
         lm, dipole, tuple(strengths), tuple(kl_values), n, seed, repeats, max_new_tokens, bystander_n, null,
-        tolerance, batch_size, on_step or silent,
+        tolerance, batch_size, progress,
     )  # fmt: skip
     found = made.run(named(entries), list(bystanders))
     return replace(found, origin=comparison_origin(lm, found, started))
@@ -121,7 +122,7 @@ def sweep(
     null: bool = False,
     tolerance: float = 0.05,
     batch_size: int = 64,
-    on_step: OnStep | None = None,
+    progress: Progress = silent,
 ) -> Comparison:
     """One control's dose-response curve, by the machinery of `compare_controls`, without the baseline.
 
@@ -139,7 +140,7 @@ def sweep(
         null: Add a random direction of the same norm.
         tolerance: Fall of VELMA's probability from which an input counts as moved the wrong way.
         batch_size: Rows a forward.
-        on_step: Progress.
+        progress: Told what is measured next.
 
     Raises:
         UserError: The control can't be fitted, or a number is out of range.
@@ -148,7 +149,7 @@ def sweep(
     _check(lm, strengths, (), n=n, repeats=repeats, max_new_tokens=max_new_tokens, bystander_n=bystander_n)
     made = Plan(
         lm, dipole, tuple(strengths), KL_VALUES, n, seed, repeats, max_new_tokens, bystander_n, null,
-        tolerance, batch_size, on_step or silent,
+        tolerance, batch_size, progress,
     )  # fmt: skip
     found = made.run(named([control]), list(bystanders))
     return replace(found, sweep=True, origin=comparison_origin(lm, found, started))
