@@ -86,9 +86,7 @@ class Comparing:
             keeping(folder, self.output.overwrite) if folder else nullcontext() as keep,
             progress(self.output.quiet) as show,
         ):
-            found = made(
-                lm, dipole, entries, on_step=lambda done, of, what: show("", done + 1, of, what), **options
-            )
+            found = made(lm, dipole, entries, progress=show, **options)
             if keep is not None:
                 keep(found)
         _print(found, self.output.json)
