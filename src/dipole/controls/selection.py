@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from dipole.concepts import Dipole
 from dipole.lm import LM
+from dipole.reading.losses import loss_under, perplexity_ratio
 from dipole.reading.pairs import halves
-from dipole.reading.told import loss_under, perplexity_ratio, spread
+from dipole.reading.told import spread
 from dipole.recognizers.velma import Velma
 from dipole.types import UserError, scored_text
 

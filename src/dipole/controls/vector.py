@@ -21,8 +21,9 @@ from dipole.controls.layers import (
 from dipole.controls.selection import Selection, choose, split_prompts
 from dipole.engaging.operators import Operator
 from dipole.interventions.activations import SteeringVector
+from dipole.reading.losses import loss_under, perplexity_ratio
 from dipole.reading.pairs import WORDINGS, read_pairs
-from dipole.reading.told import Told, leanings, loss_under, perplexity_ratio, preference, tell
+from dipole.reading.told import Told, leanings, preference, tell
 from dipole.types import Sample, Surface, UserError
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from dipole.pointing.difference import weighted_difference
 from dipole.pointing.prefixes import guidance
 from dipole.probing.directions import Direction
 from dipole.protocols import Intervention
-from dipole.reading.told import loss_under, perplexity_ratio, spread
+from dipole.reading.losses import loss_under, perplexity_ratio
+from dipole.reading.told import spread
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.pooled import Features, read_features
 from dipole.types import Sample

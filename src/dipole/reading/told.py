@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -65,15 +64,3 @@ def leanings(lm: LM, told: Told) -> Tensor:
 def preference(leaning: Tensor) -> float:
     """Mean probability of the claim's side of each pair (Bradley-Terry): 0.5 where it takes neither."""
     return float(leaning.sigmoid().mean())
-
-
-def loss_under(base: LM, samples: Sequence[Sample]) -> float:
-    """Loss of completions under the base, behind the prompts as the user gave them, nats a token."""
-    rows = base.logprobs([base.prompt_ids(s.prompt) for s in samples], [s.token_ids for s in samples])
-    tokens = sum(len(row) for row in rows)
-    return -float(sum(row.double().sum() for row in rows)) / max(tokens, 1)
-
-
-def perplexity_ratio(base: LM, samples: Sequence[Sample], base_loss: float) -> float:
-    """Perplexity of completions under the base, over that of completions whose loss is `base_loss`."""
-    return math.exp(min(loss_under(base, samples) - base_loss, 50.0))
