@@ -13,7 +13,7 @@ from dipole import Dipole, compare, compare_controls, load, load_intervention
 from dipole.basin import find_basin
 from dipole.cli import run
 from dipole.concepts import load_arsenal, load_dipole
-from dipole.corpus import open_corpus, read_labels
+from dipole.corpora.corpus import open_corpus, read_labels
 from dipole.evaluation.families import comparison_to_dict, sweep
 from dipole.evaluation.serialise import effect_to_dict
 from dipole.fit import fit
@@ -23,13 +23,14 @@ from dipole.microworld.cells import write_cells
 from dipole.point import point
 from dipole.pointing.basin import Grid
 from dipole.pointing.record import Settings as Pointing
+from dipole.protocols import Intervention
 from dipole.recognizers import NLI, TopicModel, TopicScore
 from dipole.recognizers.fitted import load_fitted
 from dipole.recognizers.lda import Settings as LDA
 from dipole.registry import CONTROLS, RECOGNIZERS, make_recognizer, resolve
 from dipole.topics import find_topics
 from dipole.translate import Translation, save_translated, translate
-from dipole.types import Intervention, UserError
+from dipole.types import UserError
 
 __all__ = [
     "CONTROLS",

@@ -8,6 +8,7 @@ from typing import Any
 from dipole.registry import CONTROLS, Option, options, resolve, unknown
 from dipole.types import UserError
 
+TRAINED = "ppo"  # what `dipole inoculate` trains with unless it is told
 # Flags of `dipole fit` that stand alone, so that what follows them may be the control.
 _SWITCHES = ("--overwrite", "--json", "--quiet", "-q", "--trust-remote-code", "--special-tokens")
 
@@ -25,10 +26,16 @@ def fields_for(command: str, arguments: Sequence[str]) -> tuple[Option, ...]:
     """
     if next((argument for argument in arguments if not argument.startswith("-")), "") != command:
         return ()
-    if command == "inoculate":
-        return options(resolve(CONTROLS, "ppo"))
-    name = _named(arguments[list(arguments).index("fit") + 1 :])
+    rest = list(arguments[list(arguments).index(command) + 1 :])
+    name = _flagged(rest) if command == "inoculate" else _named(rest)
     return () if name is None else options(resolve(CONTROLS, name))
+
+
+def _flagged(arguments: Sequence[str]) -> str:
+    """The value of `--control`, the last one counting, or what it is when left out."""
+    pairs = zip(arguments, (*arguments[1:], ""), strict=True)
+    found = [a.partition("=")[2] or after for a, after in pairs if a.partition("=")[0] == "--control"]
+    return found[-1] if found and found[-1] else TRAINED
 
 
 def _named(arguments: Sequence[str]) -> str | None:

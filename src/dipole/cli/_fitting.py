@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +41,8 @@ def perform(flags: Mapping[str, Any]) -> int:
 def _dipole(flags: Mapping[str, Any], control: Any) -> Any:
     """The dipole of the flags; None for a control that can do without, where they have none."""
     wanted = any(flags[name] is not None for name in ("dipole", "claim", "against"))
-    optional = signature(control.fit).parameters["concept"].default is None
     # What else a control can't do without, prompts for instance, it says by itself.
-    return dipole_from(flags, need_prompts=False) if wanted or not optional else None
+    return dipole_from(flags, need_prompts=False) if wanted or not control.optional_concept else None
 
 
 def _record(fitted: Fitted, folder: Path) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli._concept import ARSENALS, concept_from
+from dipole.cli._control import TRAINED, made_control
 from dipole.cli._wordings import with_wordings
 from dipole.concepts import Dipole, Mentions, load_arsenal
 from dipole.models.load import BUNDLED
 
 if TYPE_CHECKING:
-    from dipole.controls.weights.ppo import PPO
+    from dipole.inoculate import Trained
 
 # The flags that a run remembers in its manifest, with what they are when left out.
 DEFAULTS: dict[str, Any] = {
@@ -41,7 +42,7 @@ class Job:
     """
 
     dipole: Dipole
-    control: PPO
+    control: Trained
     bystanders: Sequence[Dipole]
     model: str
     revision: str | None
@@ -52,13 +53,11 @@ class Job:
 
 def new_job(flags: Mapping[str, Any]) -> Job:
     """The job that the flags describe."""
-    from dipole.controls.weights.ppo import PPO
-
     model = "tiny" if flags["model"] is None else flags["model"]
     dipole = concept_from(flags["claim"], flags["against"], flags["dipole"])
     mentions = Mentions(tuple(flags["mention_claim"] or ()), tuple(flags["mention_against"] or ()))
     dipole = with_wordings(dipole, flags["prompt"] or (), flags["held_out"] or (), mentions, model)
-    control = PPO(**flags["fields"])
+    control = made_control(flags["control"] or TRAINED, flags["fields"])
     settings = {name: default if flags[name] is None else flags[name] for name, default in DEFAULTS.items()}
     watched = bystanders_from(settings["bystanders"], model)
     return Job(dipole, control, watched, model, flags["revision"], flags["judge"], settings, sys.argv)

@@ -69,7 +69,8 @@ def _line(after: str, index: int, total: int, metrics: dict[str, float]) -> None
 
 
 def _numbers(metrics: dict[str, float]) -> str:
-    return f"reward {metrics['reward_mean']:.3f}  KL {metrics['kl']:.2f} nats"
+    shown = {"reward_mean": "reward {:.3f}", "kl": "KL {:.2f} nats", "loss": "loss {:.3f} nats a token"}
+    return "  ".join(text.format(metrics[name]) for name, text in shown.items() if name in metrics)
 
 
 @contextmanager

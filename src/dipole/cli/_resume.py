@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dipole.cli._control import made_control
 from dipole.cli._job import DEFAULTS, Job, bystanders_from
 from dipole.concepts import Dipole, load_dipole
 from dipole.types import UserError
@@ -14,13 +15,12 @@ from dipole.types import UserError
 
 def resumed_job(flags: Mapping[str, Any], out: Path) -> Job:
     """The job of the run in `out`; flags that say something else are refused."""
-    from dipole.controls.weights.ppo import PPO
     from dipole.inoculate import resume_settings
 
     facts = resume_settings(out)
     try:
         dipole = Dipole.from_dict(facts["concept"], str(out / "manifest.json"))
-        control = PPO(**facts["control"]["fields"])
+        control = made_control(facts["control"]["name"], facts["control"]["fields"])
         model, judge = facts["model"], facts.get("judge") or {}
         settings = {**DEFAULTS, **facts.get("settings", {})}
         command = _words(facts["command"], out)
@@ -49,6 +49,7 @@ def _words(command: str, out: Path) -> list[str]:
 def _told(dipole: Dipole, facts: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """What each flag would have to say to agree with the run."""
     return {
+        "control": facts["control"]["name"],
         "claim": dipole.claim,
         "against": dipole.against,
         "dipole": dipole,
@@ -66,6 +67,11 @@ def _told(dipole: Dipole, facts: Mapping[str, Any], settings: Mapping[str, Any])
 
 def _refuse_conflicts(flags: Mapping[str, Any], told: Mapping[str, Any], out: Path) -> None:
     given = {**flags, **flags["fields"]}
+    if other := sorted(set(flags["fields"]) - set(told)):
+        raise UserError(
+            f"With --resume --{other[0].replace('_', '-')} can't be given: the run in {out} is one of "
+            f"{told['control']}, which has no such setting."
+        )
     if given["dipole"] is not None:
         given["dipole"] = load_dipole(given["dipole"])
     for name, wanted in told.items():

@@ -30,6 +30,14 @@ def inoculate(
     ] = None,
     mention_claim: _Claims = None,
     mention_against: _Againsts = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control",
+            help="What trains: a control of the weights; `dipole inoculate --control NAME --help` lists its "
+            "flags. [default: ppo]",
+        ),
+    ] = None,
     dipole: DipoleFile = None,
     model: Model = None,
     revision: Revision = None,

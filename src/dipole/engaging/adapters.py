@@ -132,7 +132,7 @@ def engaged_adapters(model: Any, adapters: Sequence[tuple[Adapter, float]]) -> I
 def _put_in(model: Any, active: Sequence[tuple[Adapter, float]]) -> None:
     wrapped: Any
     with torch.random.fork_rng(
-        devices=_cuda_devices(model)
+        devices=cuda_devices(model)
     ):  # PEFT draws an initial value that is then replaced
         wrapped = inject(model, [adapter.config for adapter, _ in active])
     for index, (adapter, strength) in enumerate(active):
@@ -142,7 +142,8 @@ def _put_in(model: Any, active: Sequence[tuple[Adapter, float]]) -> None:
     wrapped.eval()
 
 
-def _cuda_devices(model: nn.Module) -> list[int]:
+def cuda_devices(model: nn.Module) -> list[int]:
+    """Numbers of the CUDA devices that hold the model."""
     return sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
 
 

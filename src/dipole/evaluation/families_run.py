@@ -165,7 +165,9 @@ class Plan:
                 if graded or strength == 1.0:  # that a control has no other side is not worth a word
                     skipped.append((strength, str(error)))
                 continue
-            points.append(make_point(bench, strength, found, moved, fitted.in_loop(), totals, others))
+            points.append(
+                make_point(bench, strength, found, moved, fitted.judged_by.rewarded, totals, others)
+            )
             units[strength] = found
         points.sort(key=lambda point: point.strength)
         return _Drawn(fitted, null_of, tuple(points), units, tuple(skipped), ratios)
@@ -215,8 +217,8 @@ class Plan:
             settings=settings(given),
             graded=fitted.first.graded,
             null_of=drawn.null_of,
-            in_loop=fitted.in_loop(),
-            selected=fitted.selected(),
+            in_loop=fitted.judged_by.rewarded,
+            selected="velma" in fitted.judged_by.chosen,
             points=drawn.points,
             matched=tuple(self._matched(bench, drawn, main, names)),
             verdict=judge_curve(drawn.points, main, fitted.first.graded, drawn.skipped, bool(drawn.null_of)),

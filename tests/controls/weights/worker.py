@@ -19,8 +19,9 @@ from accelerate import PartialState
 from safetensors.torch import save_file
 
 from architectures import fresh_tiny_model
-from controls.weights.small import Letters, Plain, gradients, small, weights_hash
-from dipole.controls.weights._loop import CHECKPOINT, Run
+from controls.weights.small import Letters, Plain, fitted, gradients, small, weights_hash
+from dipole.files import CHECKPOINT
+from dipole.protocols import Run
 
 # Uneven shares (9 rows over 2 processes); a last minibatch of one row, which leaves a process without any;
 # micro-batches that one process needs and the other does not.
@@ -53,7 +54,7 @@ def fit(out: Path) -> None:
     run.folder.mkdir()
     told: list[int] = []
     run.on_round = lambda index, total, metrics: told.append(index)
-    adapter = small(minibatch_size=4).fit(lm, Plain(), run, Letters())
+    adapter = fitted(small(minibatch_size=4), lm, Plain(), Letters(), run)
     assert weights_hash(lm.resident.model) == before
     assert told == ([0, 1, 2] if PartialState().is_main_process else [])
     assert len(run.history) == 3
@@ -81,7 +82,7 @@ def killed(out: Path, mode: str) -> None:
         replace(source, target)
 
     os.replace = die_at_the_checkpoint  # type: ignore[assignment]
-    small(rounds=4).fit(fresh_tiny_model("gpt2"), Plain(), Run(folder=out), Letters(watch=watch))
+    fitted(small(rounds=4), fresh_tiny_model("gpt2"), Plain(), Letters(watch=watch), Run(folder=out))
 
 
 def main() -> None:
