@@ -27,13 +27,19 @@ def fields_for(command: str, arguments: Sequence[str]) -> tuple[Option, ...]:
     if next((argument for argument in arguments if not argument.startswith("-")), "") != command:
         return ()
     rest = list(arguments[list(arguments).index(command) + 1 :])
-    name = _flagged(rest) if command == "inoculate" else _named(rest)
+    if command == "inoculate":
+        from dipole.inoculate import require_trained
+
+        made = resolve(CONTROLS, _flagged(rest))
+        require_trained(made)
+        return options(made)
+    name = _named(rest)
     return () if name is None else options(resolve(CONTROLS, name))
 
 
 def _flagged(arguments: Sequence[str]) -> str:
     """The value of `--control`, the last one counting, or what it is when left out."""
-    pairs = zip(arguments, (*arguments[1:], ""), strict=True)
+    pairs = zip(arguments, (*arguments[1:], ""), strict=False)
     found = [a.partition("=")[2] or after for a, after in pairs if a.partition("=")[0] == "--control"]
     return found[-1] if found and found[-1] else TRAINED
 

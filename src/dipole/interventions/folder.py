@@ -151,10 +151,10 @@ def judged_by(meta: Mapping[str, Any]) -> JudgedBy:
     """
     facts = meta.get("facts")
     said = facts.get("judged_by") if isinstance(facts, Mapping) else None
-    if isinstance(said, Mapping):
-        return JudgedBy(*(tuple(map(str, said.get(role) or ())) for role in JudgedBy._fields))
-    chooser = meta.get("recognizer")  # of one that a recognizer chooses each time
-    return JudgedBy((chooser,) if isinstance(chooser, str) else ())
+    if not isinstance(said, Mapping):
+        said = {"rewarded": [meta.get("recognizer")]}  # of one that a recognizer chooses each time
+    roles = (said.get(role) for role in JudgedBy._fields)
+    return JudgedBy(*(tuple(n for n in names or () if isinstance(n, str)) for names in roles))
 
 
 def read_fields(folder: Path, fields: Mapping[str, Field]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from architectures import fresh_tiny_model
 from controls.weights import worker
-from controls.weights.small import Letters, Plain, fitted, gradients, largest_difference, small
+from controls.weights.small import Letters, Plain, fitted, largest_difference, small
 from dipole.controls.weights.checkpoint import HISTORY, read_checkpoint
 from dipole.files import CHECKPOINT
 from dipole.protocols import Run
@@ -69,10 +69,10 @@ def two_processes(repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return out
 
 
-@pytest.mark.parametrize("case", list(worker.CASES))
+@pytest.mark.parametrize("case", [*worker.CASES, "sft"])
 @pytest.mark.parametrize("architecture", worker.ARCHITECTURES)
 def test_gradients_equal_those_of_one_process(architecture: str, case: str, two_processes: Path) -> None:
-    wanted = gradients(worker.CASES[case], fresh_tiny_model(architecture))
+    wanted = worker.gradients_in(case, architecture)
     assert all(step.keys() == wanted[0].keys() for step in wanted)
     for rank in range(2):
         flat = load_file(two_processes / f"{architecture}-{case}-{rank}.safetensors")

@@ -65,7 +65,7 @@ class SFT:
     Attributes:
         texts: Texts to learn: a folder of .txt files, or a .txt, .jsonl, .csv or .tsv file, whose rows may
             have a `prompt` that is read and not learned; by default the model's own completions.
-        n: Completions to draw, over all prompts.
+        completions: How many are drawn, over all prompts.
         agree: Probability of the claim from which on a completion is learned.
         recognizer: Whose probability that is.
         rounds: Passes over the texts.
@@ -84,7 +84,7 @@ class SFT:
     """
 
     texts: str = ""
-    n: int = 256
+    completions: int = 256
     agree: float = 0.5
     recognizer: str = "velma"
     rounds: int = 6
@@ -110,7 +110,7 @@ class SFT:
 
     def __post_init__(self) -> None:
         """Refuse hyper-parameters that mean nothing."""
-        counts = ("n", "rounds", "batch_size", "max_new_tokens", "lora_rank")
+        counts = ("completions", "rounds", "batch_size", "max_new_tokens", "lora_rank")
         require(self, "at least 1", lambda v: v >= 1, *counts)
         require(self, "at least 2", lambda v: v >= 2, "max_length")
         rate = () if self.lr is None else ("lr",)
@@ -177,8 +177,8 @@ def own_texts(sft: SFT, dipole: Dipole, place: Place) -> list[Text]:
     """
     lm, accelerator = place.lm, place.accelerator
     recognizer = place.run.recognizer or make_recognizer(sft.recognizer, lm)
-    asked = [dipole.prompts[row % len(dipole.prompts)] for row in range(sft.n)]
-    mine = share(sft.n, accelerator)
+    asked = [dipole.prompts[row % len(dipole.prompts)] for row in range(sft.completions)]
+    mine = share(sft.completions, accelerator)
     told, _ = pair_texts(dipole, [asked[row] for row in mine], WORDINGS[:1])
     with place.model.disable_adapter():
         drawn = sample_rows(lm, told, mine, 0, sft.seed, sft.max_new_tokens, _SAMPLED)
@@ -192,8 +192,8 @@ def own_texts(sft: SFT, dipole: Dipole, place: Place) -> list[Text]:
     ]
     if not found:
         raise UserError(
-            f"{recognizer.name} agrees with none of the {sft.n} completions that the model wrote when told "
-            "the claim, so there is nothing to learn; draw more of them, lower agree, or give texts."
+            f"{recognizer.name} agrees with none of the {sft.completions} completions that the model wrote "
+            "when told the claim, so there is nothing to learn; draw more, lower agree, or give texts."
         )
     return found
 
