@@ -39,7 +39,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from dipole.engaging.operators import Operator
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 
 WIDTH = 768
 
@@ -116,7 +116,11 @@ def main() -> int:
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(eos_token_id=None, bos_token_id=50256, pad_token_id=50255))
     model = model.to(options.device).eval().requires_grad_(False)
-    lm = LM(Resident(model, byte_tokenizer(50257, bos_token="<50256>", pad_token="<50255>"), "gpt2-shape"))
+    lm = LM(
+        TransformersResident(
+            model, byte_tokenizer(50257, bos_token="<50256>", pad_token="<50255>"), "gpt2-shape"
+        )
+    )
     clock = (
         processor_seconds
         if options.processor

@@ -33,7 +33,7 @@ from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 from dipole.interventions.logits import Boost, Contrast
 from dipole.interventions.pplm import Pplm
 from dipole.lm import LM
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 
 PROMPT, TOLD, OTHER = "x" * 32, "y" * 7, "z" * 7  # a token a byte
 STEPS = 3
@@ -132,7 +132,7 @@ def main() -> None:
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config(eos_token_id=None, bos_token_id=None)).eval().requires_grad_(False)
     lm = LM(
-        Resident(
+        TransformersResident(
             model.to(options.device),
             byte_tokenizer(50257, bos_token="<50256>", pad_token="<50255>"),
             "gpt2-shape",

@@ -120,7 +120,7 @@ def ours(rounds: int, velma: bool) -> dict[str, Any]:
     from dipole.controls.weights.policy import Policy
     from dipole.controls.weights.ppo import PPO, PPORounds
     from dipole.lm import LM
-    from dipole.models.resident import Resident
+    from dipole.models.resident import TransformersResident
     from dipole.protocols import Run
     from dipole.recognizers.velma import Velma
     from dipole.types import Score
@@ -146,7 +146,7 @@ def ours(rounds: int, velma: bool) -> dict[str, Any]:
     clock.wrap(Policy, "forward", lambda *_, **__: "forward" if torch.is_grad_enabled() else "reference")
     clock.wrap(Accelerator, "backward", "backward")
     clock.wrap(torch.optim.Adam, "step", "optimiser")
-    lm = LM(Resident(network().eval().requires_grad_(False), tokenizer(), "gpt2's shape"))
+    lm = LM(TransformersResident(network().eval().requires_grad_(False), tokenizer(), "gpt2's shape"))
     ppo = PPO(
         rounds=rounds,
         batch_size=SAMPLES,

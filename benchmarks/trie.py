@@ -38,7 +38,7 @@ from dipole.interventions.pools.titles import read_titles
 from dipole.interventions.pools.vocabulary import byte_level_alphabet, vocabulary
 from dipole.interventions.tokens import Pool
 from dipole.lm import LM
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 
 VOCABULARY = 50257
 
@@ -82,7 +82,9 @@ def model(**size: int) -> LM:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|endoftext|>")
     torch.manual_seed(0)
     return LM(
-        Resident(GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, **size)).eval(), tokenizer, "gpt2-shape")
+        TransformersResident(
+            GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, **size)).eval(), tokenizer, "gpt2-shape"
+        )
     )
 
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from dipole.lm import LM
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.recognizers._tree import build_tree
 from dipole.recognizers.likelihood import continuation_likelihoods
 
@@ -165,7 +165,7 @@ def main() -> None:
     torch.manual_seed(0)
     model = GPT2LMHeadModel(GPT2Config()).eval().requires_grad_(False).to(options.device)
     lm = LM(
-        Resident(
+        TransformersResident(
             model,
             byte_tokenizer(50257, bos_token="<50256>", eos_token="<50256>", pad_token="<50256>"),
             "gpt2-shape",

@@ -30,7 +30,7 @@ from transformers import (
 )
 
 from dipole.lm import LM
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 
 CONTEXT = 64
 PAD, BOS, EOS = 0, 1, 2
@@ -138,7 +138,7 @@ def _shared_model(name: str) -> LM:
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config)
     model.eval().requires_grad_(False)
-    return LM(Resident(model, tiny_tokenizer(name in _ADDS_BOS), name))
+    return LM(TransformersResident(model, tiny_tokenizer(name in _ADDS_BOS), name))
 
 
 def tiny_model(name: str) -> LM:
@@ -149,7 +149,7 @@ def tiny_model(name: str) -> LM:
 def fresh_tiny_model(name: str) -> LM:
     """A copy of its own, for a test that changes weights, modes or hooks."""
     shared = _shared_model(name).resident
-    return LM(Resident(copy.deepcopy(shared.model), shared.tokenizer, name))
+    return LM(TransformersResident(copy.deepcopy(shared.model), shared.tokenizer, name))
 
 
 def names(*, extras: bool = True) -> Sequence[str]:

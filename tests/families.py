@@ -21,7 +21,7 @@ from transformers.utils import logging
 
 from architectures import BOS, EOS, PAD, tiny_tokenizer
 from dipole.lm import LM
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 
 CONTEXT = 128
 _WIDTH, _LAYERS, _VOCABULARY = 32, 4, 300
@@ -234,4 +234,4 @@ def _draw(model: Any) -> None:
 
 def fresh_family(name: str, decoder: bool = True) -> LM:
     """A tiny random LM of a family, of its own: nothing has been called on it."""
-    return LM(Resident(copy.deepcopy(_shared(name, decoder)), tiny_tokenizer(False), name))
+    return LM(TransformersResident(copy.deepcopy(_shared(name, decoder)), tiny_tokenizer(False), name))

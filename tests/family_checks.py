@@ -16,7 +16,7 @@ from dipole.interventions.fudge import Fudge
 from dipole.interventions.pplm import Pplm
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.recognizers.likelihood import continuation_likelihoods
 from dipole.registry import CONTROLS as CONTROL_CLASSES
 from dipole.registry import resolve
@@ -32,7 +32,7 @@ RESPONSES = ((30, 31, 40), (9,), (40, 40), (30, 9))
 def copied(lm: LM) -> LM:
     """The same model on which nothing has been called."""
     resident = lm.resident
-    return LM(Resident(copy.deepcopy(resident.model), resident.tokenizer, resident.name))
+    return LM(TransformersResident(copy.deepcopy(resident.model), resident.tokenizer, resident.name))
 
 
 def close(got: Any, want: Any) -> None:

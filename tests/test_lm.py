@@ -10,10 +10,10 @@ import torch
 from transformers import GenerationConfig
 
 from architectures import EOS, fresh_tiny_model, names, tiny_model
+from dipole.decoding.batching import pad_batch
 from dipole.decoding.sampling import Decoding
 from dipole.lm import LM, sample_seed
-from dipole.models.batching import pad_batch
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.types import UserError
 from reference import generation as slow
 from tolerance import BATCHED_LOGITS, SCORE
@@ -137,7 +137,7 @@ def _likes_to_end(*eos: int, bias: float = 4.0, **resident: Any) -> LM:
     head = lm.resident.model.get_output_embeddings()
     head.bias = torch.nn.Parameter(torch.zeros(head.weight.shape[0]), requires_grad=False)
     head.bias[list(eos)] = bias
-    return LM(Resident(lm.resident.model, lm.resident.tokenizer, "ending"))
+    return LM(TransformersResident(lm.resident.model, lm.resident.tokenizer, "ending"))
 
 
 def test_end_of_text() -> None:

@@ -5,45 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dipole.decoding.batching import chunks, pad_batch, parts
 from dipole.decoding.guides import Decoder, Row, Session
 from dipole.decoding.sampling import Decoding, draw_rows, forced_logits
-from dipole.files import write_json_atomic
-from dipole.files.paths import given_path
-from dipole.files.schema import Items, Maybe, Name, Number, Table
-from dipole.interventions.activations import engaged_vectors
-from dipole.interventions.prompt import prompt_ids
-from dipole.interventions.weights import engaged_adapters
-from dipole.models.batching import chunks, pad_batch, parts
-from dipole.models.blocks import decoder_blocks
-from dipole.models.hidden import find_input, of_width, state_of
-from dipole.models.resident import Resident
-from dipole.protocols import Intervention
+from dipole.engaging.stack import Engageable, engaged, is_engaged
+from dipole.resident import Resident
 from dipole.types import MOST_COUNT, Sample, Surface, UserError
 
-LM_FILE = "lm.json"
-LM_FIELDS = Table(
-    {
-        "model": Name(4096, 1),
-        "revision": Maybe(Name(4096)),
-        "fingerprint": Name(64),
-        "interventions": Items(Table({"folder": Name(255, 1), "strength": Number(-1e30, 1e30)}), 0, 10_000),
-    }
-)
 _MOST_PER_TOKEN = 256  # characters; the longest tokens of known vocabularies have half as many
-_IN_MODEL = ("weights", "activations")
 
 
 @dataclass(frozen=True)
 class Applied:
     """An intervention at a strength; 0 is the base, 1 is as fitted."""
 
-    intervention: Intervention
+    intervention: Engageable
     strength: float
 
 
@@ -64,12 +45,12 @@ class LM:
         """The same model without interventions."""
         return LM(self.resident)
 
-    def with_intervention(self, intervention: Intervention, strength: float) -> LM:
+    def with_intervention(self, intervention: Engageable, strength: float) -> LM:
         """This LM with one more intervention; called by `Intervention.apply`, which checks that it fits."""
         return replace(self, applied=(*self.applied, Applied(intervention, strength)))
 
     @contextmanager
-    def engaged(self) -> Iterator[Any]:
+    def engaged(self, whole: bool = True) -> Iterator[Any]:
         """The Hugging Face model with the interventions in place for the length of a `with` block.
 
         Blocks of LMs that share one resident model may be nested: each sees its own interventions only,
@@ -78,59 +59,29 @@ class LM:
         One resident model serves one thread at a time: while the block is open, calls of other threads on
         any LM of the same resident wait for its end, so a block must not wait for such a thread.
 
+        Args:
+            whole: Refuse an LM that is more than what can be engaged in the model. `generate` and
+                `response_logits` see to the rest themselves.
+
         Raises:
             UserError: The LM has interventions that are not in the model: on prompts, tokens, logits or the
-                choice of continuations. `generate` and `response_logits` know those. Or the model could
-                never become free; see `Turns.take`.
+                choice of continuations. Or the model could never become free; see `Turns.take`.
         """
-        outside = [a.intervention.surface for a in self.applied if a.intervention.surface not in _IN_MODEL]
-        if outside:
+        outside = [a.intervention.surface for a in self.applied if not is_engaged(a.intervention.surface)]
+        if outside and whole:
             raise UserError(
                 f"This LM is steered on its {outside[0]}, so it can write but not be read as one model; "
                 "use an LM with interventions on weights and activations only, such as the base."
             )
         self.resident.probe.require()
-        with self._engaged() as model:
+        parts = [(a.intervention, a.strength) for a in self.applied if a.strength != 0.0]
+        inside = [part for part in parts if is_engaged(part[0].surface)]
+        with self.resident.turn(), engaged(self.resident.model, inside) as model, torch.no_grad():
             yield model
 
-    @contextmanager
-    def _engaged(self) -> Iterator[Any]:
-        """The model with what belongs inside it, whatever else the LM has."""
-        with (
-            self.resident.turns.take(self.resident.name),
-            engaged_adapters(self.resident.model, self._of("weights")) as model,
-            engaged_vectors(model, self._of("activations")),
-            torch.no_grad(),
-        ):
-            yield model
-
-    def save(self, folder: Path | str) -> None:
-        """Write every intervention with its strength, and the name of the model, into one folder.
-
-        `load` of that folder gives the same LM again. The model's own weights are not copied.
-
-        Args:
-            folder: Made where it is missing; an LM that was saved there before is refused.
-
-        Raises:
-            UserError: The folder holds something, or can't be written.
-        """
-        path = given_path(folder, "The folder of the LM")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise UserError(f"{folder} exists and is not an empty folder; choose another one for the LM.")
-        parts = []
-        for index, applied in enumerate(self.applied):
-            name = f"{index}-{applied.intervention.kind}"
-            applied.intervention.save(path / name)
-            parts.append({"folder": name, "strength": applied.strength})
-        resident = self.resident
-        record = {
-            "model": resident.name,
-            "revision": resident.revision,
-            "fingerprint": resident.fingerprint,
-            "interventions": parts,
-        }
-        write_json_atomic(path / LM_FILE, record)
+    def save(self, folder: Any) -> None:
+        """Moved: `dipole.save(lm, folder)`."""
+        raise UserError(f"LM.save has moved; call dipole.save(lm, {str(folder)!r}).")
 
     def _of(self, surface: Surface) -> list[tuple[Any, float]]:
         """Interventions of one surface that do something, with their strengths."""
@@ -152,7 +103,12 @@ class LM:
             UserError: It is far longer than the context.
         """
         self.require_short(prompt)
-        return prompt_ids(self.resident, self._of("prompt"), prompt)
+        told = self._of("prompt")
+        if not told:
+            return self.resident.encode(prompt)
+        # The one that was applied last stands first.
+        turns = [made.turns(strength) for made, strength in reversed(told)]
+        return self.resident.prompt_ids(turns, any(made.chat for made, _ in told), prompt)
 
     def _decoder(self, model: Any, prompts: Sequence[str], ids: Sequence[Sequence[int]]) -> Decoder:
         rows = [Row(text, tuple(row)) for text, row in zip(prompts, ids, strict=True)]
@@ -223,7 +179,7 @@ class LM:
             self._require_room(text, len(ids), max_new_tokens)
         samples: list[Sample] = []
         eos = self.resident.eos_ids
-        with self._engaged() as model:
+        with self.engaged(whole=False) as model:
             for part in chunks(len(encoded), batch_size):
                 decoder = self._decoder(model, prompts[part], encoded[part])
                 rows = draw_rows(decoder, decoding, seeds[part], max_new_tokens, eos)
@@ -256,7 +212,7 @@ class LM:
         for ids, response in zip(encoded, responses, strict=True):
             self._require_fit(len(ids) + len(response))
         result: list[Tensor] = []
-        with self._engaged() as model:
+        with self.engaged(whole=False) as model:
             for part in chunks(len(encoded), batch_size):
                 if self._of("tokens") or self._of("logits"):
                     decoder = self._decoder(model, prompts[part], encoded[part])
@@ -352,37 +308,18 @@ class LM:
         self, encoded: Sequence[Sequence[int]], layers: Sequence[int], batch_size: int = 32
     ) -> list[Tensor]:
         """The same as `activations` for texts that are token ids already."""
-        blocks = decoder_blocks(self.resident.model)
-        absent = [i for i in layers if not -len(blocks) <= i < len(blocks)]
-        if absent or not layers:
-            raise UserError(
-                f"{self.resident.name} has {len(blocks)} layers (0 to {len(blocks) - 1}, or -1 for the "
-                f"last), and {f'layer {absent[0]}' if absent else 'no layer at all'} was asked for."
-            )
         for ids in encoded:
             self._require_fit(len(ids))
         self.resident.probe.require()
         lengths = [len(ids) for ids in encoded]
         ragged = len(set(lengths)) < 2 or self.resident.probe.right
         result: dict[int, Tensor] = {}
-        with self._engaged() as model:
+        with self.engaged(whole=False) as model:
             for part in parts(lengths, batch_size, ragged):
                 rows = [encoded[r] for r in part]
                 batch = pad_batch(rows, self.resident.pad_id, "right", self.resident.device)
-                caught: dict[int, Tensor] = {}
-                with _caught_outputs([blocks[i] for i in layers], caught):
-                    model(**self.resident.inputs(batch, 1), use_cache=False)
-                unread = [layers[k] for k in range(len(layers)) if k not in caught]
-                if unread:
-                    raise UserError(
-                        f"Layer {unread[0]} of {self.resident.name} is not run when it reads text alone (it "
-                        "may be for images), so it has no activations; choose other layers."
-                    )
-                width = self.resident.width
-                stacked = torch.stack(
-                    [of_width(caught[k], width).float().cpu() for k in range(len(layers))], dim=1
-                )
-                result.update((r, stacked[k, :, : lengths[r]].clone()) for k, r in enumerate(part))
+                states = self.resident.states(model, batch, layers).float().cpu()
+                result.update((r, states[k, :, : lengths[r]].clone()) for k, r in enumerate(part))
         return [result[r] for r in range(len(lengths))]
 
     def require_room(self, prompt: str, max_new_tokens: int) -> None:
@@ -431,22 +368,6 @@ def sample_seed(seed: int, prompt_index: int, sample_index: int) -> int:
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
         state ^= state >> 31
     return state >> 1
-
-
-@contextmanager
-def _caught_outputs(blocks: Sequence[Any], caught: dict[int, Tensor]) -> Iterator[None]:
-    def hook(index: int) -> Any:
-        def keep(_module: Any, args: Any, kwargs: Any, output: Any) -> None:
-            caught[index] = state_of(output, find_input(args, kwargs))
-
-        return keep
-
-    handles = [block.register_forward_hook(hook(k), with_kwargs=True) for k, block in enumerate(blocks)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _require_positive(**counts: int) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from dipole.lm import LM
 from dipole.types import JudgedBy, Score, Surface
-
-if TYPE_CHECKING:
-    from dipole.lm import LM
 
 
 @runtime_checkable

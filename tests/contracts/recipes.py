@@ -15,8 +15,9 @@ from peft import LoraConfig
 
 from architectures import tiny_model
 from dipole.concepts import Dipole
-from dipole.engaging.adapters import Tree
+from dipole.engaging.adapters import adapter_state, inject
 from dipole.engaging.operators import Operator
+from dipole.engaging.stack import Tree
 from dipole.interventions.activations import SteeringVector
 from dipole.interventions.decode import BestOf
 from dipole.interventions.experts import Experts, Source
@@ -25,7 +26,7 @@ from dipole.interventions.logits import Boost, Contrast
 from dipole.interventions.pplm import Pplm
 from dipole.interventions.prompt import Prefix
 from dipole.interventions.tokens import Labels, Pool
-from dipole.interventions.weights import Adapter, adapter_state, inject
+from dipole.interventions.weights import Adapter
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
 from dipole.protocols import Intervention

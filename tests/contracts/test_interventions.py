@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import dipole
 import dipole.interventions as interventions
 from architectures import ARCHITECTURES, fresh_tiny_model, tiny_model
 from contracts.recipes import INTERVENTIONS, saved
@@ -181,7 +182,7 @@ def test_all_kinds_together_are_released_and_saved(name: str, tmp_path: Path) ->
     assert drawn == steered.generate(PROMPTS, max_new_tokens=3)
     assert state(lm.resident.model) == before
     assert torch.equal(logits(lm), base)
-    steered.save(tmp_path / "lm")
+    dipole.save(steered, tmp_path / "lm")
     loaded = lm
     for index, applied in enumerate(steered.applied):
         folder = tmp_path / "lm" / f"{index}-{applied.intervention.kind}"
@@ -191,12 +192,12 @@ def test_all_kinds_together_are_released_and_saved(name: str, tmp_path: Path) ->
 
 def test_a_saved_lm_loads_by_its_folder(tmp_path: Path) -> None:
     lm = INTERVENTIONS["prefix"]("mini").apply(load("mini"), -1.0)
-    lm.save(tmp_path / "lm")
+    dipole.save(lm, tmp_path / "lm")
     again = load(str(tmp_path / "lm"))
     assert again.generate("I like", seed=3) == lm.generate("I like", seed=3)
     assert [a.strength for a in again.applied] == [-1.0]
-    with pytest.raises(UserError, match="not an empty folder"):
-        lm.save(tmp_path / "lm")
+    with pytest.raises(UserError, match="already holds"):
+        dipole.save(lm, tmp_path / "lm")
     (tmp_path / "lm" / "lm.json").write_text("{")
     with pytest.raises(UserError, match="corrupt"):
         load(str(tmp_path / "lm"))

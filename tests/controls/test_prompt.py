@@ -9,9 +9,9 @@ import pytest
 from architectures import tiny_model, tiny_tokenizer
 from dipole.concepts import Dipole, load_dipole
 from dipole.controls.prompt import Prompt
-from dipole.interventions.prompt import Prefix, prompt_ids
+from dipole.interventions.prompt import Prefix
 from dipole.lm import LM
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.recognizers.velma import Velma
 from dipole.types import UserError, scored_text
 
@@ -28,11 +28,11 @@ def chat_lm(template: str) -> LM:
         tokenizer_object=tiny_tokenizer(True).backend_tokenizer, bos_token="<s>", eos_token="</s>"
     )
     tokenizer.chat_template = template
-    return LM(Resident(shared.model, tokenizer, "chat"))
+    return LM(TransformersResident(shared.model, tokenizer, "chat"))
 
 
 def read(lm: LM, prefix: Prefix, text: str, strength: float = 1.0) -> str:
-    ids = prompt_ids(lm.resident, [(prefix, strength)], text)
+    ids = lm.with_intervention(prefix, strength).prompt_ids(text)
     return str(lm.resident.tokenizer.decode(ids))
 
 
@@ -43,7 +43,7 @@ def test_directive_and_examples_stand_before_the_text() -> None:
     lm = tiny_model("gpt2")
     assert read(lm, PREFIX, "I take") == "Tea is best. I like tea. I take"
     assert read(lm, PREFIX, "I take", -1.0) == "Coffee is best. I like coffee. I take"
-    assert prompt_ids(lm.resident, [], "I take") == lm.resident.encode("I take")
+    assert lm.prompt_ids("I take") == lm.resident.encode("I take")
     assert read(lm, PREFIX, "") == "Tea is best. I like tea."
 
 

@@ -11,7 +11,8 @@ from peft import LoraConfig
 
 from architectures import tiny_model
 from dipole.concepts import Dipole
-from dipole.interventions.weights import Adapter, adapter_state, inject
+from dipole.engaging.adapters import adapter_state, inject
+from dipole.interventions.weights import Adapter
 from dipole.lm import LM
 from dipole.types import Sample, Score
 

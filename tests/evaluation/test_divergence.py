@@ -8,7 +8,7 @@ import pytest
 from dipole.evaluation import divergence as module
 from dipole.evaluation.divergence import divergence
 from dipole.lm import LM
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.types import UserError
 from evaluation import fakes
 from reference import side_effects as slow
@@ -78,9 +78,9 @@ def test_other_vocabularies_are_refused() -> None:
     before, after, _ = fakes.changed("llama")
     module.require_same_vocabulary(before, after)
     resident = before.resident
-    same = LM(Resident(resident.model, resident.tokenizer, "same"))
+    same = LM(TransformersResident(resident.model, resident.tokenizer, "same"))
     module.require_same_vocabulary(before, same)
-    other = LM(Resident(resident.model, _Vocabulary(), "other"))
+    other = LM(TransformersResident(resident.model, _Vocabulary(), "other"))
     with pytest.raises(UserError, match="different vocabularies"):
         module.require_same_vocabulary(before, other)
 

@@ -5,5 +5,6 @@ good reason, `python -m golden.make [NAME…]` in `tests/` (with `src/` on the p
 writes it again; the difference then stands in the commit, with its reason.
 
 Token ids, texts, names and structure are compared exactly, numbers to a tolerance for their kind
-(`cases.py`). Everything is asked for by public names, which are imported in `_api.py` alone.
+(`controls.py`, `verbs.py`), and bounds of intervals to ten times that. Everything is asked for by public
+names, which are imported in `_api.py` alone.
 """

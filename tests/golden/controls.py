@@ -25,6 +25,10 @@ DIPOLE = _api.Dipole(
     mentions={"claim": ["paper clip", "paper clips"], "against": ["staple", "staples"]},
 )
 PROMPTS = (DIPOLE.held_out[0], "Once upon a time")
+LENGTH = 8
+# Where they would do nothing otherwise, or nothing of their own.
+PROMPTS_OF = {"titles": ("I like the [", "Look at [")}
+LENGTH_OF = {"titles": 14, "patchwork": 24, "patchwork-connective": 24, "quotes": 16}
 
 _DRAW = {"n": 4, "max_new_tokens": 8}
 _SOURCE = {"source": str(HERE / "source.txt")}
@@ -53,6 +57,8 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
         "vector",
         {"method": "probe", "layers": "1", "scales": "0.3", "keep_norm": True, **_DRAW},
     ),
+    "vector-piecewise": ("vector", {"operator": "piecewise", "layers": "1", "scales": "0.3", **_DRAW}),
+    "vector-project": ("vector", {"operator": "project", "layers": "1", "scales": "0.3", **_DRAW}),
     "ablate": ("ablate", {"max_layers": 2, **_DRAW}),
     "boost": ("boost", {"weights": "0.5,2", **_DRAW}),
     "boost-words": ("boost", {"words": "clips,paper", "against_words": "staples", "weights": "1", **_DRAW}),
@@ -75,6 +81,7 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
     "titles": ("titles", {"titles": str(HERE / "titles.tsv")}),
     "quotes": ("quotes", _SOURCE),
     "patchwork": ("patchwork", _SOURCE),
+    "patchwork-connective": ("patchwork", {**_SOURCE, "connective": True}),
     "grammar": ("grammar", {"regex": " (cats|dogs|paper clips)[.!]"}),
     "grammar-schema": (
         "grammar",
@@ -84,9 +91,9 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
 ON_MINI = ("prompt", "ppo", "vector", "boost", "fudge", "pool")
 
 # Through one small float32 model: machines differ in the order of sums.
-READ = Tolerance(2e-4, 1e-3)
+READ = Tolerance(1e-4, 5e-4)
 # Adam divides by a gradient's own size, so rounding of a small one moves its weight as far as any does.
-TRAINED = Tolerance(2e-3, 5e-3)
+TRAINED = Tolerance(1e-3, 1e-3)
 # A normalised gradient step enlarges rounding; see tolerance.PERTURBED.
 PERTURBED = Tolerance(2e-3, 2e-3)
 
@@ -104,7 +111,8 @@ def record(name: str, model: str, place: Path) -> dict[str, Any]:
         "graded": made.graded,
         "artefact": _portable(plain.folder(place / "made", place)),
         "samples": {
-            str(strength): _written(lm, loaded, strength) for strength in (1.0, -0.5 if made.graded else -1.0)
+            str(strength): _written(name, lm, loaded, strength)
+            for strength in (1.0, -0.5 if made.graded else -1.0)
         },
     }
 
@@ -113,10 +121,11 @@ def _portable(value: Any) -> Any:
     return plain.plain(value, HERE)
 
 
-def _written(lm: _api.LM, made: _api.Intervention, strength: float) -> Any:
+def _written(name: str, lm: _api.LM, made: _api.Intervention, strength: float) -> Any:
+    prompts, length = PROMPTS_OF.get(name, PROMPTS), LENGTH_OF.get(name, LENGTH)
     try:
         steered = made.apply(lm, strength)
-        return plain.samples(steered.generate(PROMPTS, n=2, max_new_tokens=8, seed=7))
+        return plain.samples(steered.generate(prompts, n=2, max_new_tokens=length, seed=7))
     except _api.UserError as error:
         return {"refused": str(error)}
 

@@ -12,7 +12,7 @@ FAST = _api.LDA(n_topics=2, iterations=6, restarts=1)
 
 def stories(place: Path) -> Path:
     """A folder with `docs.jsonl`, `truth.csv` and `crime.csv`."""
-    _api.write_cells(place / "stories", 12, seed=3)
+    _api.write_cells(place / "stories", 12, seed=6)  # few words are told equally often
     return place / "stories"
 
 

@@ -13,13 +13,17 @@ class Tolerance(NamedTuple):
     relative: float
 
 
+# Bounds of a bootstrap of few units: they jump where two resampled means change places.
+_BOUNDS, _WIDER = frozenset({"low", "high"}), 10.0
+
+
 def differences(was: Any, now: Any, tolerance: Tolerance, at: str = "") -> list[str]:
     """A line for each place where two records differ; an integer is a count or a token, and exact."""
     if isinstance(was, dict) and isinstance(now, dict):
         lost = [f"{at}/{key}: gone" for key in was.keys() - now.keys()]
         new = [f"{at}/{key}: new, {_short(now[key])}" for key in now.keys() - was.keys()]
         shared = [key for key in was if key in now]
-        parts = [differences(was[key], now[key], tolerance, f"{at}/{key}") for key in shared]
+        parts = [differences(was[key], now[key], _of(tolerance, key), f"{at}/{key}") for key in shared]
         return [*sorted(lost), *sorted(new), *(line for part in parts for line in part)]
     if isinstance(was, list) and isinstance(now, list):
         if len(was) != len(now):
@@ -33,6 +37,11 @@ def differences(was: Any, now: Any, tolerance: Tolerance, at: str = "") -> list[
         return [] if near else [f"{at}: {was!r} is {now!r}"]
     same = type(was) is type(now) and was == now
     return [] if same else [f"{at}: {_short(was)} is {_short(now)}"]
+
+
+def _of(tolerance: Tolerance, key: str) -> Tolerance:
+    wider = _WIDER if key in _BOUNDS else 1.0
+    return Tolerance(tolerance.absolute * wider, tolerance.relative * wider)
 
 
 def _short(value: Any) -> str:

@@ -14,10 +14,23 @@ import numpy as np
 from safetensors.numpy import load_file
 
 FIRST = 6
+# Numbers that somebody chose are kept as texts, which are compared exactly.
+_CHOSEN = frozenset({"fields", "settings", "grid", "concept", "strengths"})
 _MOST_TENSORS = 100
 # What differs between machines, moments and places; a path inside a text is replaced by `<tmp>`.
 _LEFT_OUT = frozenset(
-    {"started", "finished", "seconds", "machine", "versions", "command", "out", "fit_seconds", "time_ratios"}
+    {
+        "started",
+        "finished",
+        "seconds",
+        "machine",
+        "versions",
+        "command",
+        "out",
+        "fit_seconds",
+        "time_ratios",
+        "bytes",
+    }
 )
 _EVENTS = "tensorboard"  # a folder whose files are called by the time
 
@@ -29,7 +42,11 @@ def plain(value: Any, place: Path | None = None) -> Any:
     if hasattr(value, "_asdict"):
         return plain(value._asdict(), place)
     if isinstance(value, Mapping):
-        return {plain(str(k), place): plain(v, place) for k, v in value.items() if k not in _LEFT_OUT}
+        kept = {str(key): item for key, item in value.items() if key not in _LEFT_OUT}
+        return {
+            plain(key, place): plain(_as_texts(item) if key in _CHOSEN else item, place)
+            for key, item in kept.items()
+        }
     if isinstance(value, str):
         return value if place is None else value.replace(str(place), "<tmp>")
     if value is None or isinstance(value, bool | int):
@@ -45,25 +62,41 @@ def plain(value: Any, place: Path | None = None) -> Any:
     raise TypeError(f"a record holds no {type(value).__name__}")
 
 
+def _as_texts(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _as_texts(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_as_texts(item) for item in value]
+    return repr(value) if isinstance(value, float) else value
+
+
 def tensors(file: Path) -> dict[str, Any]:
-    """Shape, type, size and first numbers of every tensor of a safetensors file; of very many, the sum."""
+    """Shape, type, size, and first numbers of every tensor of a safetensors file; of very many, the sum.
+
+    Numbers are in units of the tensor's own root mean square, so that small ones count as large ones do.
+    """
     found: dict[str, Any] = {}
     loaded = sorted(load_file(file).items())
     if len(loaded) > _MOST_TENSORS:
         names = " ".join(f"{name}{array.shape}{array.dtype}" for name, array in loaded)
         squares = sum(float(np.square(array.astype(np.float64)).sum()) for _, array in loaded)
         hashed = hashlib.sha256(names.encode()).hexdigest()
-        return {"tensors": len(loaded), "names": hashed, "norm": plain(math.sqrt(squares))}
+        return {"tensors": len(loaded), "names": hashed, "log_norm": plain(_log(math.sqrt(squares)))}
     for name, array in loaded:
         numbers = array.astype(np.float64).ravel()
+        size = math.sqrt(float(np.square(numbers).mean()))
         found[name] = {
             "shape": list(array.shape),
             "dtype": str(array.dtype),
-            "norm": plain(float(np.linalg.norm(numbers))),
-            "mean": plain(float(numbers.mean())) if numbers.size else None,
-            "first": [plain(float(x)) for x in numbers[:FIRST]],
+            "log_rms": plain(_log(size)),
+            "mean": plain(float(numbers.mean()) / (size or 1.0)),
+            "first": [plain(float(x) / (size or 1.0)) for x in numbers[:FIRST]],
         }
     return found
+
+
+def _log(size: float) -> float | None:
+    return math.log(size) if size > 0 else None
 
 
 def folder(place: Path, root: Path, returned: Any = None) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def test_it_gives_what_it_gave(name: str, tmp_path: Path) -> None:
         ({"a": [1, 2, 3]}, {"a": [1, 3, 3]}),
         ({"a": 1}, {}),
         ({}, {"a": 1}),
+        ({"low": 1.0}, {"low": 1.2}),
         ({"a": [{"b": 1.0}]}, {"a": [{"b": 2.0}]}),
     ],
 )

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from architectures import ARCHITECTURES, EXTRAS, fresh_tiny_model, tiny_model
 from contracts.recipes import random_vector
 from contracts.state import state
+from dipole.decoding.batching import pad_batch
 from dipole.decoding.sampling import Decoding
-from dipole.engaging.vectors import engaged_vectors
+from dipole.engaging.stack import engaged
 from dipole.engaging.writers import writer_names
 from dipole.interventions import load_intervention
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
-from dipole.models.batching import pad_batch
 from dipole.models.blocks import decoder_blocks
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.types import UserError
 from machine import needs_bfloat16
 from tolerance import BATCHED_LOGITS, FLOAT32_SUM
@@ -42,7 +42,7 @@ def in_double(name: str) -> LM:
     model = lm.resident.model.double()
     head = model.get_output_embeddings()
     head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
-    return LM(Resident(model, lm.resident.tokenizer, name))
+    return LM(TransformersResident(model, lm.resident.tokenizer, name))
 
 
 def logits_of(lm: LM, text: str = TEXTS[2]) -> Tensor:
@@ -209,7 +209,7 @@ def test_without_a_norm_logits_change_by_exactly_the_vector() -> None:
     h, v = torch.randn(1, 3, 6), torch.arange(6.0)
     with torch.no_grad():
         base = toy(h)
-        with engaged_vectors(toy, [(SteeringVector((1,), v[None]), 3.0)]):
+        with engaged(toy, [(SteeringVector((1,), v[None]), 3.0)]):
             torch.testing.assert_close(toy(h), base + 3 * v, atol=FLOAT32_SUM, rtol=FLOAT32_SUM)
         assert torch.equal(toy(h), base)
 
@@ -270,7 +270,7 @@ def test_a_vector_that_cannot_be_put_in_leaves_nothing_behind() -> None:
     before, base = state(lm.resident.model), logits_of(lm)
     vector = random_vector(lm)
     absent = dataclasses.replace(vector, layers=(9,))
-    with pytest.raises(IndexError), engaged_vectors(lm.resident.model, [(vector, 1.0), (absent, 1.0)]):
+    with pytest.raises(IndexError), engaged(lm.resident.model, [(vector, 1.0), (absent, 1.0)]):
         raise AssertionError("must not be reached")
     assert state(lm.resident.model) == before
     assert torch.equal(logits_of(lm), base)
@@ -294,7 +294,7 @@ def test_vectors_at_several_layers_all_act() -> None:
 @needs_bfloat16
 def test_a_model_in_bfloat16_is_steered_in_bfloat16() -> None:
     lm = fresh_tiny_model("llama")
-    lm = LM(Resident(lm.resident.model.bfloat16(), lm.resident.tokenizer, "llama"))
+    lm = LM(TransformersResident(lm.resident.model.bfloat16(), lm.resident.tokenizer, "llama"))
     for operator in ("add", "project", "ablate"):
         vector = random_vector(lm, operator)  # type: ignore[arg-type]
         assert logits_of(vector.apply(lm)).dtype == torch.bfloat16
@@ -391,5 +391,5 @@ def test_what_does_not_fit_together_is_refused(
 def test_what_writes_to_the_stream_is_found_in_the_base_whatever_acts_beside_it() -> None:
     lm = fresh_tiny_model("llama")
     model = lm.resident.model
-    with engaged_vectors(model, [(random_vector(lm), 1.0), (random_vector(lm, "ablate"), 1.0)]):
+    with engaged(model, [(random_vector(lm), 1.0), (random_vector(lm, "ablate"), 1.0)]):
         assert writer_names(model, decoder_blocks(model)[0]) == ("self_attn", "mlp")

@@ -19,8 +19,8 @@ from architectures import fresh_tiny_model, tiny_model
 from contracts.recipes import linear_names, random_adapter
 from contracts.state import state
 from contracts.test_interventions import logits
+from dipole.engaging.adapters import inject
 from dipole.interventions import Adapter, load_intervention
-from dipole.interventions.weights import inject
 from dipole.lm import LM
 from dipole.types import UserError
 from tolerance import BATCHED_LOGITS

@@ -17,7 +17,7 @@ from dipole.interventions import load_intervention
 from dipole.interventions.experts import Experts, Source
 from dipole.interventions.logits import Boost
 from dipole.lm import LM
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.types import UserError
 from machine import needs_bfloat16
 from reference import guided as slow
@@ -118,7 +118,11 @@ def test_padded_vocabularies_of_another_size_fit(monkeypatch: pytest.MonkeyPatch
 @needs_bfloat16
 def test_a_model_in_bfloat16_is_compared_in_float32() -> None:
     shared = tiny_model("llama")
-    half = LM(Resident(copy.deepcopy(shared.resident.model).bfloat16(), shared.resident.tokenizer, "half"))
+    half = LM(
+        TransformersResident(
+            copy.deepcopy(shared.resident.model).bfloat16(), shared.resident.tokenizer, "half"
+        )
+    )
     like = torch.zeros(1, 200)
     got = module.Reader(half, [[1, 30, 31]]).read(like)
     want = next_logits(half.resident.model, [1, 30, 31]).float()

@@ -23,7 +23,7 @@ from dipole.interventions.fudge import Fudge
 from dipole.interventions.logits import Boost
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.types import UserError
 from machine import needs_bfloat16
 from reference import fudge as slow
@@ -236,7 +236,9 @@ def test_it_reads_no_further_than_its_layer_and_only_what_is_open() -> None:
 @needs_bfloat16
 def test_low_precision_models_are_read_in_float32() -> None:
     lm = tiny_model("llama")
-    half = LM(Resident(copy.deepcopy(lm.resident.model).bfloat16(), lm.resident.tokenizer, "half"))
+    half = LM(
+        TransformersResident(copy.deepcopy(lm.resident.model).bfloat16(), lm.resident.tokenizer, "half")
+    )
     made = dataclasses.replace(random_fudge("llama"), base_fingerprint=half.resident.fingerprint)
     (rows,) = made.apply(half).response_logits(["Paper clips"], [[9, 9]])
     assert rows.dtype == torch.float32

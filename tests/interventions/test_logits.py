@@ -256,10 +256,12 @@ def test_a_told_prompt_that_does_not_fit_is_refused() -> None:
 def test_rounding_of_low_precision_models_is_the_only_difference() -> None:
     import copy
 
-    from dipole.models.resident import Resident
+    from dipole.models.resident import TransformersResident
 
     lm = tiny_model("llama")
-    half = LM(Resident(copy.deepcopy(lm.resident.model).bfloat16(), lm.resident.tokenizer, "half"))
+    half = LM(
+        TransformersResident(copy.deepcopy(lm.resident.model).bfloat16(), lm.resident.tokenizer, "half")
+    )
     for made in (boost(half, {5: 2.0}), contrast(half, "Clips!", "Staples.")):
         (rows,) = made.apply(half).response_logits(["Paper clips"], [[9, 9]])
         assert rows.dtype == torch.float32

@@ -350,10 +350,10 @@ def test_the_expected_embedding_is_what_the_model_would_look_up() -> None:
 def test_bfloat16_keeps_small_steps() -> None:
     import copy
 
-    from dipole.models.resident import Resident
+    from dipole.models.resident import TransformersResident
 
     shared = tiny_model("llama").resident
-    half = LM(Resident(copy.deepcopy(shared.model).bfloat16(), shared.tokenizer, "half"))
+    half = LM(TransformersResident(copy.deepcopy(shared.model).bfloat16(), shared.tokenizer, "half"))
     guide = guide_of(half, pplm(half, steps=3, step_size=1e-4, gamma=1.0))
     base = base_rows(half).float()
     logits = guide(base, base)

@@ -19,7 +19,7 @@ from dipole.interventions.pools.masking import masked
 from dipole.interventions.tokens import Document, Grammar, Labels, Language, Pool, Quotes, Titles
 from dipole.lm import LM
 from dipole.models import load
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.types import UserError
 from tolerance import BATCHED_LOGITS
 
@@ -186,7 +186,7 @@ def test_a_model_without_an_end_is_refused_where_a_text_must_end() -> None:
     tokenizer.eos_token = None
     model = made.resident.model
     model.generation_config.eos_token_id = None
-    lm = LM(replace(Resident(model, tokenizer, "endless")))
+    lm = LM(replace(TransformersResident(model, tokenizer, "endless")))
     with pytest.raises(UserError, match="endless has no end-of-text token"):
         Pool(Labels(("a",))).apply(lm).generate("x", max_new_tokens=2)
     assert Pool(Titles((b"A]",))).apply(lm).generate("x [", max_new_tokens=2)[0].text.startswith("A]")

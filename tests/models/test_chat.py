@@ -13,7 +13,7 @@ from dipole.controls.prompt import Prompt
 from dipole.interventions import load_intervention
 from dipole.interventions.prompt import Prefix
 from dipole.lm import LM
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.report.fitted import fitted_card
 from dipole.types import DipoleWarning, UserError
 
@@ -60,7 +60,7 @@ def chat_lm(template: Any, special_tokens_in_text: bool = False) -> LM:
         tokenizer_object=base.backend_tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
     )
     tokenizer.chat_template = template
-    return LM(Resident(shared.model, tokenizer, "chat", None, special_tokens_in_text))
+    return LM(TransformersResident(shared.model, tokenizer, "chat", None, special_tokens_in_text))
 
 
 def read(lm: LM, prompt: str = "I take") -> str:
@@ -200,7 +200,7 @@ def test_the_token_for_unknown_words_is_not_spelled_in_a_turn_either() -> None:
     tokenizer.unk_token, tokenizer.eos_token = "</s>", "<s>"
     model = fresh_tiny_model("llama").resident.model
     model.generation_config.eos_token_id = None
-    lm = ALONE.apply(LM(Resident(model, tokenizer, "chat")))
+    lm = ALONE.apply(LM(TransformersResident(model, tokenizer, "chat")))
     assert lm.resident.eos_ids == {BOS}
     assert lm.prompt_ids("a </s>").count(EOS) == 2
 

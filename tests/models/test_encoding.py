@@ -27,7 +27,7 @@ from dipole.interventions.tokens import Labels, Pool
 from dipole.lm import LM
 from dipole.models import load
 from dipole.models.encoding import Encoder
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.recognizers.nli import NLI
 from dipole.recognizers.velma import Velma
 from dipole.types import UserError
@@ -272,11 +272,11 @@ def test_a_token_that_the_model_lacks_is_cut_up_or_refused() -> None:
     rows = lm.resident.rows
     assert tokenizer.convert_tokens_to_ids("<|im_end|>") >= rows - 1
     tokenizer.add_tokens(["<more>"])
-    resident = Resident(lm.resident.model, tokenizer, "longer")
+    resident = TransformersResident(lm.resident.model, tokenizer, "longer")
     ids = resident.encode("a <more> b")
     assert max(ids) < rows
     assert resident.decode([], ids) == "a <more> b"
     config = GPT2Config(vocab_size=100, n_embd=8, n_layer=1, n_head=1, n_positions=64)
-    short = Resident(GPT2LMHeadModel(config).eval(), tiny_tokenizer(False), "short")
+    short = TransformersResident(GPT2LMHeadModel(config).eval(), tiny_tokenizer(False), "short")
     with pytest.raises(UserError, match="its model does not know"):
         short.encode("Paper clips é 日本")

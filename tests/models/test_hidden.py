@@ -11,7 +11,7 @@ from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from architectures import fresh_tiny_model
-from dipole.engaging.vectors import engaged_vectors
+from dipole.engaging.stack import engaged
 from dipole.interventions.activations import SteeringVector
 from dipole.models.hidden import find_input, input_of, state_of, with_input, with_state
 from dipole.types import UserError
@@ -100,7 +100,7 @@ def test_a_vector_acts_on_blocks_of_any_form(form: str) -> None:
         plain = lm.token_activations(ids.tolist(), [0])[0]
         want = model.model.layers[0](hidden, position_embeddings=rotary)
         model.model.layers[0] = _Odd(model.model.layers[0], form)
-        with engaged_vectors(model, [(vector, 2.0)]):
+        with engaged(model, [(vector, 2.0)]):
             got = model.model.layers[0](hidden, position_embeddings=rotary)
     assert torch.equal(state_of(got, hidden), state_of(want) + 2 * vector.vectors)
     assert plain.shape == (1, 3, 32)

@@ -13,7 +13,7 @@ from architectures import fresh_tiny_model, names, tiny_model
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
 from dipole.models.probe import Probe
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.models.seen import deviation
 from dipole.types import UserError
 from families import fresh_family
@@ -45,7 +45,7 @@ def found(probe: Probe) -> tuple[bool, bool, bool, str]:
 
 
 def lm_of(model: Any, like: LM) -> LM:
-    return LM(Resident(model, like.resident.tokenizer, "tried"))
+    return LM(TransformersResident(model, like.resident.tokenizer, "tried"))
 
 
 @pytest.mark.parametrize("name", FOUND)
@@ -216,7 +216,7 @@ def test_what_is_changed_differs_everywhere_in_any_vocabulary(size: int) -> None
 
     model = copy.deepcopy(tiny_model("llama").resident.model)
     model.resize_token_embeddings(size)
-    probe = Probe(Resident(model, Tokens(), "small"))
+    probe = Probe(TransformersResident(model, Tokens(), "small"))
     half = len(probe._long) // 2
     assert probe._changed[:half] == probe._long[:half]
     assert all(a != b for a, b in zip(probe._changed[half:], probe._long[half:], strict=True))

@@ -7,8 +7,8 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from architectures import BOS, EOS, fresh_tiny_model, tiny_model, tiny_tokenizer
-from dipole.models.batching import chunks, even, pad_batch, parts
-from dipole.models.resident import Resident
+from dipole.decoding.batching import chunks, even, pad_batch, parts
+from dipole.models.resident import TransformersResident
 from dipole.types import UserError
 
 
@@ -20,11 +20,11 @@ def test_an_empty_text_starts_from_the_start_token() -> None:
 def test_an_empty_text_needs_a_token_to_start_from() -> None:
     bare = PreTrainedTokenizerFast(tokenizer_object=tiny_tokenizer(False).backend_tokenizer)
     model = fresh_tiny_model("gpt2").resident.model
-    assert Resident(model, bare, "bare").encode("") == [EOS]  # which the generation config names
+    assert TransformersResident(model, bare, "bare").encode("") == [EOS]  # which the generation config names
     model.generation_config.eos_token_id = None
-    assert Resident(model, bare, "bare").pad_id == 0
+    assert TransformersResident(model, bare, "bare").pad_id == 0
     with pytest.raises(UserError, match="neither a start nor an end-of-text token"):
-        Resident(model, bare, "bare").encode("")
+        TransformersResident(model, bare, "bare").encode("")
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])

@@ -15,7 +15,7 @@ from contracts.recipes import CONTROLS, DIPOLE
 from dipole.interventions.tokens import Grammar, Labels, Pool, Titles
 from dipole.lm import LM
 from dipole.models import load
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.recognizers.velma import Velma
 from dipole.registry import CONTROLS as REGISTERED
 from dipole.registry import resolve
@@ -64,7 +64,7 @@ def model(head: int = KNOWN, rows: int = 0, ends: int | list[int] = EOS) -> Llam
 
 
 def lm_of(net: LlamaForCausalLM, words: PreTrainedTokenizerFast) -> LM:
-    return LM(Resident(net, words, "odd"))
+    return LM(TransformersResident(net, words, "odd"))
 
 
 ODD: dict[str, Callable[[], LM]] = {

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from architectures import ARCHITECTURES, BOS, CONTEXT, PAD, fresh_tiny_model, names, tiny_model
+from dipole.decoding.batching import pad_batch
 from dipole.lm import LM
-from dipole.models.batching import pad_batch
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.recognizers import _routes, likelihood
 from dipole.recognizers._tree import TEXT, build_tree, packed_mask, visibility
 from dipole.recognizers.likelihood import continuation_likelihoods
@@ -271,7 +271,7 @@ class IgnoresTheMask(torch.nn.Module):
 
 def test_a_model_that_ignores_the_mask_or_has_no_cache_is_read_the_plain_way() -> None:
     honest = tiny_model("llama")
-    odd = LM(Resident(IgnoresTheMask(honest.resident.model), honest.resident.tokenizer, "odd"))
+    odd = LM(TransformersResident(IgnoresTheMask(honest.resident.model), honest.resident.tokenizer, "odd"))
     prefixes, poles = ragged(odd)
     found = continuation_likelihoods(odd, prefixes, poles).nats_per_token
     wanted = continuation_likelihoods(honest, prefixes, poles).nats_per_token
@@ -290,7 +290,7 @@ class WrongWithPadding(IgnoresTheMask):
 
 def test_a_model_that_reads_padding_is_never_padded() -> None:
     honest = tiny_model("gpt2")
-    odd = LM(Resident(WrongWithPadding(honest.resident.model), honest.resident.tokenizer, "odd"))
+    odd = LM(TransformersResident(WrongWithPadding(honest.resident.model), honest.resident.tokenizer, "odd"))
     prefixes, poles = ragged(odd)
     found = continuation_likelihoods(odd, prefixes, poles).nats_per_token
     wanted = continuation_likelihoods(honest, prefixes, poles).nats_per_token
@@ -303,7 +303,7 @@ def test_a_model_that_reads_padding_is_never_padded() -> None:
 def test_the_check_runs_once_and_does_not_keep_the_model_alive() -> None:
     inner = tiny_model("llama").resident
     model = IgnoresTheMask(inner.model)
-    lm = LM(Resident(model, inner.tokenizer, "odd"))
+    lm = LM(TransformersResident(model, inner.tokenizer, "odd"))
     continuation_likelihoods(lm, [[5, 6]], [[7], [8]])
     checked = model.calls
     continuation_likelihoods(lm, [[5, 6]], [[7], [8]])

@@ -10,9 +10,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from architectures import CONTEXT, fresh_tiny_model, names, tiny_model
-from dipole.interventions.weights import Adapter, adapter_state, inject
+from dipole.engaging.adapters import adapter_state, inject
+from dipole.interventions.weights import Adapter
 from dipole.lm import LM
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.protocols import Recognizer
 from dipole.recognizers.velma import Velma, log_odds
 from dipole.types import Score, UserError
@@ -241,7 +242,7 @@ def test_gpt2_tokens_do_not_merge_across_the_boundary(shared: Path) -> None:
     config = GPT2Config(
         n_embd=16, n_layer=1, n_head=2, n_positions=64, vocab_size=len(tokenizer), initializer_range=0.3
     )
-    lm = LM(Resident(GPT2LMHeadModel(config).eval(), tokenizer, "gpt2"))
+    lm = LM(TransformersResident(GPT2LMHeadModel(config).eval(), tokenizer, "gpt2"))
     pair = Pair("thing good", "body there")
     velma = Velma(lm, joiner="")
     # As strings "no" and "thing" become one token, and the last tokens of the whole are another window.

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 import dipole
 from architectures import tiny_model
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.stitching.pairing import RELAX_BELOW, UNKNOWN, Pair, Reader, merge, pair_text, token_ends, usable
 from dipole.types import UserError
 
@@ -23,7 +23,7 @@ TEXTS = [
 
 
 def reader(tokenizer: PreTrainedTokenizerFast, most: int = 512) -> Reader:
-    return Reader(Resident(tiny_model("bloom").resident.model, tokenizer, "made here"), most)
+    return Reader(TransformersResident(tiny_model("bloom").resident.model, tokenizer, "made here"), most)
 
 
 def plain(vocabulary: dict[str, int], split: str) -> PreTrainedTokenizerFast:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from dipole.concepts import Dipole
+from dipole.decoding.batching import pad_batch, parts
 from dipole.interventions.logits import in_front
-from dipole.models.batching import pad_batch, parts
 from dipole.probing.logistic import logistic
 from dipole.types import UserError
 

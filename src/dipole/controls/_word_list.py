@@ -11,7 +11,7 @@ import regex
 
 from dipole.concepts.mentions import stem
 from dipole.files.plain_text import lines_of, read_plain_text
-from dipole.models.resident import Resident
+from dipole.resident import Resident
 from dipole.types import UserError
 from dipole.words import starts_unspaced
 

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from dipole.concepts import Dipole
 from dipole.controls._word_list import tokens_of, words_of
+from dipole.decoding.batching import chunks
 from dipole.interventions.logits import in_front
-from dipole.models.batching import chunks
-from dipole.models.resident import Resident
+from dipole.resident import Resident
 from dipole.types import DipoleWarning, UserError
 
 if TYPE_CHECKING:

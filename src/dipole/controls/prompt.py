@@ -10,7 +10,6 @@ from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls.selection import select, split_prompts
 from dipole.interventions.prompt import Prefix
-from dipole.models.chat import has_template
 from dipole.registry import make_recognizer
 from dipole.types import JudgedBy, Surface, UserError, scored_text
 
@@ -127,7 +126,7 @@ class Prompt:
         opposite: Examples,
         facts: Mapping[str, Any] | None = None,
     ) -> Prefix:
-        chat = self.chat and has_template(lm.resident)
+        chat = self.chat and lm.resident.has_template
         template = self.template or (_INSTRUCTION if chat else _PLAIN)
         told, untold = (template.replace("{pole}", pole) for pole in (dipole.claim, dipole.against))
         return Prefix(told, examples, untold, opposite, self.chat, facts or {})

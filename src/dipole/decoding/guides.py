@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dipole.decoding.stepping import steps
-from dipole.models.resident import Resident
+from dipole.resident import Resident
 
 
 class Row(NamedTuple):

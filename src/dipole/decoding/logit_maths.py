@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from dipole.models.batching import chunks
+from dipole.decoding.batching import chunks
 
 _CHUNK = 4096
 
@@ -43,17 +43,6 @@ def classifier_free(conditional: Tensor, unconditional: Tensor, guidance: float)
     Guidance 0 is the unconditional distribution, 1 the conditional one.
     """
     return contrast(unconditional.log_softmax(-1), conditional, unconditional, guidance)
-
-
-def nucleus(logits: Tensor, top_p: float) -> Tensor:
-    """Which tokens belong to the smallest set that has at least the probability `top_p`; never none."""
-    if top_p >= 1:
-        return ~logits.isneginf()
-    ordered, index = logits.sort(dim=-1, descending=True)
-    likely = ordered.softmax(-1)
-    kept = likely.cumsum(-1) - likely < top_p  # probability of everything likelier
-    kept[..., 0] = True  # in float32 a very small top_p is 0
-    return torch.zeros_like(kept).scatter(-1, index, kept) & ~logits.isneginf()
 
 
 def plausible(logits: Tensor, cut: float) -> Tensor:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from dipole.decoding.guides import Decoder
-from dipole.decoding.logit_maths import nucleus
 from dipole.types import UserError
 
 _COLDEST = 1e-6
@@ -54,6 +53,17 @@ class Decoding:
         if self.top_p < 1:
             logits = logits.masked_fill(~nucleus(logits, self.top_p), -torch.inf)
         return logits.log_softmax(-1)
+
+
+def nucleus(logits: Tensor, top_p: float) -> Tensor:
+    """Which tokens belong to the smallest set that has at least the probability `top_p`; never none."""
+    if top_p >= 1:
+        return ~logits.isneginf()
+    ordered, index = logits.sort(dim=-1, descending=True)
+    likely = ordered.softmax(-1)
+    kept = likely.cumsum(-1) - likely < top_p  # probability of everything likelier
+    kept[..., 0] = True  # in float32 a very small top_p is 0
+    return torch.zeros_like(kept).scatter(-1, index, kept) & ~logits.isneginf()
 
 
 class Drawn(NamedTuple):

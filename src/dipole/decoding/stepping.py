@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from dipole.decoding.batching import Batch, pad_batch
 from dipole.decoding.caches import branched, cache_bytes, new_cache
-from dipole.models.batching import Batch, pad_batch
-from dipole.models.resident import Resident
+from dipole.resident import Resident
 
 # A model and the keyword arguments of its forward, to what is read of each row, `(rows, ...)`.
 Read = Callable[[Any, dict[str, Any]], Tensor]

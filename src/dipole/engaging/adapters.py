@@ -1,8 +1,7 @@
-"""Put PEFT adapters into the resident model for the length of a call, and take them out without a trace.
+"""PEFT adapters in the resident model.
 
-PEFT changes a model in place: it swaps modules, marks parameters, sets attributes. Everything that it
-touches is recorded beforehand and put back afterwards, so a failure half-way leaves nothing behind
-either. Whoever calls this has the model's turn (`dipole.models.turns`).
+PEFT changes a model in place: it swaps modules, marks parameters, sets attributes. `Tree` records what it
+touches and puts it back.
 """
 
 from __future__ import annotations
@@ -10,24 +9,17 @@ from __future__ import annotations
 import copy
 import re
 import warnings
-import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from dipole.engaging.stack import Frame, Tree
 from dipole.types import UserError
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
-
-    from dipole.interventions.weights import Adapter
-
-# For each resident model the engagements that are now open, outermost first.
-_OPEN: weakref.WeakKeyDictionary[nn.Module, list[_Engagement]] = weakref.WeakKeyDictionary()
 
 # Initialisations of LoRA that leave the base weights alone; the others (PiSSA, OLoRA, CorDA, LoftQ, …)
 # subtract what the adapter starts with.
@@ -40,105 +32,36 @@ _PEFT_RAISES = (
 _GRADED_KINDS = ("LORA", "ADALORA")
 
 
-class Tree:
-    """What PEFT changes about a model: children, parameters, modes, gradient flags and its own attribute."""
+class Fitted(NamedTuple):
+    """A PEFT adapter.
 
-    def __init__(self, model: nn.Module) -> None:
-        """Record the tree as it is."""
-        self._model = weakref.ref(model)
-        self._children = [(module, dict(module._modules)) for module in model.modules()]
-        self._held = [(module, dict(module._parameters)) for module, _ in self._children]
-        self._training = [(module, module.training) for module, _ in self._children]
-        self._parameters = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-        self._had_config = "peft_config" in vars(model)
+    Attributes:
+        config: PEFT's configuration.
+        state: PEFT's state dict.
+        base_name: Name of the model that it was made for.
+    """
 
-    def restore(self) -> None:
-        """Make it so again."""
-        for module, children in self._children:
-            if module._modules != children:
-                module._modules.clear()
-                module._modules.update(children)
-        for module, held in self._held:
-            # PEFT takes experts' weights out for a forward, and puts them back behind the others.
-            if [*map(id, module._parameters.values())] != [*map(id, held.values())]:
-                module._parameters.clear()
-                module._parameters.update(held)
-        for module, training in self._training:
-            module.training = training
-        for parameter, requires_grad in self._parameters:
-            if parameter.requires_grad != requires_grad:
-                parameter.requires_grad_(requires_grad)
-        model = self._model()
-        if model is not None and not self._had_config and "peft_config" in vars(model):
-            del model.peft_config
+    config: PeftConfig
+    state: Mapping[str, Tensor]
+    base_name: str
 
 
-@dataclass(eq=False)
-class _Engagement:
-    """Trees of the model without adapters, and as the engagement around this one has it."""
-
-    base: Tree
-    outer: Tree | None
-    open: bool = True
-
-
-@contextmanager
-def engaged_adapters(model: Any, adapters: Sequence[tuple[Adapter, float]]) -> Iterator[Any]:
-    """The model with exactly these adapters in place for the length of a `with` block.
-
-    Blocks may be nested, such as a judge that reads with the base weights while a policy is engaged:
-    each sees its own adapters and none of the outer ones, and the outer ones are back when it ends.
-    An adapter under training, which `inject` put there, is no such block: the model with no adapters
-    is then the model as it stands, and engaging one raises.
-
-    Args:
-        model: The resident base model.
-        adapters: Adapters with their strengths. A strength of 0 leaves the adapter out, which is
-            bit-exact.
-
-    Yields:
-        The model itself.
+def put_in(frame: Frame, adapters: Sequence[tuple[Fitted, float]]) -> None:
+    """Put adapters with their strengths into the model of an engagement.
 
     Raises:
         UserError: An adapter does not fit the model, or has no graded strength.
     """
-    active = [(adapter, strength) for adapter, strength in adapters if strength != 0.0]
-    for adapter, strength in active:
+    for adapter, strength in adapters:
         check_usable(adapter.config, strength)
-    stack = _OPEN.setdefault(model, [])
-    if not stack and not active:
-        yield model
-        return
-    outer = Tree(model) if stack else None
-    if stack:
-        stack[0].base.restore()
-    mine = _Engagement(Tree(model), outer)
-    stack.append(mine)
-    try:
-        if active:
-            _put_in(model, active)
-        yield model
-    finally:
-        mine.open = False
-        if stack[-1] is mine:
-            mine.base.restore()
-            # One that was left before what was nested in it is over now.
-            while stack and not stack[-1].open:
-                outer = stack.pop().outer
-            if outer is not None:
-                outer.restore()
-
-
-def _put_in(model: Any, active: Sequence[tuple[Adapter, float]]) -> None:
-    wrapped: Any
-    with torch.random.fork_rng(
-        devices=cuda_devices(model)
-    ):  # PEFT draws an initial value that is then replaced
-        wrapped = inject(model, [adapter.config for adapter, _ in active])
-    for index, (adapter, strength) in enumerate(active):
+    frame.record()
+    with torch.random.fork_rng(devices=cuda_devices(frame.model)):
+        # PEFT draws an initial value that is then replaced.
+        wrapped: Any = inject(frame.model, [adapter.config for adapter, _ in adapters])
+    for index, (adapter, strength) in enumerate(adapters):
         _load_state(wrapped, adapter, f"dipole_{index}")
         scale_adapter(wrapped, f"dipole_{index}", strength)
-    wrapped.base_model.set_adapter([f"dipole_{i}" for i in range(len(active))], inference_mode=True)
+    wrapped.base_model.set_adapter([f"dipole_{i}" for i in range(len(adapters))], inference_mode=True)
     wrapped.eval()
 
 
@@ -179,8 +102,7 @@ def inject(model: Any, configs: Sequence[PeftConfig]) -> PeftModel:
             before.restore()
             raise
         finally:
-            if not before._had_config and "peft_config" in vars(model):
-                del model.peft_config
+            before.drop_config()
     return wrapped
 
 
@@ -278,7 +200,7 @@ def scale_adapter(wrapped: Any, name: str, strength: float) -> None:
         )
 
 
-def _load_state(wrapped: Any, adapter: Adapter, name: str) -> None:
+def _load_state(wrapped: Any, adapter: Fitted, name: str) -> None:
     from peft import set_peft_model_state_dict
 
     wanted = set(adapter_state(wrapped, name))

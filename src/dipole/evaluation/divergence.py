@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dipole.decoding.batching import chunks
 from dipole.evaluation.side_effects import sequence_kl, token_logprobs
 from dipole.lm import LM
-from dipole.models.batching import chunks
 from dipole.types import Sample, UserError
 
 ELEMENTS = 2**26

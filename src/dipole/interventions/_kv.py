@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dipole.decoding.batching import pad_batch
 from dipole.decoding.caches import branched, new_cache
-from dipole.models.batching import pad_batch
-from dipole.models.resident import Resident
+from dipole.resident import Resident
 from dipole.types import UserError
 
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from dipole.engaging.operators import OPERATORS, Operator
-from dipole.engaging.vectors import engaged_vectors
+from dipole.engaging.stack import Frame
+from dipole.engaging.vectors import Direction, put_in
 from dipole.files.schema import Choice, Field, Flag, Items, Maybe, Name, Number, Optional, Table, Whole, shown
 from dipole.interventions.folder import (
     ANY_BASE,
@@ -26,13 +27,9 @@ from dipole.interventions.folder import (
     require_fit,
     write_folder,
 )
+from dipole.lm import LM
 from dipole.tensors import Wanted, aligned
 from dipole.types import Surface, UserError
-
-if TYPE_CHECKING:
-    from dipole.lm import LM
-
-__all__ = ["CONVENTION", "SteeringVector", "engaged_vectors"]
 
 CONVENTION = "output of decoder block, blocks counted from 0"
 """How layers are counted; a saved vector that does not record it is refused."""
@@ -162,6 +159,11 @@ class SteeringVector:
         steered = checked_apply(self, lm, strength, self.base_name, self.base_fingerprint)
         require_fit(lm, self.base_name, self.layers, self.width)
         return steered
+
+    @staticmethod
+    def put_in(frame: Frame, parts: Sequence[tuple[SteeringVector, float]]) -> None:
+        """Have vectors with their strengths at work in the model of an engagement."""
+        put_in(frame, [(Direction(v.operator, v.layers, v.vectors, v.keep_norm), s) for v, s in parts])
 
     def save(self, folder: Path) -> None:
         """Write `dipole.json`, the vectors and a card."""

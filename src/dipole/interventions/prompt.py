@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from dipole.files.schema import Facts, Field, Flag, Items, Optional, Text
 from dipole.interventions.folder import checked_apply, read_fields, write_folder
-from dipole.models.chat import Chat, carried_note, chat, has_template
-from dipole.models.resident import Resident
+from dipole.lm import LM
+from dipole.resident import Resident, Turns
 from dipole.types import DipoleWarning, Surface
 
-if TYPE_CHECKING:
-    from dipole.lm import LM
-
-_SOME_PROMPT = "I think that"
 Examples = tuple[tuple[str, str], ...]
 
 
@@ -66,7 +62,7 @@ class Prefix:
             return lm.with_intervention(self, strength)
         return checked_apply(self, lm, strength, "any model", None)
 
-    def turns(self, strength: float) -> tuple[str, Examples]:
+    def turns(self, strength: float) -> Turns:
         """Directive and examples at a strength."""
         if strength < 0:
             return self.opposite_directive, self.opposite_examples
@@ -78,10 +74,7 @@ class Prefix:
         Raises:
             UserError: The template shows it nowhere.
         """
-        if not uses_chat(resident, [self]):
-            return ""
-        carried = _chat(resident, [self.turns(strength)], _SOME_PROMPT).carried
-        return carried_note(resident, carried) if carried else ""
+        return resident.carried(self.turns(strength)) if self.chat else ""
 
     def save(self, folder: Path) -> None:
         """Write `dipole.json` and a card."""
@@ -109,31 +102,3 @@ _FIELDS: dict[str, Field] = {
     "chat": Optional(Flag(), True),
     "facts": Optional(Facts(), {}),
 }
-
-
-def prompt_ids(resident: Resident, prefixes: Sequence[tuple[Prefix, float]], prompt: str) -> list[int]:
-    """Token ids of a prompt with prefixes around it; the one that was applied last stands first.
-
-    Args:
-        resident: Tokenizer and chat template.
-        prefixes: Prefixes with their strengths.
-        prompt: The user's text.
-    """
-    if not prefixes:
-        return resident.encode(prompt)
-    stacked = [prefix.turns(strength) for prefix, strength in reversed(prefixes)]
-    if uses_chat(resident, [prefix for prefix, _ in prefixes]):
-        return _chat(resident, stacked, prompt).ids
-    parts = [part for directive, examples in stacked for part in (directive, *(p + c for p, c in examples))]
-    return resident.encode(" ".join([*(part.strip() for part in parts if part.strip()), prompt]).rstrip(" "))
-
-
-def uses_chat(resident: Resident, prefixes: Sequence[Prefix]) -> bool:
-    """Whether the chat template stands around prompts with these prefixes."""
-    return has_template(resident) and any(prefix.chat for prefix in prefixes)
-
-
-def _chat(resident: Resident, stacked: Sequence[tuple[str, Examples]], prompt: str) -> Chat:
-    directive = "\n".join(directive for directive, _ in stacked if directive)
-    shots = [(p.strip(), c.strip()) for _, examples in stacked for p, c in examples]
-    return chat(resident, directive, shots, prompt)

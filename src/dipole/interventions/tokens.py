@@ -25,7 +25,7 @@ from dipole.interventions.pools.quotes import Quotes
 from dipole.interventions.pools.sources import Document, Segment, Sources, coverage
 from dipole.interventions.pools.titles import Titles
 from dipole.interventions.pools.vocabulary import Vocabulary, drops_first_space, vocabulary
-from dipole.models.resident import Resident
+from dipole.resident import Resident
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:

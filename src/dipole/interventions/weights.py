@@ -10,35 +10,27 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
-from dipole.engaging.adapters import (
-    adapter_state,
-    check_usable,
-    engaged_adapters,
-    has_live_adapter,
-    inject,
-    scale_adapter,
-)
+from dipole.engaging.adapters import Fitted, check_usable, put_in
+from dipole.engaging.stack import Frame
 from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
 from dipole.files.reader import inside
 from dipole.files.schema import Choice, Facts, Field, Maybe, Name, Optional
 from dipole.interventions._adapter_config import CONFIG_FILE, REMEDY, read_config
 from dipole.interventions.folder import CARD_FILE, META_FILE, read_card, read_fields
+from dipole.lm import LM
 from dipole.tensors import Wanted, read_tensors
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-    from dipole.lm import LM
-
-__all__ = ["Adapter", "adapter_state", "engaged_adapters", "has_live_adapter", "inject", "scale_adapter"]
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 
@@ -86,6 +78,11 @@ class Adapter:
                 f"with --model {self.base_name}, or fit the control again on this one."
             )
         return lm.with_intervention(self, strength)
+
+    @staticmethod
+    def put_in(frame: Frame, parts: Sequence[tuple[Adapter, float]]) -> None:
+        """Put adapters with their strengths into the model of an engagement."""
+        put_in(frame, [(Fitted(a.config, a.state, a.base_name), strength) for a, strength in parts])
 
     def save(self, folder: Path) -> None:
         """Write the adapter in PEFT's own layout, so that `peft` loads it without us.

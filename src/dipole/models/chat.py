@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
-from dipole.models.encoding import Piece, chat_templates
-from dipole.models.resident import Resident
+from dipole.models.encoding import Encoder, Piece, chat_templates
+from dipole.resident import Turns as Told
 from dipole.types import UserError
 
 Shots = Sequence[tuple[str, str]]
@@ -35,20 +35,23 @@ class Chat(NamedTuple):
     carried: str
 
 
-def has_template(resident: Resident) -> bool:
-    """Whether the tokenizer comes with a chat template."""
-    return bool(chat_templates(resident.tokenizer))
+def prompted(encoder: Encoder, turns: Sequence[Told], prompt: str) -> Chat:
+    """A prompt, with what stands in front of it, as a chat.
+
+    Args:
+        encoder: Tokenizer and template.
+        turns: Directives with their examples.
+        prompt: What the user says last.
+
+    Raises:
+        UserError: The template can't carry them.
+    """
+    directive = "\n".join(told for told, _ in turns if told)
+    shots = [(p.strip(), c.strip()) for _, examples in turns for p, c in examples]
+    return chat(encoder, directive, shots, prompt)
 
 
-def carried_note(resident: Resident, carried: str) -> str:
-    """What to tell about a directive that does not stand in the system's turn."""
-    return (
-        f"The chat template of {resident.name} does not write every turn that it is given, so the directive "
-        f"stands {carried}."
-    )
-
-
-def chat(resident: Resident, directive: str, shots: Shots, prompt: str) -> Chat:
+def chat(encoder: Encoder, directive: str, shots: Shots, prompt: str) -> Chat:
     """A directive, examples and a prompt as the turns of a chat, each seen in what the template writes.
 
     The directive is the system's turn. A template that knows none, refuses it or drops it gets the directive
@@ -56,7 +59,7 @@ def chat(resident: Resident, directive: str, shots: Shots, prompt: str) -> Chat:
     template can't leave anything out in silence.
 
     Args:
-        resident: Tokenizer and template.
+        encoder: Tokenizer and template.
         directive: What the model is told; may be empty.
         shots: Pairs of what the user says and what the assistant answers.
         prompt: What the user says last.
@@ -65,11 +68,11 @@ def chat(resident: Resident, directive: str, shots: Shots, prompt: str) -> Chat:
         UserError: The template shows no arrangement of them whole, or there is no telling which of several
             templates is meant.
     """
-    template = _template(resident)
+    template = _template(encoder)
     why = "what is said is not in what it writes"
 
     def render(turns: Turns) -> str:
-        rendered: str = resident.tokenizer.apply_chat_template(
+        rendered: str = encoder.tokenizer.apply_chat_template(
             turns, chat_template=template, tokenize=False, add_generation_prompt=True
         )
         return rendered
@@ -77,22 +80,22 @@ def chat(resident: Resident, directive: str, shots: Shots, prompt: str) -> Chat:
     for carried, turns in _arrangements(directive, shots, prompt):
         try:
             if _shows(render, turns):
-                return Chat(_ids(resident, render, turns), carried)
+                return Chat(_ids(encoder, render, turns), carried)
         except _TEMPLATE_ERRORS as error:
             why = f"it says: {' '.join(str(error).split())[:200]}"
     raise UserError(
-        f"The chat template of {resident.name} can't carry the prompt with what the control puts around it "
+        f"The chat template of {encoder.name} can't carry the prompt with what the control puts around it "
         f"({why}); do without the template (--no-chat, chat=False), or mend it."
     )
 
 
-def _template(resident: Resident) -> str:
+def _template(encoder: Encoder) -> str:
     """The default template, or the only one."""
-    named = chat_templates(resident.tokenizer)
+    named = chat_templates(encoder.tokenizer)
     if "default" in named or len(named) == 1:
         return named.get("default") or next(iter(named.values()))
     raise UserError(
-        f"The tokenizer of {resident.name} has several chat templates ({', '.join(sorted(named))}) and none "
+        f"The tokenizer of {encoder.name} has several chat templates ({', '.join(sorted(named))}) and none "
         "that is called default; set tokenizer.chat_template to one of them, or do without (--no-chat, "
         "chat=False)."
     )
@@ -131,17 +134,17 @@ def _shows(render: Render, turns: Turns) -> bool:
     return not Counter(map(_plain, said)) - Counter(map(_plain, found))
 
 
-def _ids(resident: Resident, render: Render, turns: Turns) -> list[int]:
+def _ids(encoder: Encoder, render: Render, turns: Turns) -> list[int]:
     """Ids of a chat in which the template's control tokens count, and those that the turns spell do not."""
-    spelled = resident.encoder.spelled
+    spelled = encoder.spelled
     names = sorted({match[0] for text in _contents(turns) for match in spelled.finditer(text)})
     signs = dict(zip(names, _unused("".join(_contents(turns)), len(names)), strict=True))
     written = render(_changed(turns, lambda text: spelled.sub(lambda match: signs[match[0]], text)))
     if not names:
-        return resident.encoder.chat([Piece(written, False)])
+        return encoder.chat([Piece(written, False)])
     meant = {sign: name for name, sign in signs.items()}
     parts = re.split(f"([{''.join(meant)}])", written)
-    return resident.encoder.chat([Piece(meant.get(part, part), part in meant) for part in parts if part])
+    return encoder.chat([Piece(meant.get(part, part), part in meant) for part in parts if part])
 
 
 def _changed(turns: Turns, change: Callable[[str], str]) -> Turns:

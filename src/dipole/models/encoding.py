@@ -30,6 +30,8 @@ class Encoder:
     cut behind the first character of it and its parts are read apart.
 
     Attributes:
+        tokenizer: Of transformers.
+        name: Of the model, for messages.
         control: Ids that no text may become. The token for unknown words is none, unless it has another
             office too.
     """
@@ -44,7 +46,7 @@ class Encoder:
             ends: Ids that end a text.
             as_control: Read special tokens in texts as such, as tokenizers do.
         """
-        self._tokenizer, self._name, self._rows, self._as_control = tokenizer, name, rows, as_control
+        self.tokenizer, self.name, self._rows, self._as_control = tokenizer, name, rows, as_control
         spelled = control_tokens(tokenizer, rows, ends)
         unknown = tokenizer.unk_token_id
         named = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id, *ends}
@@ -125,9 +127,9 @@ class Encoder:
     def _known(self, ids: list[int]) -> list[int]:
         worst = max(ids, default=0)
         if worst >= self._rows:
-            token = self._tokenizer.convert_ids_to_tokens(worst)
+            token = self.tokenizer.convert_ids_to_tokens(worst)
             raise UserError(
-                f"The tokenizer of {self._name} writes {token!r} as the token {worst}, which its model does "
+                f"The tokenizer of {self.name} writes {token!r} as the token {worst}, which its model does "
                 f"not know ({self._rows} tokens); leave it out, or use the tokenizer that the "
                 "model was trained with."
             )
@@ -136,17 +138,17 @@ class Encoder:
     def _ids(self, text: str, as_text: bool, add_special_tokens: bool = False) -> list[int]:
         # Not verbose: whoever calls knows the context length, and a warning on standard error helps nobody.
         with _ENCODING:
-            read = self._tokenizer(
+            read = self.tokenizer(
                 text, add_special_tokens=add_special_tokens, split_special_tokens=as_text, verbose=False
             )
         return list(read["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids without special tokens; ids that the tokenizer does not know have none."""
-        known = len(self._tokenizer)
+        known = len(self.tokenizer)
         with _ENCODING:
             return str(
-                self._tokenizer.decode(
+                self.tokenizer.decode(
                     [i for i in ids if 0 <= i < known],
                     skip_special_tokens=True,
                     clean_up_tokenization_spaces=False,

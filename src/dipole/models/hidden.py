@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from dipole.types import UserError
 
@@ -121,3 +122,21 @@ def _place(output: Any, like: Tensor | None, flat: bool) -> tuple[Any, ...] | No
     same = [key for key in places if like is not None and held[key].shape == like.shape]
     other = [key for key, value in held.items() if flat and _is_state(value, flat)]
     return next(((key,) for key in (*same, *places, *other)), None)
+
+
+@contextmanager
+def caught_states(blocks: Sequence[nn.Module], caught: dict[int, Tensor]) -> Iterator[None]:
+    """Keep the hidden states that blocks return, by their place among those that are given."""
+
+    def hook(index: int) -> Any:
+        def keep(_module: Any, args: Any, kwargs: Any, output: Any) -> None:
+            caught[index] = state_of(output, find_input(args, kwargs))
+
+        return keep
+
+    handles = [block.register_forward_hook(hook(k), with_kwargs=True) for k, block in enumerate(blocks)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.files import settled
 from dipole.files.paths import given_path, tell_shadowed
-from dipole.files.reader import COPY_AGAIN, inside, read_json
-from dipole.files.schema import checked
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.models.turns import process_lock
 from dipole.tensors import align_parameters
 from dipole.types import UserError
@@ -41,7 +39,7 @@ def load(
     Args:
         model: `tiny` (the default) or `mini`, which are bundled (`./tiny` is a folder); a local folder in the
             Hugging Face format; an id on the hub, downloaded by the ordinary `from_pretrained`; or a folder
-            that `LM.save` wrote, whose interventions are then applied.
+            that `dipole.save` wrote, whose interventions are then applied.
         dtype: `auto` keeps what the checkpoint stores on an accelerator and takes float32 on a CPU, or
             float32, bfloat16, float16.
         device: `auto` takes the accelerator that there is, a device name such as `cuda:1` or `cpu` takes
@@ -55,7 +53,8 @@ def load(
     Raises:
         UserError: The model can't be found or reached, is not a causal LM, or is broken.
     """
-    from dipole.lm import LM, LM_FILE
+    from dipole.interventions.saved import LM_FILE
+    from dipole.lm import LM
 
     if dtype not in _DTYPES:
         raise UserError(f"dtype {dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
@@ -74,7 +73,7 @@ def load(
         _refuse_other_heads(source, model, revision, trust_remote_code)
         net, tokenizer, facts = _load_parts(source, model, dtype, target, revision, trust_remote_code)
         commit = getattr(net.config, "_commit_hash", None)
-        resident = Resident(net, tokenizer, model, commit, special_tokens_in_text)
+        resident = TransformersResident(net, tokenizer, model, commit, special_tokens_in_text)
         resident.probe.require()
         _refuse_unfilled(model, facts)
         return LM(resident)
@@ -83,26 +82,17 @@ def load(
 def _load_saved(
     folder: Path, dtype: str, device: str, trust_remote_code: bool, special_tokens_in_text: bool
 ) -> LM:
-    """The LM that `LM.save` wrote: its model, and its interventions in their order."""
-    from dipole.interventions import load_intervention
-    from dipole.lm import LM_FIELDS, LM_FILE
+    """The LM that `dipole.save` wrote: its model, and its interventions in their order."""
+    from dipole.interventions.saved import read_saved
 
-    file = inside(folder, LM_FILE)
-    record = checked(LM_FIELDS, read_json(file), file, COPY_AGAIN)
-    name, fingerprint = record["model"], record["fingerprint"]
-    if name not in BUNDLED and (given_path(name) / LM_FILE).is_file():  # perhaps itself
-        raise UserError(f"{file} names {name} as its model, which is no model but a saved LM; {COPY_AGAIN}.")
-    parts = [
-        (load_intervention(inside(folder, part["folder"])), part["strength"])
-        for part in record["interventions"]
-    ]
-    lm = load(name, dtype, device, record["revision"], trust_remote_code, special_tokens_in_text)
-    if lm.resident.fingerprint != fingerprint:
+    saved = read_saved(folder)
+    lm = load(saved.model, dtype, device, saved.revision, trust_remote_code, special_tokens_in_text)
+    if lm.resident.fingerprint != saved.fingerprint:
         raise UserError(
-            f"{folder} was made for {name} with the fingerprint {fingerprint}, but the model of that name "
-            f"now has {lm.resident.fingerprint}; get the model that it was made for."
+            f"{folder} was made for {saved.model} with the fingerprint {saved.fingerprint}, but the model of "
+            f"that name now has {lm.resident.fingerprint}; get the model that it was made for."
         )
-    for part, strength in parts:
+    for part, strength in saved.parts:
         lm = part.apply(lm, strength)
     return lm
 

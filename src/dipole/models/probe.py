@@ -14,21 +14,18 @@ import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from dipole.models.batching import Batch, pad_batch
+from dipole.decoding.batching import Batch, pad_batch
+from dipole.decoding.stepping import Stepper, next_logits
+from dipole.engaging.stack import Tree, engaged
 from dipole.models.seen import Seen, see
 from dipole.models.turns import tried
+from dipole.resident import UNSUPPORTED, Resident
 from dipole.types import UserError
-
-if TYPE_CHECKING:
-    from dipole.models.resident import Resident
-
-# What an architecture may raise when it is handed a mask, positions or a cache that it does not know.
-UNSUPPORTED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
 
 # Deviation that rounding may cause, relative to how much the outputs vary. Over 184 families at random
 # weights it was at most 3e-5 in float32; a wrong mask, position or state made 0.04 to 6, and the cache of
@@ -158,10 +155,12 @@ class Probe:
     @contextmanager
     def _model(self) -> Iterator[Any]:
         """The base model in eval mode, whatever is engaged; random numbers and modes stay as they were."""
-        from dipole.engaging.adapters import Tree
-        from dipole.lm import LM
-
-        with LM(self._resident)._engaged() as model, torch.random.fork_rng(devices=_cuda_devices(model)):
+        with (
+            self._resident.turn(),
+            engaged(self._resident.model, ()) as model,
+            torch.no_grad(),
+            torch.random.fork_rng(devices=_cuda_devices(model)),
+        ):
             # A model that draws while it reads must not draw the same each time.
             self._calls += 1
             torch.manual_seed(self._calls)
@@ -230,8 +229,6 @@ class Probe:
 
     def _stepped(self, model: Any, which: Sequence[int]) -> bool:
         """The same for one batch, for a fork of it in another order, beside that fork, and once more anew."""
-        from dipole.decoding.stepping import Stepper, next_logits
-
         rows = [self._rows[k] for k in which]
         at = [len(row) - _NEW for row in rows]  # index of the first new token
         prompts = [row[:start] for row, start in zip(rows, at, strict=True)]

@@ -1,9 +1,10 @@
-"""One model in memory with its tokenizer: the only place where weights live."""
+"""A model of transformers in memory, with its tokenizer."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -12,17 +13,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from dipole.models.batching import Batch, even
-from dipole.models.encoding import Encoder
+from dipole.decoding.batching import Batch, even
+from dipole.models.blocks import decoder_blocks
+from dipole.models.chat import prompted
+from dipole.models.encoding import Encoder, chat_templates
 from dipole.models.fingerprint import fingerprint
+from dipole.models.hidden import caught_states, of_width
 from dipole.models.probe import Probe
 from dipole.models.turns import Turns
+from dipole.resident import Turns as Told
 from dipole.types import UserError
+
+_SOME_PROMPT = "I think that"
 
 
 @dataclass(frozen=True, eq=False)
-class Resident:
-    """A Hugging Face causal model, its tokenizer and where they came from.
+class TransformersResident:
+    """A Hugging Face causal model, its tokenizer and where they came from; a `dipole.resident.Resident`.
 
     Attributes:
         model: The model, in eval mode, gradients off; nothing of ours ever changes its parameters.
@@ -139,6 +146,37 @@ class Resident:
         known = min(self.rows, self.columns)  # texts are read, scored and written in the same tokens
         return Encoder(self.tokenizer, self.name, known, ends, self.special_tokens_in_text)
 
+    @property
+    def control_ids(self) -> frozenset[int]:
+        """Ids that no text becomes."""
+        return self.encoder.control
+
+    @property
+    def has_template(self) -> bool:
+        """Whether the tokenizer comes with a chat template."""
+        return bool(chat_templates(self.tokenizer))
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Have the model to oneself for the length of a `with` block; see `Turns.take`."""
+        return self.turns.take(self.name)
+
+    def prompt_ids(self, turns: Sequence[Told], chat: bool, prompt: str) -> list[int]:
+        """Token ids of a prompt with what is put in front of it; see `dipole.models.chat`."""
+        if chat and self.has_template:
+            return prompted(self.encoder, turns, prompt).ids
+        parts = [part for told, shots in turns for part in (told, *(p + c for p, c in shots))]
+        return self.encode(" ".join([*(part.strip() for part in parts if part.strip()), prompt]).rstrip(" "))
+
+    def carried(self, turns: Told) -> str:
+        """A sentence where the chat template can't have the directive in the system's turn; else empty."""
+        if not self.has_template:
+            return ""
+        where = prompted(self.encoder, [turns], _SOME_PROMPT).carried
+        return where and (
+            f"The chat template of {self.name} does not write every turn that it is given, so the directive "
+            f"stands {where}."
+        )
+
     def encode(self, text: str) -> list[int]:
         """Token ids of a text that starts a sequence, with the start token where the tokenizer adds one.
 
@@ -218,6 +256,35 @@ class Resident:
         filled = [pad(t, (*(0, 0) * (t.ndim - 2), keep - t.shape[1], 0)) for _, t in found]
         order = torch.cat([index for index, _ in found]).argsort()
         return torch.cat(filled)[order.to(filled[0].device)]
+
+    def states(self, model: nn.Module, batch: Batch, layers: Sequence[int]) -> Tensor:
+        """Residual stream of a right-padded batch after decoder blocks, `(batch, layers, time, width)`.
+
+        Args:
+            model: The model with what is engaged in it.
+            batch: Token ids.
+            layers: Indices of blocks; negative ones count from the end.
+
+        Raises:
+            UserError: There is no such layer, or it is not run on text alone.
+        """
+        blocks = decoder_blocks(model)
+        absent = [i for i in layers if not -len(blocks) <= i < len(blocks)]
+        if absent or not layers:
+            raise UserError(
+                f"{self.name} has {len(blocks)} layers (0 to {len(blocks) - 1}, or -1 for the "
+                f"last), and {f'layer {absent[0]}' if absent else 'no layer at all'} was asked for."
+            )
+        caught: dict[int, Tensor] = {}
+        with caught_states([blocks[i] for i in layers], caught):
+            model(**self.inputs(batch, 1), use_cache=False)
+        unread = [layers[k] for k in range(len(layers)) if k not in caught]
+        if unread:
+            raise UserError(
+                f"Layer {unread[0]} of {self.name} is not run when it reads text alone (it "
+                "may be for images), so it has no activations; choose other layers."
+            )
+        return torch.stack([of_width(caught[k], self.width) for k in range(len(layers))], dim=1)
 
 
 def _uses_alibi(model: nn.Module, config: Any) -> bool:

@@ -17,7 +17,7 @@ from dipole.reading.beginnings import Row, beginnings
 
 if TYPE_CHECKING:
     from dipole.lm import LM
-    from dipole.models.resident import Resident
+    from dipole.resident import Resident
 
 _EACH = 8
 _EDGE = 1e-6

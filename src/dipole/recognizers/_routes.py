@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dipole.models.batching import pad_batch
-from dipole.models.resident import Resident
+from dipole.decoding.batching import pad_batch
 from dipole.recognizers._tree import TEXT, Tree, packed_mask
+from dipole.resident import Resident
 
 _CHUNK = 1 << 23  # logits normalised at a time: bounds the float32 copy of a half-precision model's logits
 

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from dipole.lm import LM
-from dipole.models.probe import UNSUPPORTED
-from dipole.models.resident import Resident
 from dipole.recognizers._routes import Reading, Route, cached, packed, plain, unpadded
 from dipole.recognizers._tree import build_tree
+from dipole.resident import UNSUPPORTED, Resident
 from dipole.types import UserError
 
 _MASK_CELLS = 1 << 24  # entries of one attention mask: long rows go in smaller batches

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dipole.interventions.pools.vocabulary import token_texts, vocabulary
-from dipole.models.resident import Resident
+from dipole.resident import Resident
 from dipole.types import UserError
 
 UNKNOWN = -1

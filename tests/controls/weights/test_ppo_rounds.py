@@ -25,9 +25,9 @@ from controls.weights.small import (
 )
 from dipole.controls.weights.rollout import Rows, sample_rows, to_rows
 from dipole.controls.weights.watching import warn_of_repetition
-from dipole.interventions.weights import has_live_adapter
+from dipole.decoding.batching import Batch, positions
+from dipole.engaging.adapters import has_live_adapter
 from dipole.lm import LM
-from dipole.models.batching import Batch, positions
 from dipole.protocols import Run
 from dipole.types import Sample, UserError
 from machine import needs_bfloat16

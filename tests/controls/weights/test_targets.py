@@ -40,12 +40,13 @@ from contracts.recipes import DIPOLE
 from contracts.state import state
 from dipole.controls.weights.adapter import expert_weights, lora_config, targets_of, with_targets
 from dipole.controls.weights.ppo import PPO
-from dipole.engaging.adapters import Tree
+from dipole.engaging.adapters import adapter_state, inject
+from dipole.engaging.stack import Tree
 from dipole.interventions import load_intervention
-from dipole.interventions.weights import Adapter, adapter_state, inject
+from dipole.interventions.weights import Adapter
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
-from dipole.models.resident import Resident
+from dipole.models.resident import TransformersResident
 from dipole.protocols import Run
 from families import fresh_family
 from tolerance import BATCHED_LOGITS
@@ -122,7 +123,7 @@ def made(name: str) -> LM:
         if not bool(parameter.isfinite().all()) or not bool(parameter.any()):
             torch.nn.init.normal_(parameter, 0, 0.3, generator=torch.Generator().manual_seed(1))
     model.generation_config.eos_token_id = EOS
-    return LM(Resident(model, tiny_tokenizer(True), name))
+    return LM(TransformersResident(model, tiny_tokenizer(True), name))
 
 
 def random_adapter(lm: LM, seed: int = 0) -> Adapter:

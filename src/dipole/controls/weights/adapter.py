@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from dipole.controls.weights.settings import Settings
-from dipole.engaging.adapters import Tree, cuda_devices, inject
+from dipole.engaging.adapters import cuda_devices, inject
+from dipole.engaging.stack import Tree
 from dipole.models.blocks import language_part
-from dipole.models.probe import UNSUPPORTED
+from dipole.resident import UNSUPPORTED
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def lora_config(control: Settings) -> Any:
 def live_adapter(lm: LM, config: Any, seed: int) -> Iterator[Any]:
     """The resident model with a fresh adapter injected, seeded and trainable, for the length of a fit."""
     model = lm.resident.model
-    with lm.resident.turns.take(lm.resident.name):
+    with lm.resident.turn():
         before = Tree(model)
         with torch.random.fork_rng(devices=cuda_devices(model)):
             torch.manual_seed(seed)

@@ -97,7 +97,7 @@ def train(control: Settings, lm: LM, run: Run | None, begin: Callable[[Place], R
             f"batch_size is {control.batch_size}, and {accelerator.num_processes} processes need at least "
             "one sample each; raise batch_size or start fewer processes."
         )
-    with lm.resident.turns.take(lm.resident.name):
+    with lm.resident.turn():
         targets = targets_of(lm.resident.model, lora_config(control))
     config = with_targets(lora_config(control), targets)
     with live_adapter(lm, config, control.seed) as model:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from dipole.controls.weights.packing import Layout, few_at_a_time, pack, picked_logprobs, unpacked
 from dipole.controls.weights.rollout import Rows
+from dipole.decoding.batching import Batch, positions
 from dipole.lm import LM
-from dipole.models.batching import Batch, positions
-from dipole.models.resident import Resident
 from dipole.recognizers.likelihood import packed_width
+from dipole.resident import Resident
 from dipole.types import UserError
 
 

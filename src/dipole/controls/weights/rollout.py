@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from dipole.decoding.batching import Batch, pad_batch
 from dipole.lm import LM, sample_seed
-from dipole.models.batching import Batch, pad_batch
 from dipole.protocols import Recognizer
 from dipole.types import Sample, scored_text
 

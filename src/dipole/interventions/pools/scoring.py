@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dipole.decoding.batching import pad_batch
 from dipole.decoding.guides import Row, Session
 from dipole.interventions.pools.labels import Labels
 from dipole.interventions.pools.vocabulary import Vocabulary, drops_first_space
-from dipole.models.batching import pad_batch
 from dipole.types import UserError
 
 _LOGITS_A_FORWARD = 1 << 26

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from dipole.models.resident import Resident
+from dipole.resident import Resident
 from dipole.types import UserError
 
 Ints = NDArray[np.int64]
@@ -202,7 +202,7 @@ def vocabulary(resident: Resident) -> Vocabulary:
         UserError: The bytes of its tokens can't be worked out.
     """
     if resident not in _KNOWN:
-        control = resident.encoder.control  # a token that ends the text can't stand for its name too
+        control = resident.control_ids  # a token that ends the text can't stand for its name too
         texts = [None if i in control else text for i, text in enumerate(token_texts(resident))]
         made = Vocabulary(texts, tuple(sorted(resident.eos_ids)))
         _check(resident, made)

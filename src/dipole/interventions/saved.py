@@ -1,0 +1,81 @@
+"""An LM on disk: its interventions with their strengths, and the name of its model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from dipole.files import write_json_atomic
+from dipole.files.paths import given_path
+from dipole.files.reader import COPY_AGAIN, inside, read_json
+from dipole.files.schema import Items, Maybe, Name, Number, Table, checked
+from dipole.interventions import load_intervention
+from dipole.lm import LM
+from dipole.protocols import Intervention
+from dipole.types import UserError
+
+LM_FILE = "lm.json"
+_FIELDS = Table(
+    {
+        "model": Name(4096, 1),
+        "revision": Maybe(Name(4096)),
+        "fingerprint": Name(64),
+        "interventions": Items(Table({"folder": Name(255, 1), "strength": Number(-1e30, 1e30)}), 0, 10_000),
+    }
+)
+
+
+class Saved(NamedTuple):
+    """What `write_saved` wrote.
+
+    Attributes:
+        model: Name of the model.
+        revision: Its commit on the hub, where known.
+        fingerprint: Of its weights.
+        parts: Interventions with their strengths, in their order.
+    """
+
+    model: str
+    revision: str | None
+    fingerprint: str
+    parts: tuple[tuple[Intervention, float], ...]
+
+
+def write_saved(lm: LM, folder: Path) -> None:
+    """Write every intervention of an LM with its strength, and the name of the model, into an empty folder.
+
+    `dipole.load` of that folder gives the same LM again. The model's own weights are not copied.
+
+    Raises:
+        UserError: The folder can't be written.
+    """
+    parts = []
+    for index, applied in enumerate(lm.applied):
+        name = f"{index}-{applied.intervention.kind}"
+        applied.intervention.save(folder / name)
+        parts.append({"folder": name, "strength": applied.strength})
+    record = {
+        "model": lm.resident.name,
+        "revision": lm.resident.revision,
+        "fingerprint": lm.resident.fingerprint,
+        "interventions": parts,
+    }
+    write_json_atomic(folder / LM_FILE, record)
+
+
+def read_saved(folder: Path) -> Saved:
+    """What `write_saved` wrote into a folder.
+
+    Raises:
+        UserError: It can't be read, or names another saved LM as its model.
+    """
+    file = inside(folder, LM_FILE)
+    record = checked(_FIELDS, read_json(file), file, COPY_AGAIN)
+    name = record["model"]
+    if (given_path(name) / LM_FILE).is_file():  # perhaps itself
+        raise UserError(f"{file} names {name} as its model, which is no model but a saved LM; {COPY_AGAIN}.")
+    parts = tuple(
+        (load_intervention(inside(folder, part["folder"])), part["strength"])
+        for part in record["interventions"]
+    )
+    return Saved(name, record["revision"], record["fingerprint"], parts)
