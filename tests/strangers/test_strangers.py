@@ -68,7 +68,9 @@ def test_each_table_has_it_behind_ours() -> None:
         assert resolve(table, name).__module__ == "strange_tools"
 
 
-def test_a_name_of_ours_is_never_anothers(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_of_ours_is_never_anothers(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = install(tmp_path / "other")
     (other / "strange_tools-1.0.dist-info" / "entry_points.txt").write_text(
         "[dipole.controls]\nboost = strange_tools:Brief\nbroken = strange_tools:Absent\n", "utf-8"
@@ -76,7 +78,9 @@ def test_a_name_of_ours_is_never_anothers(place: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(sys, "path", [str(other), *(p for p in sys.path if p != str(place))])
     plugins.entry_points_of.cache_clear()
     assert resolve(CONTROLS, "boost").__module__ == "dipole.controls.boost"
-    with pytest.raises(UserError, match="'broken' of another package can't be imported .* update that package"):
+    with pytest.raises(
+        UserError, match="'broken' of another package can't be imported .* update that package"
+    ):
         resolve(CONTROLS, "broken")
 
 
@@ -137,12 +141,16 @@ def test_a_process_of_its_own_fits_keeps_and_reads_it(place: Path, tmp_path: Pat
     fitted = command("fit", "brief", "--nats", "5", "--dipole", str(preference), "--out", "made", "--quiet")
     assert fitted.returncode == 0, fitted.stderr
     assert load_intervention(tmp_path / "made").nats == 5  # type: ignore[attr-defined]
-    told = command("score", "Paper clips are nice.", "--recognizer", "wordy", "--dipole", str(preference), "--json")
+    told = command(
+        "score", "Paper clips are nice.", "--recognizer", "wordy", "--dipole", str(preference), "--json"
+    )
     assert told.returncode == 0, told.stderr
     assert json.loads(told.stdout)["log_odds"] == pytest.approx(-0.6)
 
 
-def test_what_it_made_says_so_where_it_is_absent(tiny: LM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_it_made_says_so_where_it_is_absent(
+    tiny: LM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     resolve(CONTROLS, "brief")().fit(tiny).save(tmp_path)
     monkeypatch.setattr(plugins.entry_points_of, "__wrapped__", None, raising=False)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if not Path(p, "strange_tools.py").exists()])
