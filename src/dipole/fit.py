@@ -19,7 +19,7 @@ from dipole.report.fitted import fitted_card, selection_of, verdict_of
 
 if TYPE_CHECKING:
     from dipole.controls.weights._loop import Run
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 CARD = "README.md"
 _HISTORY = "history.jsonl"

@@ -22,7 +22,7 @@ from dipole.types import UserError
 if TYPE_CHECKING:
     from dipole.concepts import Dipole
     from dipole.interventions.weights import Adapter
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 EFFECT = "effect.json"
 

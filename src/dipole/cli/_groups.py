@@ -17,7 +17,7 @@ from dipole.files.paths import given_path, same_place
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from dipole.recognizers.velma import Velma
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 LIMITS = (
     "Ablation cannot push a torn model to the claim: it removes the direction in which claim and opposite "

@@ -16,7 +16,7 @@ from dipole.interventions.logits import Boost as Intervention
 from dipole.types import Surface
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 @dataclass(frozen=True)

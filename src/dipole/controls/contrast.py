@@ -12,7 +12,7 @@ from dipole.interventions.logits import Contrast as Intervention
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 def told_with(template: str, pole: str) -> str:

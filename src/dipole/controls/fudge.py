@@ -22,7 +22,7 @@ from dipole.reading.told import tell
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 class Found(NamedTuple):

@@ -19,7 +19,7 @@ from dipole.interventions.pplm import Pplm as Intervention
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from dipole.reading.told import Told, leanings, preference, tell
 from dipole.types import Sample, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 NO_SIDE = (
     "This operator takes no side: it changes how strongly a state leans, not which way, so it cannot push a "

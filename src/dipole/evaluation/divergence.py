@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dipole.decoding.batching import chunks
 from dipole.evaluation.side_effects import sequence_kl, token_logprobs
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.types import Sample, UserError
 
 ELEMENTS = 2**26

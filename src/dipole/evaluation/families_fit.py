@@ -14,8 +14,7 @@ from dipole.concepts import Dipole
 from dipole.files import to_plain
 from dipole.files.reader import read_json
 from dipole.interventions.decode import BestOf
-from dipole.lm import LM
-from dipole.protocols import Control, Intervention
+from dipole.protocols import LM, Control, Intervention
 from dipole.registry import RECOGNIZERS
 from dipole.types import UserError
 

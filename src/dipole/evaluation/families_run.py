@@ -32,9 +32,8 @@ from dipole.evaluation.families_verdict import judge_curve, null_sentence
 from dipole.evaluation.meters.bystanders import Watch, bystanders_of, watch
 from dipole.evaluation.meters.protocol import Array, Family, Judge, Meter
 from dipole.evaluation.meters.recognizers import ways
-from dipole.lm import LM
 from dipole.progress import Progress
-from dipole.protocols import Intervention, Recognizer
+from dipole.protocols import LM, Intervention, Recognizer
 from dipole.recognizers.velma import Velma
 from dipole.types import UserError
 

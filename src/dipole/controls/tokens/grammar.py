@@ -13,7 +13,7 @@ from dipole.interventions.tokens import Pool
 from dipole.types import Surface
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dipole.interventions.tokens import Pool, Quotes
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 @dataclass(frozen=True)

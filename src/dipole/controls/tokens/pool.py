@@ -14,7 +14,7 @@ from dipole.interventions.tokens import Pool as Intervention
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 @dataclass(frozen=True)

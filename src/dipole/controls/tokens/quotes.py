@@ -12,7 +12,7 @@ from dipole.interventions.tokens import Quotes as Language
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 @dataclass(frozen=True)

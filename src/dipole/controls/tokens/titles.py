@@ -12,7 +12,7 @@ from dipole.interventions.tokens import Pool
 from dipole.types import Surface
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,11 @@ from dipole.controls.weights.ppo import (
 from dipole.engaging.adapters import adapter_state, inject
 from dipole.engaging.stack import Tree
 from dipole.interventions.weights import Adapter
-from dipole.lm import sample_seed
 from dipole.protocols import Recognizer
-from dipole.types import Sample, UserError, scored_text
+from dipole.types import Sample, UserError, sample_seed, scored_text
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 ADAPTER = "dipole_0"
 _STALL_ROUNDS = 20

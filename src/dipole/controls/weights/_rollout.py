@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from dipole.decoding.batching import Batch, pad_batch
-from dipole.lm import LM, sample_seed
-from dipole.types import Sample
+from dipole.protocols import LM
+from dipole.types import Sample, sample_seed
 
 T = TypeVar("T")
 

@@ -14,8 +14,7 @@ from dipole.types import Surface, UserError
 if TYPE_CHECKING:
     from dipole.controls.weights._loop import Run
     from dipole.interventions.weights import Adapter
-    from dipole.lm import LM
-    from dipole.protocols import Recognizer
+    from dipole.protocols import LM, Recognizer
 
 
 _LR, _WIDTH = 4e-3, 192
