@@ -70,14 +70,12 @@ class Bench:
             lms: The LM of each repeat.
             subject: The bench's own, with what is known of the control; the bench's own if None.
         """
-        drawn = [self.draw(lm, repeat) for repeat, lm in enumerate(lms)]
+        rows = self.subject.batch_size
+        drawn = [
+            lm.sample(self.prompts, seeds, self.max_new_tokens, batch_size=rows)
+            for lm, seeds in zip(lms, self.seeds, strict=True)
+        ]
         return _read(made_for(self.families, subject or self.subject), lms, drawn)
-
-    def draw(self, lm: LM, repeat: int = 0) -> list[Sample]:
-        """Completions of the rows of one repeat."""
-        return lm.sample(
-            self.prompts, self.seeds[repeat], self.max_new_tokens, batch_size=self.subject.batch_size
-        )
 
     def changes(self, after: Read) -> list[Change]:
         """What became of every quantity, over pairs of completions from the same prompt and seed."""
