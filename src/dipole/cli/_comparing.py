@@ -15,12 +15,12 @@ from dipole.cli._flags import Count, require_number
 from dipole.cli._groups import Output, Source, Wanted
 from dipole.cli._named import base_of, loaded, made_control, unknown_control
 from dipole.files.paths import given_path, tell_shadowed
-from dipole.protocols import Intervention
 from dipole.registry import CONTROLS, plain
 from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.evaluation.families import Comparison
+    from dipole.protocols import Intervention
 
 _MOST = 101
 

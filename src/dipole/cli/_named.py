@@ -11,13 +11,13 @@ from dipole.files import MANIFEST
 from dipole.files.paths import given_path, tell_shadowed
 from dipole.files.reader import inside, read_json
 from dipole.files.schema import Name, Table
-from dipole.protocols import Intervention, Recognizer
 from dipole.registry import CONTROLS, RECOGNIZERS, options, plain, resolve, unknown
 from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.interventions.activations import SteeringVector
     from dipole.lm import LM
+    from dipole.protocols import Intervention, Recognizer
     from dipole.recognizers.topic import TopicScore
 
 _UNKNOWN = "an unknown model"
