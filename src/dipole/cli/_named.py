@@ -17,7 +17,6 @@ from dipole.types import UserError
 if TYPE_CHECKING:
     from dipole.interventions.activations import SteeringVector
     from dipole.protocols import LM, Intervention, Recognizer
-    from dipole.protocols import Intervention, Recognizer
     from dipole.recognizers.topic import TopicScore
 
 _UNKNOWN = "an unknown model"
