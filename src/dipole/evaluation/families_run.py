@@ -125,7 +125,7 @@ class Plan:
         yield Fitted(candidate, tuple(nulls), (), fitted.bytes, {}), fitted.candidate.label
 
     def _draw(self, bench: Bench, fitted: Fitted, null_of: str, watched: Watch, steps: _Steps) -> Drawn:
-        label, graded, optimised = fitted.candidate.label, fitted.first.graded, fitted.in_loop()
+        label, graded, optimised = fitted.candidate.label, fitted.first.graded, fitted.judged_by.rewarded
         points, reads = [make_point(bench, 0.0, bench.base)], {0.0: bench.base}
         skipped: list[tuple[float, str]] = []
         ratios: tuple[float, ...] = ()
