@@ -9,8 +9,12 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from dipole import Dipole, compare, compare_controls, load, load_intervention
 from dipole.basin import find_basin
+from dipole.point import point
+from dipole.topics import find_topics
+from dipole.translate import Translation, save_translated, translate
+
+from dipole import Dipole, compare, compare_controls, load, load_intervention
 from dipole.cli import run
 from dipole.concepts import load_arsenal, load_dipole
 from dipole.corpora.corpus import open_corpus, read_labels
@@ -20,7 +24,6 @@ from dipole.fit import fit
 from dipole.inoculate import inoculate
 from dipole.lm import LM
 from dipole.microworld.cells import write_cells
-from dipole.point import point
 from dipole.pointing.basin import Grid
 from dipole.pointing.record import Settings as Pointing
 from dipole.protocols import Intervention
@@ -28,8 +31,6 @@ from dipole.recognizers import NLI, TopicModel, TopicScore
 from dipole.recognizers.fitted import load_fitted
 from dipole.recognizers.lda import Settings as LDA
 from dipole.registry import CONTROLS, RECOGNIZERS, make_recognizer, resolve
-from dipole.topics import find_topics
-from dipole.translate import Translation, save_translated, translate
 from dipole.types import UserError
 
 __all__ = [

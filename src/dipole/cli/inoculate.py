@@ -29,7 +29,6 @@ class Inoculate:
         held_out: A wording to measure on, never trained on. May be repeated.
         mention_claim: A word of the claim's side. May be repeated.
         mention_against: A word of the other side. May be repeated.
-    control: str | None = None
         control: What trains: a control of the weights; `dipole inoculate --control NAME --help` lists its
             flags. [default: ppo]
         dipole: A dipole file (TOML; FILE:NAME of several), or a ready one by name; see `dipole dipoles`.
