@@ -133,6 +133,21 @@ def test_everything_has_its_place_in_a_comparison(tiny: LM, preference: Path) ->
     assert load_dipole("paper_clips").kind == "dipole"
 
 
+def test_inoculate_trains_measures_and_resumes_with_its_method(
+    tmp_path: Path, preference: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["inoculate", "--control", "recite", "--dipole", str(preference), "--rounds", "2", "-n", "4"]
+    out = ["--bystanders", "none", "--out", str(tmp_path / "run")]
+    assert run([*asked, *out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["concept"]["kind"] == "preference"
+    facts = json.loads((tmp_path / "run" / "manifest.json").read_text("utf-8"))
+    assert (facts["control"]["name"], facts["control"]["fields"]["rounds"]) == ("recite", 2)
+    history = (tmp_path / "run" / "history.jsonl").read_text("utf-8").splitlines()
+    losses = [json.loads(line)["loss"] for line in history]
+    assert losses[1] < losses[0]
+    assert run(["inoculate", "--resume", "--out", str(tmp_path / "run")]) == 0
+
+
 def test_a_process_of_its_own_fits_keeps_and_reads_it(place: Path, tmp_path: Path, preference: Path) -> None:
     site = os.pathsep.join([str(place), str(Path(dipole.__file__).parent.parent)])
 
