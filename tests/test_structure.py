@@ -19,8 +19,6 @@ CIRCLES_LEFT = (
     "cli._job cli.inoculate",
 )
 PRIVATE_IMPORTS_LEFT = {
-    ("dipole.fit", "dipole.controls.weights._loop"),
-    ("dipole.inoculate", "dipole.controls.weights._loop"),
 }
 
 

@@ -79,8 +79,23 @@ def fields_for(command: str, arguments: Sequence[str]) -> tuple[Option, ...]:
         return options(made)
     if command != "fit":
         return ()
-    name = _control_in(arguments[list(arguments).index("fit") + 1 :])
-    return () if name is None else options(resolve(CONTROLS, name))
+    rest = arguments[list(arguments).index(command) + 1 :]
+    name = _control_in(rest) if command == "fit" else _trained_in(rest)
+    if name is None:
+        return ()
+    made = resolve(CONTROLS, name)
+    if command == "inoculate":
+        from dipole.inoculate import require_trained
+
+        require_trained(made)
+    return options(made)
+
+
+def _trained_in(arguments: Sequence[str]) -> str:
+    """The value of `--control`, the last one counting, or what it is when left out."""
+    pairs = zip(arguments, (*arguments[1:], ""), strict=False)
+    found = [a.partition("=")[2] or after for a, after in pairs if a.partition("=")[0] == "--control"]
+    return found[-1] if found and found[-1] else TRAINED
 
 
 def _control_flag(arguments: Sequence[str]) -> str:
