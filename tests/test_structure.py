@@ -18,8 +18,7 @@ CIRCLES_LEFT = (
     "cli._fitting cli.fit",
     "cli._job cli.inoculate",
 )
-PRIVATE_IMPORTS_LEFT = {
-}
+PRIVATE_IMPORTS_LEFT = {}
 
 
 @pytest.fixture(scope="module")
