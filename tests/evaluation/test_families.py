@@ -20,9 +20,9 @@ from dipole.evaluation.families import Comparison, compare_controls, comparison_
 from dipole.evaluation.families_fit import fit, named
 from dipole.evaluation.families_matched import value_at, value_interval
 from dipole.evaluation.families_null import null_of
-from dipole.evaluation.families_points import wrong_way
 from dipole.evaluation.families_records import Point
 from dipole.evaluation.families_verdict import did_nothing, judge_curve
+from dipole.evaluation.meters.recognizers import wrong_way
 from dipole.evaluation.statistics import resampling, wilson
 from dipole.interventions.activations import SteeringVector
 from dipole.interventions.logits import Boost
@@ -308,10 +308,10 @@ def compared() -> Comparison:
         bystanders=[OTHER, DIPOLE],
         bystander_n=4,
         kl_values=(0.1, 1000.0),
-        on_step=lambda done, total, what: steps.append((done, total, what)),
+        progress=lambda _, done, total, what: steps.append((done, total, what)),
     )
-    assert [done for done, _, _ in steps] == list(range(len(steps)))
-    assert all(done < total for done, total, _ in steps)
+    assert [done for done, _, _ in steps] == list(range(1, len(steps) + 1))
+    assert all(done <= total for done, total, _ in steps)
     return found
 
 

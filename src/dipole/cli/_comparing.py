@@ -52,6 +52,7 @@ class Comparing:
     wanted: Wanted
     amount: Amount
     bystanders: str | None
+    meter: list[str] | None
     source: Source
     batch_size: Count
     output: Output
@@ -75,14 +76,17 @@ class Comparing:
         for entry in entries:  # what was made for another model is refused before anything is measured
             if isinstance(entry, tuple):
                 entry[1].apply(lm)
-        options |= {"bystanders": watched, "batch_size": self.batch_size, **asdict(self.amount)}
+        options |= {
+            "bystanders": watched,
+            "meters": self.meter or (),
+            "batch_size": self.batch_size,
+            **asdict(self.amount),
+        }
         with (
             keeping(folder, self.output.overwrite) if folder else nullcontext() as keep,
             progress(self.output.quiet) as show,
         ):
-            found = made(
-                lm, dipole, entries, on_step=lambda done, of, what: show("", done + 1, of, what), **options
-            )
+            found = made(lm, dipole, entries, progress=show, **options)
             if keep is not None:
                 keep(found)
         _print(found, self.output.json)

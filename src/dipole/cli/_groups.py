@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dipole.cli._console import tell
+from dipole.cli._console import emit, emit_json, tell
 from dipole.cli._flags import Texts
 from dipole.cli._noise import hide_progress_bars
 from dipole.files import check_output
@@ -150,6 +150,14 @@ class Output:
     def folder(self, out: str, reads: Sequence[str] = ()) -> Path:
         """The folder of that name, as `output_folder` has it."""
         return output_folder(out, self.overwrite, reads=reads)
+
+    def show(self, found: object, *records: Any) -> None:
+        """Print the records, or what was found as it shows itself."""
+        if self.json:
+            for record in records:
+                emit_json(record)
+        else:
+            emit(str(found))
 
     def say(self, text: str) -> None:
         """Print what is neither a result nor a warning."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dipole.interventions.activations import SteeringVector
     from dipole.lm import LM
     from dipole.protocols import Intervention, Recognizer
+    from dipole.recognizers.topic import TopicScore
 
 _UNKNOWN = "an unknown model"
 
@@ -201,3 +202,39 @@ def _reads_with_none(name: str) -> UserError:
 
 def _no_correction(name: str) -> UserError:
     return UserError(f"The recognizer {name} knows no --prior-correction; leave it out, or use velma.")
+
+
+def folder_of(spec: str) -> str:
+    """The folder of a topic, which the command must not replace."""
+    from dipole.recognizers.fitted import split
+
+    return str(split(spec)[0])
+
+
+def topic_of(spec: str) -> TopicScore:
+    """The topic that was named.
+
+    Raises:
+        UserError: There is none of that name, or it is another kind of recognizer.
+    """
+    from dipole.recognizers.fitted import load_fitted, split
+    from dipole.recognizers.topic import TopicScore
+
+    folder, _ = split(spec)
+    if not spec.strip() or not folder.is_dir():
+        raise UserError(
+            f"There is no folder {str(folder)!r}; give a topic such as topics:3, of a folder that "
+            "`dipole topics` made."
+        )
+
+    def no_model(_name: str) -> Any:
+        raise UserError(
+            f"{spec} is a notion already; give a topic such as topics:3, that `dipole topics` made."
+        )
+
+    found = load_fitted(spec, no_model)
+    if not isinstance(found, TopicScore):
+        raise UserError(
+            f"{spec} is no topic; give one such as topics:3, of a folder that `dipole topics` made."
+        )
+    return found

@@ -6,36 +6,21 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from dipole.cli._console import tell
 from dipole.files import is_main_process
+from dipole.progress import Progress, silent
 from dipole.shown.terminal import one_line
 
 _LINES = 10  # of steps of one kind
 _EVERY = 15.0  # seconds between lines about one thing whose end nobody knows
 
 
-class Progress(Protocol):
-    """Called when something begins, or has come further."""
-
-    def __call__(self, what: str, done: int = 0, total: int = 0, note: str = "") -> None:
-        """Show it.
-
-        Args:
-            what: What is done, or is counted; empty where each step is another, which `note` names.
-            done: How many are done, or the number of the one that begins.
-            total: Of how many; 0 where nothing is counted.
-            note: Numbers, or what else there is to say in a few words.
-        """
-        ...
-
-
 @contextmanager
 def progress(quiet: bool) -> Iterator[Progress]:
     """Shows how it is going: a bar on a terminal, some plain lines elsewhere, nothing where it is `quiet`."""
     if quiet or not is_main_process():
-        yield lambda *_, **__: None
+        yield silent
     elif sys.stderr.isatty():
         with _bar() as show:
             yield show
@@ -44,15 +29,16 @@ def progress(quiet: bool) -> Iterator[Progress]:
 
 
 def _lines() -> Progress:
-    last = ("", 0.0)
+    last = ("", -_EVERY)
 
     def show(what: str, done: int = 0, total: int = 0, note: str = "") -> None:
         nonlocal last
+        now = time.monotonic()
         if total:
             if not what or done == total or (done - 1) % max(1, total // _LINES) == 0:
-                tell(f"{_counted(what, done, total)}  {one_line(note)}".rstrip())
-        elif what != last[0] or time.monotonic() - last[1] > _EVERY:
-            last = (what, time.monotonic())
+                tell(one_line(f"{_counted(what, done, total)}  {note}".rstrip()))
+        elif what != last[0] or now - last[1] > _EVERY:
+            last = (what, now)
             tell(one_line(f"{what}, {note} …" if note else f"{what} …"))
 
     return show
@@ -75,25 +61,22 @@ def _bar() -> Iterator[Progress]:
 
         def show(what: str, done: int = 0, total: int = 0, note: str = "") -> None:
             nonlocal last
-            if what != last:  # a row that has a total can't lose it
-                for task in bar.task_ids:
-                    bar.remove_task(task)
-                bar.add_task("", total=None, note="")
-                last = what
-            name = _counted(what, done, total) if total else what
-            bar.update(
-                bar.task_ids[0],
-                description=one_line(name),
-                completed=done,
-                total=total or None,
-                note=one_line(note),
-            )
+            name, note = one_line(_counted(what, done, total) if total else what), one_line(note)
+            if what == last:
+                bar.update(bar.task_ids[0], description=name, completed=done, total=total or None, note=note)
+                return
+            last = what
+            for row in bar.task_ids:  # one that has a total can't lose it
+                bar.remove_task(row)
+            bar.add_task(name, completed=done, total=total or None, note=note)
+            bar.refresh()
 
+        show("working")
         yield show
 
 
 def _counted(what: str, done: int, total: int) -> str:
-    return f"{one_line(what)} {done:,}/{total:,}".lstrip()
+    return f"{what} {done:,}/{total:,}".lstrip()
 
 
 def shown_rounds(show: Progress, after: str) -> Callable[[int, int, dict[str, float]], None]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
+from dipole.cli._console import tell
 from dipole.cli._groups import Output
+from dipole.cli._progress import progress
+from dipole.shown.terminal import one_line
+from dipole.types import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,28 @@ class Topics:
 
     def run(self) -> None:
         """Fit, save and print the topics."""
-        from dipole.cli._topics import perform
+        words = re.sub("[,，、،]", " ", self.find or "").split()
+        if self.find is not None and not words:
+            raise UserError('--find has no word; give words such as --find "murder clue inspector".')
+        if words and self.like is not None:
+            raise UserError("Got both --find and --like; choose a topic by words or by examples.")
+        folder = self.output.folder(self.out)
+        from dipole.corpora.corpus import open_corpus
+        from dipole.recognizers.lda import Settings
+        from dipole.recognizers.topics import topics
+        from dipole.runs import keeping
 
-        perform({**vars(self), **vars(self.output), "n_topics": self.topics})
+        settings = Settings(
+            self.topics, self.iterations, self.restarts, seed=self.seed, max_words=self.max_words
+        )
+        corpus = open_corpus(self.corpus, self.words_per_document)
+        examples = None if self.like is None else open_corpus(self.like)
+        with progress(self.output.quiet) as show, keeping(folder, self.output.overwrite) as keep:
+            found = topics(corpus, settings, words=words, examples=examples, progress=show)
+            keep(found)
+        for note in found.notes:
+            tell(f"dipole: warning: {note}")
+        self.output.show(found, *found.to_dicts())
+        best = found.topics[0].index if found.chosen is None else found.chosen
+        where = one_line(str(folder))
+        self.output.say(f"look at {where}/topics.html; score texts with --recognizer {where}:{best}")

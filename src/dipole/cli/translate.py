@@ -7,8 +7,14 @@ from typing import Annotated
 
 import typer
 
+from dipole.cli._concept import dipole_from
+from dipole.cli._console import tell
 from dipole.cli._flags import Texts
-from dipole.cli._groups import Output, Poles, Source
+from dipole.cli._groups import Output, Poles, Source, Wanted
+from dipole.cli._named import base_of, loaded_vector
+from dipole.cli._progress import progress
+from dipole.shown.terminal import one_line
+from dipole.types import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +66,29 @@ class Translate:
 
     def run(self) -> None:
         """Translate, save and print what came through."""
-        from dipole.cli._translating import perform
+        folder = self.output.folder(self.out, reads=[self.vector])
+        from dipole.corpora.corpus import open_corpus
+        from dipole.runs import keeping
+        from dipole.stitching.translate import Translation, translate
 
-        perform({**vars(self), **vars(self.output)})
+        names = ("layers", "near", "max_tokens", "batch_size", "n", "seed")
+        settings = Translation(**{name: getattr(self, name) for name in names})
+        corpus, dipole = open_corpus(self.corpus, self.words_per_document), None
+        if self.poles.given:
+            dipole = dipole_from(Wanted(**vars(self.poles)), self.to, need_prompts=False)
+        vector = loaded_vector(self.vector, "be translated")
+        base = self.from_ or base_of([(vector, self.vector)])
+        if base is None:
+            raise UserError("Nothing tells which model the vector was made for; name it with --from.")
+        source, target = self.source.load(base), self.source.load(self.to)
+        with progress(self.output.quiet) as show, keeping(folder, self.output.overwrite) as keep:
+            made = translate(
+                vector, source, target, corpus, self.prompt or (), dipole, settings, show, self.corpus
+            )
+            keep(made)
+        for skipped in corpus.skipped[:5]:
+            tell(f"dipole: {skipped.name} was left out: {skipped.reason}")
+        where = one_line(str(folder))
+        record = {"out": str(folder), "layer": made.vector.layers[0], **made.facts}
+        self.output.show(f"{where}: {made}", record)
+        self.output.say(f"use it with --intervention {where}; see report.html there")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,9 +14,10 @@ from dipole.controls.layers import layers_of
 from dipole.corpora.corpus import Corpus, label_of
 from dipole.origin import Origin, now, origin
 from dipole.pointing.assess import held_out, unmatched
-from dipole.pointing.grid import Documents, End, Grid, OnStart, ends_of, summary
+from dipole.pointing.grid import Documents, End, Grid, ends_of, summary
 from dipole.pointing.notes import notes_on_reading
 from dipole.pointing.said import end_lines
+from dipole.progress import Progress, silent
 from dipole.recognizers.pooled import read_features
 from dipole.recognizers.topic import TopicScore
 from dipole.types import UserError
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 MOST_DOCUMENTS = 2000
 _HELD_OUT = 0.3
 _LAYERS = 4
-OnStep = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,7 @@ def basin(
     flavour: Mapping[str, bool] | None = None,
     layers: str = "auto",
     most_documents: int = MOST_DOCUMENTS,
-    on_step: OnStep = lambda _: None,
-    on_start: OnStart = lambda _done, _of: None,
+    progress: Progress = silent,
 ) -> Basin:
     """Measure where every start of a grid ends.
 
@@ -113,8 +112,7 @@ def basin(
         flavour: Another label of each document, which adversarial errors fall on instead.
         layers: Layers to read, counted from 0 with commas, or auto.
         most_documents: How many documents are used at most.
-        on_step: Told what is being done, in a few words.
-        on_start: Called with how many starts are done, and of how many.
+        progress: Told what is being done.
 
     Raises:
         UserError: Bad input.
@@ -123,12 +121,12 @@ def basin(
     if most_documents < 1:
         raise UserError(f"The number of documents must be at least 1, and is {most_documents}.")
     at = layers_of(layers, lm, _LAYERS)
-    on_step("reading the corpus")
+    progress("reading the corpus")
     read = _read(corpus, truth, flavour, most_documents)
-    on_step(f"reading {len(read.chosen):,} documents with {lm.resident.name}")
+    progress(f"reading {len(read.chosen):,} documents with {lm.resident.name}")
     documents, cut = _documents(lm, pointer, read, at, flavour is None)
-    on_step(f"running {', '.join(grid.methods)} from every start")
-    ends = ends_of(documents, grid, on_start)
+    progress(f"running {', '.join(grid.methods)} from every start")
+    ends = ends_of(documents, grid, progress)
     return Basin(
         grid, tuple(ends), len(read.chosen), int(documents.truth.sum()),
         "topic" if flavour is None else "labels",

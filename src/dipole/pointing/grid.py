@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -18,12 +18,12 @@ from dipole.pointing.runners import RUNNERS, Run, Runner, runner
 from dipole.pointing.space import Space
 from dipole.pointing.starts import KINDS, corrupted
 from dipole.probing.logistic import logistic
+from dipole.progress import Progress, silent
 from dipole.recognizers.pooled import Features
 from dipole.types import MOST_COUNT, UserError, check_seed
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.bool_]
-OnStart = Callable[[int, int], None]
 INSIDE = 0.95
 LOWEST = 0.55
 _TIERS = 10
@@ -140,13 +140,13 @@ class Documents:
         return np.floor(self.q * _TIERS) if self.by_topic else self.flavour.astype(np.float64)
 
 
-def ends_of(documents: Documents, grid: Grid, on_start: OnStart = lambda _done, _of: None) -> list[End]:
+def ends_of(documents: Documents, grid: Grid, progress: Progress = silent) -> list[End]:
     """Run every method from every start, and from the weak notion's own labels.
 
     Args:
         documents: With their truth, which makes the starts and measures the ends, and has no other part.
         grid: Which starts, and how.
-        on_start: Called with how many starts are done, and of how many.
+        progress: Told of each start.
 
     Raises:
         UserError: Too few documents, or truth of one class among those to fit on or those held out.
@@ -163,7 +163,7 @@ def ends_of(documents: Documents, grid: Grid, on_start: OnStart = lambda _done, 
     for name in grid.methods:
         run = runner(name, seen, spaces, grid.components, grid.seed)
         for blank, labels in starts:
-            on_start(len(ends), total)
+            progress("start", len(ends) + 1, total)
             ends.append(judge.end(replace(blank, method=name), run, labels))
     return ends
 

@@ -32,6 +32,7 @@ from dipole.pointing.record import Differing, Pointed, Settings
 from dipole.pointing.refine import COMPONENTS, check_weak, refine
 from dipole.pointing.steering import rehearse, steering
 from dipole.pointing.writing import write_and_measure
+from dipole.progress import Progress, silent
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.pooled import Features, read_features
 from dipole.recognizers.topic import TopicScore
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.bool_]
-OnStep = Callable[[str], None]
 _TOP_WORDS = 30
 _EXCERPT = 400
 
@@ -56,7 +56,7 @@ def point(
     truth: Mapping[str, bool] | None = None,
     flavour: Mapping[str, bool] | None = None,
     judge: Callable[[str], bool] | None = None,
-    on_step: OnStep = lambda _: None,
+    progress: Progress = silent,
 ) -> Pointed:
     """From a topic to the strong model's own notion, as a recognizer and an intervention.
 
@@ -71,7 +71,7 @@ def point(
         truth: Label of each document by id.
         flavour: Another label of each document, by which the report splits its numbers.
         judge: Whether a text is of the notion.
-        on_step: Told what is being done, in a few words.
+        progress: Told what is being done.
 
     Raises:
         UserError: Bad input.
@@ -79,21 +79,21 @@ def point(
     started, asked = now(), tuple(prompts) or ("",)
     layers = layers_of(settings.layers, lm, settings.max_layers)
     rehearse(lm, settings.steer, layers[0], asked, settings.max_new_tokens if settings.n else 0)
-    on_step("reading the corpus with the topic model")
+    progress("reading the corpus with the topic model")
     ids, counts = _counted(pointer, corpus)
     labels, cells = labels_of(ids, truth, flavour)
     q, words = _pointed_at(pointer, counts)
     check_weak(q)
-    on_step(f"reading {len(ids):,} documents with {lm.resident.name}")
+    progress(f"reading {len(ids):,} documents with {lm.resident.name}")
     features = read_features(lm, _texts(corpus), layers)
     read = Read(ids, q, words, features, held_out(ids, settings.held_out))
-    on_step("finding the notion")
+    progress("finding the notion")
     fit = ~read.held_out
     notion = refine(_part(read.features, fit), Weak(read.q[fit], read.words[fit]), settings.method,
                     COMPONENTS, settings.width, settings.seed)  # fmt: skip
     odds = notion.log_odds(read.features)
     recognizer = NotionScore(lm, notion.layer, notion.weight, notion.bias, pointer.concept.to_dict())
-    on_step("learning to steer")
+    progress("learning to steer")
     intervention = steering(
         lm, settings.steer, corpus, fit, probability(odds), read.features, recognizer, asked,
         settings.max_new_tokens, settings.seed,
@@ -102,7 +102,7 @@ def point(
     among_true = share((read.q[positives_of(odds, labels)] > 0.5).tolist())
     written = write_and_measure(
         lm, intervention, pointer, recognizer, asked, settings.n, settings.max_new_tokens, settings.seed,
-        among_true=among_true, judge=judge, on_step=on_step,
+        among_true=among_true, judge=judge, progress=progress,
     )  # fmt: skip
     return Pointed(
         recognizer, intervention, notion.facts, readings, recovered(readings), among_true, written,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,9 @@ from dipole.evaluation.side_effects import paired_distinct
 from dipole.interventions.decode import best_of_each, several
 from dipole.lm import sample_seed
 from dipole.pointing.measure import Written, excess, share
+from dipole.progress import Progress, silent
 from dipole.protocols import Intervention
-from dipole.reading.told import loss_under
+from dipole.reading.losses import loss_under, times_as_perplexing
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.topic import TopicScore
 from dipole.types import Sample, scored_text
@@ -37,7 +37,7 @@ def write_and_measure(
     *,
     among_true: Interval,
     judge: Callable[[str], bool] | None = None,
-    on_step: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> tuple[Written, ...]:
     """Write n texts in each way; none for n = 0.
 
@@ -55,7 +55,7 @@ def write_and_measure(
         seed: Of the texts.
         among_true: Share of the true documents that the weak notion takes for its own.
         judge: Whether a text is of the notion.
-        on_step: Told what is being done.
+        progress: Told what is being done.
     """
     if not n:
         return ()
@@ -64,7 +64,7 @@ def write_and_measure(
     base: list[Sample] = []
     found = []
     for name in ("base", "steered", "reversed", "filtered"):
-        on_step(f"writing {n} texts: {name}")
+        progress(f"writing {n} texts: {name}")
         if name == "filtered":
             samples = _filtered(lm, pointer, asked, seeds, max_new_tokens)
         else:
@@ -96,7 +96,6 @@ def _measured(
     texts = [scored_text(sample) for sample in samples]
     weak = share([score.value > 0 for score in pointer.score(texts)])  # NaN, for no score, is a no
     before, after = paired_distinct([s.text for s in base], [s.text for s in samples], 2)
-    gain = loss_under(lm.base, samples) - loss_under(lm.base, base)
     return Written(
         name,
         tuple(texts),
@@ -104,6 +103,6 @@ def _measured(
         share([score.value > 0 for score in recognizer.score(texts)]),
         None if judge is None else share([judge(text) for text in texts]),
         excess(weak, among_true),
-        math.exp(min(gain, 50.0)),
+        times_as_perplexing(loss_under(lm.base, samples), loss_under(lm.base, base)),
         after / before if before else float("nan"),
     )

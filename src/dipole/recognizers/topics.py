@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dipole.corpora.corpus import Corpus, Document, Skipped
 from dipole.origin import Origin, now, origin
-from dipole.recognizers.lda import Array, OnIteration, Settings, coherence, word_distributions
+from dipole.progress import Progress, silent
+from dipole.recognizers.lda import Array, Settings, coherence, word_distributions
 from dipole.recognizers.topic import TopicModel
 from dipole.shown import terminal
 from dipole.shown.terminal import columns
@@ -101,6 +102,22 @@ class Topics:
             shown.append(f"\nasked for: topic {self.chosen}, {asked}")
         return "\n".join(shown)
 
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """Plain data of each topic."""
+        return [
+            {
+                "topic": topic.index,
+                "share": topic.share,
+                "leading": topic.leading,
+                "coherence": topic.coherence,
+                "words": [{"word": word, "probability": share} for word, share in topic.words],
+                "telling": topic.telling,
+                "examples": [{"id": example.id, "share": example.share} for example in topic.examples],
+                **({} if self.chosen is None else {"chosen": topic.index == self.chosen}),
+            }
+            for topic in self.topics
+        ]
+
 
 def topics(
     corpus: Corpus,
@@ -108,7 +125,7 @@ def topics(
     *,
     words: Sequence[str] = (),
     examples: Corpus | None = None,
-    on_iteration: OnIteration | None = None,
+    progress: Progress = silent,
 ) -> Topics:
     """Fit a topic model, and describe its topics.
 
@@ -119,16 +136,16 @@ def topics(
         settings: Number of topics, iterations, seed, …
         words: Choose the topic that gives these words most probability.
         examples: Choose the topic with the largest mean share of these.
-        on_iteration: Called after each iteration with its number, how many there will be, and the share of
-            the topics' probability that it moved.
+        progress: Told of each iteration, and of the share of the topics' probability that it moved.
 
     Raises:
         UserError: Bad input. Words that the model does not know are no error: nothing is chosen, and the
             notes say why.
     """
     started = now()
+    progress(f"reading {corpus.path}")
     like = None if examples is None else [document.text for document in examples]
-    model = TopicModel.fit(corpus, settings, on_iteration)
+    model = TopicModel.fit(corpus, settings, progress)
     skipped = corpus.skipped
     chosen, said = _chosen(model, words, like)
     made = origin(

@@ -6,7 +6,7 @@ layer, a map or a lambda.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from dipole.evaluation.response import ALL, Array, Response, response
 from dipole.evaluation.statistics import resampling
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
+from dipole.progress import Progress, silent
 from dipole.reading.pairs import pair_texts, read_pairs
 from dipole.reading.told import Told, leanings, tell
 from dipole.stitching.diagnostics import Against, cosine_against_null, random_map, shuffled_labels
@@ -67,7 +68,7 @@ def verify(
     n: int = 48,
     max_new_tokens: int = 28,
     seed: int = 0,
-    on_step: Callable[[str], None] | None = None,
+    progress: Progress = silent,
     native: SteeringVector | None = None,
 ) -> Transfer:
     """Measure the source's vector at home and, in the target, native, translated and null vectors.
@@ -82,7 +83,7 @@ def verify(
         n: Pairs of completions a model, spread over the prompts.
         max_new_tokens: Token budget of a completion.
         seed: Seed of completions, nulls and resamples.
-        on_step: Called with what is measured next.
+        progress: Told what is measured next.
         native: The target's own vector; None to fit one by the same control.
 
     Raises:
@@ -100,8 +101,7 @@ def verify(
     plan = resampling([prompts.index(p) for p in told[id(target)].prompts], seed)
     units: dict[str, list[Array]] = {}
     for name, _, lm, vectors in groups:
-        if on_step is not None:
-            on_step(f"measuring {name}")
+        progress(f"measuring {name}")
         units[name] = _measured(lm, vectors, told[id(lm)])
     responses = tuple(
         response(name, label, vectors[0].layers[0], units[name], units["native"], plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from dipole.concepts import Dipole
 from dipole.controls.layers import layers_of
 from dipole.interventions.activations import SteeringVector
 from dipole.origin import Origin, fit_origin, now
+from dipole.progress import Progress, silent
 from dipole.shown.terminal import columns, one_line
 from dipole.stitching.diagnostics import effective_rank, share_inside
 from dipole.stitching.fitting import Stitch, Survey, best_stitch, facts_of, fit_stitches, survey
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 _READ_FOR_NORM = 32
-OnStep = Callable[[int, str], None]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def translate(
     prompts: Sequence[str] = (),
     dipole: Dipole | None = None,
     settings: Translation = Translation(),
-    on_step: OnStep | None = None,
+    progress: Progress = silent,
     corpus_name: str = "",
 ) -> Translated:
     """Translate a vector of `source` into one of `target`.
@@ -145,7 +145,7 @@ def translate(
             beside the source's, the target's own, and nulls. It has no part in the translation, but for its
             prompts where nothing else tells where the vector acts.
         settings: How.
-        on_step: Called with how many documents were read so far (0 where none are) and what is being done.
+        progress: Told what is being done.
         corpus_name: What the report calls the corpus.
 
     Raises:
@@ -161,9 +161,9 @@ def translate(
         for lm in (source, target):
             lm.require_room(text, 0)
     at, most, rows = vector.layers[0], settings.max_tokens, settings.batch_size
-    found = survey(source, target, corpus, at, near, most, rows, on_step)
+    found = survey(source, target, corpus, at, near, most, rows, progress)
     stitches = fit_stitches(
-        source, target, corpus, at, layers, found, LAMBDAS, most, rows, settings.seed, on_step
+        source, target, corpus, at, layers, found, LAMBDAS, most, rows, settings.seed, progress
     )
     chosen = best_stitch(stitches)
     texts = near or _first_texts(corpus, settings.max_tokens)
@@ -182,7 +182,7 @@ def translate(
             settings.n,
             settings.max_new_tokens,
             settings.seed,
-            None if on_step is None else lambda what: on_step(0, what),
+            progress,
         )
     facts = _facts(vector, source, chosen, stitches, found, near, relative, transfer)
     made_by = fit_origin(
