@@ -59,6 +59,7 @@ def compare(
         UserError: There are no prompts, a count is not positive, there is no meter of a name, or the LMs have
             different vocabularies.
     """
+    started, pair = now(), Pair(n, max_new_tokens, bystander_n)
     for name, value in (("n", n), ("bystander_n", bystander_n)):
         if value < 1:
             raise UserError(f"{name} must be at least 1, and is {value}.")
@@ -94,6 +95,7 @@ def compare(
         sides_before=tuple(dipole.side_taken(s.text) for s in old),
         sides_after=tuple(dipole.side_taken(s.text) for s in new),
         notes=tuple(notes),
+        origin=effect_origin(before, after, dipole, pair, texts, seed, started),
     )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from dipole.concepts import Dipole
 from dipole.evaluation.families_fit import named
-from dipole.evaluation.families_origin import comparison_origin
 from dipole.evaluation.families_records import (
     KL_VALUES,
     STRENGTHS,
@@ -21,6 +20,7 @@ from dipole.evaluation.families_records import (
 )
 from dipole.evaluation.families_run import Plan
 from dipole.evaluation.meters.protocol import Meter
+from dipole.evaluation.origins import comparison_origin
 from dipole.evaluation.serialise import plain
 from dipole.origin import now
 from dipole.progress import Progress, silent
