@@ -92,7 +92,7 @@ def test_an_older_fit_stays_until_the_new_one_is_there(tmp_path: Path) -> None:
     fit(lm, DIPOLE, PPO(rounds=1, batch_size=8, max_new_tokens=4), out)
     (out / "notes.md").write_text("mine")
     before = files(out)
-    with pytest.raises(UserError, match="--overwrite"):
+    with pytest.raises(UserError, match="overwrite=True"):
         fit(lm, DIPOLE, BestOf(), out)
     with pytest.raises(UserError, match="no prompts"):
         fit(lm, Dipole("a b.", "c d."), SMALL, out, overwrite=True)

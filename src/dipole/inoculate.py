@@ -229,7 +229,7 @@ def resume_settings(out: Path) -> dict[str, Any]:
     """
     path = inside(working_folder(out), MANIFEST)
     if not path.exists():
-        raise UserError(f"There is no run to resume in {out}; leave out --resume to start one there.")
+        raise UserError(f"There is no run to resume in {out}; leave out resume=True to start one there.")
     remedy = "start again in another folder"
     facts = checked(_RESUMABLE, read_json(path, remedy), path, remedy)
     fields = checked(of_fields(PPO), facts["control"]["fields"], f"The control in {path}", remedy)

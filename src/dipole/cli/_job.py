@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli._concept import bystanders_from, dipole_from
-from dipole.cli._flags import flag
+from dipole.cli._console import flag
 from dipole.cli._groups import JudgedSource, Wanted
 from dipole.concepts import Dipole, Mentions, load_dipole
 from dipole.types import UserError
