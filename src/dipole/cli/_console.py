@@ -20,7 +20,7 @@ USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _LONGEST = 2000  # characters of an error that echoes what was given
 # Library errors name an argument as Python has it: out=…, overwrite=True, chat=False, dtype='float32'.
-_ARGUMENT = re.compile(r"(?<![\w.-])([a-z_]+)=(?:(…|True|False)|'([^']*)'|\"([^\"]*)\")")
+_ARGUMENT = re.compile(r"(?<![^\s(])([a-z_]+)=(?:(…|True|False)|'([^']*)'|\"([^\"]*)\")")
 
 
 def emit(text: str, raw: bool = False) -> None:
