@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, get_type_hints
 
+from dipole.plugins import entry_points_of
 from dipole.types import UserError
 
 CONTROLS: dict[str, str] = {
@@ -45,20 +46,32 @@ RECOGNIZERS: dict[str, str] = {
     "probe": "dipole.recognizers.probe:Probe",
 }
 
+METERS: dict[str, str] = {
+    "sides": "dipole.evaluation.meters.sides:meters",
+    "truth": "dipole.evaluation.meters.truth:meters",
+    "recognizers": "dipole.evaluation.meters.recognizers:meters",
+    "likelihood": "dipole.evaluation.meters.likelihood:meters",
+    "variety": "dipole.evaluation.meters.variety:meters",
+    "length": "dipole.evaluation.meters.length:meters",
+}
+
 
 def resolve(table: Mapping[str, str], name: str) -> type[Any]:
-    """Import what a table has under a name.
+    """Import what a table has under a name, or else what another package offers under it.
 
     Args:
         table: Name to `module:Class`.
         name: The name; letter case and `-` for `_` are forgiven.
 
     Raises:
-        UserError: The table has no such name.
+        UserError: There is no such name.
     """
     target = table.get(name) or table.get(plain(name))
     if target is None:
-        raise unknown(_noun(table), name, table)
+        others = entry_points_of(f"dipole.{_noun(table)}s")
+        target = others.get(name) or others.get(plain(name))
+        if target is None:
+            raise unknown(_noun(table), name, [*table, *others])
     module, _, attribute = target.partition(":")
     found: type[Any] = getattr(import_module(module), attribute)
     return found
@@ -190,6 +203,5 @@ def _field_default(field: dataclasses.Field[Any]) -> Any:
 
 
 def _noun(table: Mapping[str, str]) -> str:
-    if table is CONTROLS:
-        return "control"
-    return "recognizer" if table is RECOGNIZERS else "entry"
+    known = ((CONTROLS, "control"), (RECOGNIZERS, "recognizer"), (METERS, "meter"))
+    return next((noun for each, noun in known if each is table), "entry")

@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 from dipole.concepts import Arsenal, Dipole
-from dipole.evaluation.bystanders import bystanders_of
+from dipole.evaluation.meters.bystanders import bystanders_of
 from dipole.evaluation.side_effects import contains_claim
 from dipole.types import DipoleWarning, UserError
 

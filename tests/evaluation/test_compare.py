@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from dipole.concepts import Dipole
 from dipole.effects import Effect
-from dipole.evaluation.bystanders import bystanders_of, watch
 from dipole.evaluation.compare import compare
+from dipole.evaluation.meters.bystanders import Watch, bystanders_of, watch
+from dipole.evaluation.meters.protocol import Judge
 from dipole.evaluation.serialise import effect_from_dict, effect_to_dict
 from dipole.lm import sample_seed
 from dipole.types import UserError
@@ -193,9 +195,12 @@ def test_bad_input_is_refused() -> None:
 def test_bystander_samples_do_not_depend_on_company() -> None:
     before, after, _ = fakes.changed()
     third = replace(OTHER, claim="Dogs are the best.", against="Dogs are the worst.", name="dogs")
-    alone = watch(before, after, [third], n=3, max_new_tokens=4)[0]
-    together = watch(before, after, [OTHER, third], n=3, max_new_tokens=4)[1]
-    assert [s.token_ids for s in alone.after] == [s.token_ids for s in together.after]
+
+    def watched(*others: Dipole) -> Watch:
+        return watch(before, others, Judge(Letters()), n=3, max_new_tokens=4)
+
+    alone, together = watched(third).draw(after), watched(OTHER, third).draw(after)
+    assert [s.token_ids for s in alone[0]] == [s.token_ids for s in together[1]]
 
 
 def test_a_dipole_is_no_bystander_of_its_own() -> None:

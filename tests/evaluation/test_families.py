@@ -20,9 +20,9 @@ from dipole.evaluation.families import Comparison, compare_controls, comparison_
 from dipole.evaluation.families_fit import fit, named
 from dipole.evaluation.families_matched import value_at, value_interval
 from dipole.evaluation.families_null import null_of
-from dipole.evaluation.families_points import wrong_way
 from dipole.evaluation.families_records import Point
 from dipole.evaluation.families_verdict import did_nothing, judge_curve
+from dipole.evaluation.meters.recognizers import wrong_way
 from dipole.evaluation.statistics import resampling, wilson
 from dipole.interventions.activations import SteeringVector
 from dipole.interventions.logits import Boost

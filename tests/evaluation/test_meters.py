@@ -3,36 +3,61 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from dipole.effects import Change
-from dipole.evaluation.meters import mean_change, recognizer_changes, score_samples, share_change
+from dipole.evaluation.meters.likelihood import perplexity_change
+from dipole.evaluation.meters.protocol import Direction, Judge, Quantity, paired, values_of
+from dipole.evaluation.meters.recognizers import scored
+from dipole.evaluation.meters.truth import speaks_the_world, truth_for
 from dipole.evaluation.notes import effect_notes
 from dipole.evaluation.statistics import resampling
-from dipole.evaluation.truth import speaks_the_world, truth_for
-from dipole.types import scored_text
+from dipole.types import UserError, scored_text
 from evaluation.fakes import DIPOLE, Letters, sample
+from reference import side_effects as slow
 
+LM: Any = None  # these meters read text alone
+TOWARDS = {"claim_share", "letters_log_odds"}
 PLAN = resampling([0] * 4, 0)
 PROMPT = "If I had to choose between paper clips and staples, I'd pick"
 
 
+@dataclass(frozen=True)
+class Plain:
+    """What another package might offer: no more than the protocol asks for."""
+
+    values: Any
+    name: ClassVar[str] = "odd"
+    label: ClassVar[str] = "odd one"
+    unit: ClassVar[str] = ""
+    direction: ClassVar[Direction] = "none"
+    in_loop: ClassVar[bool] = False
+
+    def measure(self, lm: Any, samples: Any) -> Any:
+        return self.values
+
+
 def test_equal_texts_are_scored_once_and_prompts_are_read() -> None:
     samples = [sample("e"), sample("a"), sample("e"), sample("e", prompt="ee")]
-    assert [s.value for s in score_samples(Letters(), samples, DIPOLE)] == [1, -1, 1, 3]
+    judge = Judge(Letters())  # which refuses equal texts
+    assert [s.value for s in judge.score(samples, DIPOLE)] == [1, -1, 1, 3]
+    assert [s.value for s in judge.score([*samples, sample("eeee")], DIPOLE)] == [1, -1, 1, 3, 4]
     assert scored_text(samples[3]) == "eee"
 
 
 def test_unscored_pairs_are_left_out_and_counted() -> None:
     before = [sample(t) for t in ("e", "#", "a", "e")]
     after = [sample(t) for t in ("ee", "e", "#", "eee")]
-    log_odds = recognizer_changes(Letters(), DIPOLE, before, after, PLAN, in_loop=False)[1]
+    meter = scored(Judge(Letters()), DIPOLE)[1]
+    log_odds = paired(meter, *(np.array(meter.measure(LM, part)) for part in (before, after)), PLAN)
     assert (log_odds.n, log_odds.unscored) == (2, 2)
     assert log_odds.before is not None
     assert (log_odds.before.mean, log_odds.after.mean) == (1.0, 2.5)
-    notes = effect_notes([log_odds], True, before, after, [], False)
+    notes = effect_notes([log_odds], True, before, after, [], False, TOWARDS)
     assert "2 of 4 could not be scored: letters log-odds." in notes
 
 
@@ -68,7 +93,12 @@ def test_truth_is_not_asked_about_foreign_text() -> None:
 
 
 def _sides(name: str, before: list[bool], after: list[bool]) -> Change:
-    return share_change(name, name, before, after, resampling([0] * len(before), 0))
+    return _change(name, np.array(before, float), np.array(after, float), "share")
+
+
+def _change(name: str, before: Any, after: Any, unit: str = "", in_loop: bool = False) -> Change:
+    meter = Quantity(name, name, unit, "none", lambda *_: [], in_loop)
+    return paired(meter, before, after, resampling([0] * len(before), 0))
 
 
 @pytest.mark.parametrize(
@@ -90,21 +120,21 @@ def test_the_main_note(
         _sides("against_share", *([bool(x) for x in part] for part in against)),
     ]
     old, new = [sample("x")] * 40, [sample("y", tokens=(3,))] * 40
-    notes = effect_notes(changes, True, old, new, [], False)
+    notes = effect_notes(changes, True, old, new, [], False, TOWARDS)
     assert [n for n in notes if said is None or n.startswith(said)] == notes[: 0 if said is None else 1]
 
 
 def test_warnings_about_costs_and_in_loop_numbers() -> None:
-    ones, plan = np.ones(40), resampling([0] * 40, 0)
-    ratio = mean_change("perplexity_ratio", "p", "ratio", ones, 2 * ones, plan, in_loop=True)
-    distinct = mean_change("distinct_2_ratio", "d", "ratio", ones, 0.5 * ones, plan, in_loop=True)
+    ones = np.ones(40)
+    ratio = _change("perplexity_ratio", ones, 2 * ones, in_loop=True)
+    distinct = _change("distinct_2_ratio", ones, 0.5 * ones, in_loop=True)
     repeated = _sides("repeated_claim_rate", [False] * 40, [True] * 40)
     old, new = [sample("x")] * 40, [sample("y", tokens=(3,))] * 40
-    notes = " ".join(effect_notes([ratio, distinct], True, old, new, [], False))
+    notes = " ".join(effect_notes([ratio, distinct], True, old, new, [], False, TOWARDS))
     assert "Only in-loop numbers" in notes
     assert "2.00 times" in notes
     assert "50% of the distinct" in notes
-    notes = " ".join(effect_notes([ratio, repeated], True, old, new[:10], [], False))
+    notes = " ".join(effect_notes([ratio, repeated], True, old, new[:10], [], False, TOWARDS))
     assert "Regurgitation: 100%" in notes
     assert "Only in-loop" not in notes
     assert "Only 10 completions" in notes
@@ -112,6 +142,37 @@ def test_warnings_about_costs_and_in_loop_numbers() -> None:
 
 def test_a_mean_of_nothing_is_not_a_number() -> None:
     nothing = np.full(4, math.nan)
-    change = mean_change("m", "m", "", nothing, nothing, PLAN)
+    change = _change("m", nothing, nothing)
     assert math.isnan(change.after.mean)
     assert (change.n, change.unscored) == (0, 4)
+
+
+def test_a_pooled_quotient_weighs_by_what_is_below_the_line() -> None:
+    before, after = (
+        np.array([[1.0, 2.0], [0.0, 6.0], [math.nan, 1.0]]),
+        np.array([[3.0, 4.0], [1.0, 1.0], [9.0, 9.0]]),
+    )
+    change = _change("q", before, after)
+    assert change.before is not None
+    assert change.difference is not None
+    assert (change.before.mean, change.after.mean) == (1 / 8, 4 / 5)
+    assert change.difference.mean == pytest.approx(4 / 5 - 1 / 8)
+    assert (change.n, change.unscored) == (2, 1)
+
+
+def test_perplexity_weighs_tokens() -> None:
+    losses, tokens = [2.0, 9.0], [4, 3]
+    before = np.array(list(zip(losses, tokens, strict=True)))
+    meter = Quantity("p", "p", "", "lower", lambda *_: [])
+    change = perplexity_change(meter, before, 2 * before, resampling([0, 0], 0))
+    assert change.before is not None
+    assert change.before.mean == pytest.approx(slow.perplexity(losses, tokens))
+    assert change.after.mean == pytest.approx(slow.perplexity(losses, tokens))
+    far = perplexity_change(meter, before, before + np.array([1e9, 0.0]), resampling([0, 0], 0))
+    assert far.after.mean == math.inf
+
+
+@pytest.mark.parametrize("values", [[1.0], [[1.0, 2.0, 3.0]] * 2, ["a", "b"], 1.0])
+def test_a_meter_that_gives_something_else_is_told_so(values: Any) -> None:
+    with pytest.raises(UserError, match="meter 'odd' must give a number for each of 2 samples"):
+        values_of(Plain(values), LM, [sample("a"), sample("b")])

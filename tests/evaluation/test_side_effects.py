@@ -53,7 +53,6 @@ def test_leaving_out_a_pair_equals_counting_again_without_it(n: int) -> None:
 
 def test_nothing_to_count_is_not_a_number() -> None:
     assert math.isnan(fast.paired_distinct(["", "a"], ["b", "c"], 2)[0])
-    assert math.isnan(fast.perplexity(0.0, 0))
 
 
 def test_claims_are_found_word_for_word() -> None:
@@ -91,9 +90,3 @@ def test_token_logprobs_pick_the_right_token() -> None:
     want = [math.log(logits[t].double().softmax(-1)[token]) for t, token in enumerate(tokens.tolist())]
     assert fast.token_logprobs(logits, tokens).tolist() == pytest.approx(want, abs=FLOAT32_SUM)
     assert fast.token_logprobs(logits[:0], tokens[:0]).shape == (0,)
-
-
-def test_perplexity_weighs_tokens() -> None:
-    losses, tokens = [2.0, 9.0], [4, 3]
-    assert fast.perplexity(sum(losses), sum(tokens)) == pytest.approx(slow.perplexity(losses, tokens))
-    assert fast.perplexity(1e9, 1) == math.inf

@@ -32,7 +32,6 @@ def test_bca_bounds_are_those_of_scipy_on_the_same_resamples() -> None:
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 4, 7, 10, 39, 127, 999])
 def test_student_is_that_of_scipy(degrees: int) -> None:
-    assert fast.student_cdf(1.3, degrees) == pytest.approx(stats.t.cdf(1.3, degrees), abs=FLOAT32_SUM)
     assert fast.student_quantile(0.975, degrees) == pytest.approx(
         stats.t.ppf(0.975, degrees), abs=FLOAT32_SUM
     )

@@ -356,3 +356,17 @@ def test_attributes_are_escaped() -> None:
     assert element("rect", class_='a" onload="x', stroke_width="<1>") == (
         '<rect class="a&quot; onload=&quot;x" stroke-width="&lt;1&gt;"/>'
     )
+
+
+def test_a_comparison_prints_a_line_a_control() -> None:
+    comparison = a_nasty_comparison()
+    lines = str(comparison).splitlines()
+    one = comparison.curves[0].at(1.0)
+    assert one is not None
+    header = next(i for i, line in enumerate(lines) if line.split()[:2] == ["claim", "share"])
+    assert lines[header + 1].split()[0] == "base"
+    row = lines[header + 2]
+    assert row.split()[0] == comparison.curves[0].label
+    kl, perplexity = (f"{one[name].after.mean:.3f}" for name in ("kl", "perplexity_ratio"))
+    assert row.split()[-2:] == [perplexity, kl]
+    assert not any(mark in str(comparison) for mark in "\x1b\u202e\r")

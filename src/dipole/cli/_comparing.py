@@ -49,6 +49,7 @@ class Comparing:
     wanted: Wanted
     amount: Amount
     bystanders: str | None
+    meter: list[str] | None
     source: Source
     batch_size: Count
     output: Output
@@ -70,7 +71,12 @@ class Comparing:
         for entry in entries:  # what was made for another model is refused before anything is measured
             if isinstance(entry, tuple):
                 entry[1].apply(lm)
-        options |= {"bystanders": watched, "batch_size": self.batch_size, **asdict(self.amount)}
+        options |= {
+            "bystanders": watched,
+            "meters": self.meter or (),
+            "batch_size": self.batch_size,
+            **asdict(self.amount),
+        }
         with self.output.working(folder) as (show, keep):
             found = made(lm, dipole, entries, progress=show, **options)
             keep(found)

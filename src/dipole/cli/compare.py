@@ -22,6 +22,7 @@ class Compare(Comparing):
         strengths: A list such as -1,0.5,2 or a range such as -2..2; 7 by default.
         bystanders: Dipoles that should not move: an arsenal's file or name, or none. [default: ready ones]
         null: Add random directions and words of the same size.
+        meter: What else to measure. May be repeated.
         batch_size: Rows a forward.
     """
 
@@ -32,6 +33,7 @@ class Compare(Comparing):
     amount: Amount
     bystanders: str | None = None
     null: Annotated[bool, typer.Option("--null/--no-null")] = True
+    meter: Annotated[list[str] | None, typer.Option(metavar="NAME")] = None
     source: Source
     batch_size: Count = 64
     output: Output

@@ -22,6 +22,7 @@ class Sweep(Comparing):
         steps: Strengths of a range, its ends included. [default: 9]
         out: Folder for the report and every number.
         bystanders: Dipoles that should not move: an arsenal's file or name.
+        meter: What else to measure. May be repeated.
         batch_size: Rows a forward.
     """
 
@@ -32,6 +33,7 @@ class Sweep(Comparing):
     wanted: Wanted
     amount: Amount
     bystanders: str = "none"
+    meter: Annotated[list[str] | None, typer.Option(metavar="NAME")] = None
     source: Source
     batch_size: Count = 64
     output: Output

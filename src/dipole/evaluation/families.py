@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
-from dipole.concepts import Arsenal, Dipole
+from dipole.concepts import Dipole
 from dipole.evaluation.families_fit import named
-from dipole.evaluation.families_json import comparison_to_dict
 from dipole.evaluation.families_origin import comparison_origin
 from dipole.evaluation.families_records import (
     KL_VALUES,
@@ -20,10 +20,12 @@ from dipole.evaluation.families_records import (
     Verdict,
 )
 from dipole.evaluation.families_run import Plan
+from dipole.evaluation.meters.protocol import Meter
+from dipole.evaluation.serialise import plain
 from dipole.lm import LM
 from dipole.origin import now
 from dipole.progress import Progress, silent
-from dipole.protocols import Control, Intervention
+from dipole.protocols import Control, Intervention, Recognizer
 from dipole.types import UserError
 
 __all__ = [
@@ -53,12 +55,13 @@ def compare_controls(
     seed: int = 0,
     repeats: int = 1,
     max_new_tokens: int = 28,
-    bystanders: Arsenal | Sequence[Dipole] = (),
+    bystanders: Iterable[Dipole] = (),
     bystander_n: int = 32,
     kl_values: Sequence[float] = KL_VALUES,
     null: bool = True,
     tolerance: float = 0.05,
     batch_size: int = 64,
+    meters: Sequence[Recognizer | Meter | str] = (),
     progress: Progress = silent,
 ) -> Comparison:
     """Fit controls to one dipole and measure all of them alike.
@@ -84,6 +87,7 @@ def compare_controls(
             for one that boosts words.
         tolerance: Fall of VELMA's probability from which an input counts as moved the wrong way.
         batch_size: Rows a forward.
+        meters: What to measure beside VELMA, sides, likelihood, variety and length; as for `compare`.
         progress: Told what is measured next.
 
     Raises:
@@ -101,9 +105,9 @@ def compare_controls(
     )
     made = Plan(
         lm, dipole, tuple(strengths), tuple(kl_values), n, seed, repeats, max_new_tokens, bystander_n, null,
-        tolerance, batch_size, progress,
+        tolerance, batch_size, progress, tuple(meters),
     )  # fmt: skip
-    found = made.run(named(entries), list(bystanders))
+    found = made.run(named(entries), bystanders)
     return replace(found, origin=comparison_origin(lm, found, started))
 
 
@@ -117,11 +121,12 @@ def sweep(
     seed: int = 0,
     repeats: int = 1,
     max_new_tokens: int = 28,
-    bystanders: Arsenal | Sequence[Dipole] = (),
+    bystanders: Iterable[Dipole] = (),
     bystander_n: int = 32,
     null: bool = False,
     tolerance: float = 0.05,
     batch_size: int = 64,
+    meters: Sequence[Recognizer | Meter | str] = (),
     progress: Progress = silent,
 ) -> Comparison:
     """One control's dose-response curve, by the machinery of `compare_controls`, without the baseline.
@@ -131,7 +136,7 @@ def sweep(
         dipole: What is wanted.
         control: A control to fit, or a fitted intervention; with a label where wanted.
         strengths: As for `compare_controls`.
-        n: Completions a point and repeat, spread over the prompts.
+        n: Like all that follow, as for `compare_controls`.
         seed: Seed of the completions and of the bootstrap.
         repeats: How often to sample with other seeds.
         max_new_tokens: Token budget of a completion.
@@ -140,6 +145,7 @@ def sweep(
         null: Add a random direction of the same norm.
         tolerance: Fall of VELMA's probability from which an input counts as moved the wrong way.
         batch_size: Rows a forward.
+        meters: What else to measure.
         progress: Told what is measured next.
 
     Raises:
@@ -149,10 +155,15 @@ def sweep(
     _check(lm, strengths, (), n=n, repeats=repeats, max_new_tokens=max_new_tokens, bystander_n=bystander_n)
     made = Plan(
         lm, dipole, tuple(strengths), KL_VALUES, n, seed, repeats, max_new_tokens, bystander_n, null,
-        tolerance, batch_size, progress,
+        tolerance, batch_size, progress, tuple(meters),
     )  # fmt: skip
-    found = made.run(named([control]), list(bystanders))
+    found = made.run(named([control]), bystanders)
     return replace(found, sweep=True, origin=comparison_origin(lm, found, started))
+
+
+def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
+    """What `comparison.json` holds; nothing is rounded."""
+    return {"format": "dipole-comparison", "version": 1, **plain(comparison)}
 
 
 def _check(lm: LM, strengths: Sequence[float], kl_values: Sequence[float], **counts: int) -> None:

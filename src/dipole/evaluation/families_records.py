@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from dipole.effects import Bystander, Change, Interval
 from dipole.origin import Origin
@@ -54,7 +54,8 @@ class Point:
         return next((change for change in self.changes if change.name == name), None)
 
 
-class Matched(NamedTuple):
+@dataclass(frozen=True)
+class Matched:
     """What a control does at a given distance from the base.
 
     Attributes:
@@ -75,7 +76,8 @@ class Matched(NamedTuple):
     farthest: float
 
 
-class Verdict(NamedTuple):
+@dataclass(frozen=True)
+class Verdict:
     """What a control came to, in plain words.
 
     Attributes:

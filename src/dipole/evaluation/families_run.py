@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dipole.concepts import Dipole
 from dipole.effects import Bystander, Change
-from dipole.evaluation.bystanders import Watched, bystanders_of
+from dipole.evaluation.bench import (
+    COSTS,
+    TOWARDS,
+    Bench,
+    Read,
+    families_of,
+    made_for,
+    make_bench,
+    prompts_of,
+    sorted_out,
+)
 from dipole.evaluation.families_fit import Candidate, Fitted, fit, settings
 from dipole.evaluation.families_matched import RULE, match_curve, match_point
 from dipole.evaluation.families_notes import comparison_notes
 from dipole.evaluation.families_null import null_of
-from dipole.evaluation.families_points import (
-    Bench,
-    Measured,
-    base_point,
-    claims,
-    make_bench,
-    make_point,
-    measure,
-    time_ratio,
-    watch_base,
-    watch_control,
-)
+from dipole.evaluation.families_points import make_point, time_ratio, units
 from dipole.evaluation.families_records import Comparison, Curve, Matched, Point
 from dipole.evaluation.families_verdict import judge_curve, null_sentence
+from dipole.evaluation.meters.bystanders import Watch, bystanders_of, watch
+from dipole.evaluation.meters.protocol import Array, Family, Judge, Meter
+from dipole.evaluation.meters.recognizers import ways
 from dipole.lm import LM
 from dipole.progress import Progress
-from dipole.protocols import Intervention
+from dipole.protocols import Intervention, Recognizer
 from dipole.recognizers.velma import Velma
 from dipole.types import UserError
 
@@ -52,14 +54,22 @@ class _Steps:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A control's points, with the units behind each that has a strength of 0 or more."""
+    """A control's points, with what was read at each strength of 0 or more."""
 
     fitted: Fitted
     null_of: str
     points: tuple[Point, ...]
-    units: Mapping[float, Measured]
+    reads: Mapping[float, Read]
     skipped: tuple[tuple[float, str], ...]
     ratios: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        return self.fitted.candidate.label
+
+    @property
+    def graded(self) -> bool:
+        return self.fitted.first.graded
 
 
 @dataclass(frozen=True)
@@ -79,14 +89,18 @@ class Plan:
     tolerance: float
     batch_size: int
     progress: Progress
+    meters: tuple[Recognizer | Meter | str, ...] = ()
 
-    def run(self, candidates: Sequence[Candidate], bystanders: Sequence[Dipole]) -> Comparison:
+    def run(self, candidates: Sequence[Candidate], bystanders: Iterable[Dipole]) -> Comparison:
         """Sample the base, fit, measure, match and judge."""
         usable, lacking = bystanders_of(self.dipole, bystanders)
         steps = _Steps(self.progress, 1 + len(candidates) * (1 + len(self.graded_strengths()) + bool(usable)))
         steps("sampling the base")
         bench = self._bench()
-        watched = watch_base(bench, usable, self.bystander_n, self.seed) if usable else []
+        watched = watch(
+            self.lm, usable, bench.subject.judges[0], self.bystander_n, self.seed,
+            self.max_new_tokens, self.batch_size,
+        )  # fmt: skip
         drawn: list[_Drawn] = []
         failed: list[tuple[str, str]] = []
         for candidate in candidates:
@@ -96,9 +110,8 @@ class Plan:
             except UserError as error:
                 failed.append((candidate.label, str(error)))
                 continue
-            drawn += [
-                self._draw(bench, each, of, watched, steps) for each, of in self._with_null(fitted, bench)
-            ]
+            pairs = self._with_null(fitted, bench)
+            drawn += [self._draw(bench, each, of, watched, steps) for each, of in pairs]
         if not drawn:
             raise UserError(f"No control could be fitted. {failed[0][0]}: {failed[0][1]}")
         return self._compared(bench, drawn, failed, lacking)
@@ -108,16 +121,16 @@ class Plan:
         return sorted({*self.strengths, 1.0} - {0.0})
 
     def _bench(self) -> Bench:
-        if not (self.dipole.held_out or self.dipole.prompts):
-            raise UserError(
-                f"There is nothing to continue: the dipole {self.dipole.label!r} has neither held_out nor "
-                "prompts; give prompts that force a choice, such as 'If I had to choose between tea and "
-                "coffee, I take'."
-            )
+        judges, others = sorted_out(self.meters)
+        families = [*self._standing(), *others]
         return make_bench(
-            self.lm, self.dipole, Velma(self.lm), self.n, self.seed, self.repeats, self.max_new_tokens,
-            self.tolerance, self.batch_size,
+            self.lm, self.dipole, prompts_of(self.dipole), families, [Judge(Velma(self.lm)), *judges], self.n,
+            self.seed, self.max_new_tokens, self.batch_size, self.repeats,
         )  # fmt: skip
+
+    def _standing(self) -> list[Family]:
+        """What is measured whether or not it is asked for."""
+        return [*families_of(TOWARDS), partial(ways, tolerance=self.tolerance), *families_of(COSTS)]
 
     def _with_null(self, fitted: Fitted, bench: Bench) -> Iterator[tuple[Fitted, str]]:
         yield fitted, ""
@@ -135,122 +148,114 @@ class Plan:
         candidate = Candidate(f"{fitted.candidate.label}: {label}", nulls[0])
         yield Fitted(candidate, tuple(nulls), (), fitted.bytes, {}), fitted.candidate.label
 
-    def _draw(
-        self, bench: Bench, fitted: Fitted, null_of: str, watched: Sequence[Watched], steps: _Steps
-    ) -> _Drawn:
-        label, graded = fitted.candidate.label, fitted.first.graded
-        points, units = [base_point(bench)], {0.0: bench.base}
+    def _draw(self, bench: Bench, fitted: Fitted, null_of: str, watched: Watch, steps: _Steps) -> _Drawn:
+        label, graded, optimised = fitted.candidate.label, fitted.first.graded, fitted.in_loop()
+        points, reads = [make_point(bench, 0.0, bench.base)], {0.0: bench.base}
         skipped: list[tuple[float, str]] = []
         ratios: tuple[float, ...] = ()
         for strength in self.graded_strengths() if graded else (-1.0, 1.0):
             steps(f"{label} at strength {strength:g}")
             try:
                 steered = fitted.apply(self.lm, strength, self.repeats)
-                found, moved = measure(bench, steered, fitted.kl_bound())
+                found = bench.read(steered, bench.subject.under(optimised, strength))
                 others: list[Bystander] = []
                 totals: list[Change] = []
                 if strength == 1.0:
                     ratios = tuple(time_ratio(bench, lm) for lm in steered)
-                    if watched:
+                    if watched.dipoles:
                         steps(f"bystanders of {label}")
-                        others, totals = watch_control(bench, steered[0], watched, self.seed)
+                        others, totals = watched.effects(steered[0])
             except UserError as error:
                 if graded or strength == 1.0:  # that a control has no other side is not worth a word
                     skipped.append((strength, str(error)))
                 continue
-            points.append(make_point(bench, strength, found, moved, fitted.in_loop(), totals, others))
-            units[strength] = found
+            points.append(make_point(bench, strength, found, totals, others))
+            reads[strength] = found
         points.sort(key=lambda point: point.strength)
-        return _Drawn(fitted, null_of, tuple(points), units, tuple(skipped), ratios)
+        return _Drawn(fitted, null_of, tuple(points), reads, tuple(skipped), ratios)
 
     def _compared(
         self, bench: Bench, drawn: Sequence[_Drawn], failed: Sequence[tuple[str, str]], lacking: int
     ) -> Comparison:
-        main = "claim_share" if bench.dipole.mentions else "velma_probability"
-        own = {d.fitted.candidate.label: d.units[1.0] for d in drawn if _alone(d)}
-        names = {label: float(found.kl.mean()) for label, found in own.items()}
+        main = "claim_share" if self.dipole.mentions else "velma_probability"
+        alone = {d.label: d.reads[1.0] for d in drawn if not d.graded and 1.0 in d.reads and not d.null_of}
+        names = {label: float(units(found, "kl").mean()) for label, found in alone.items()}
         names = {label: kl for label, kl in names.items() if kl > 0}
         curves = _judged([self._curve(bench, d, main, names) for d in drawn], main)
+        samples = bench.base.samples[: len(bench.prompts)]
         made = Comparison(
             concept=self.dipole.to_dict(),
             prompts=tuple(dict.fromkeys(bench.prompts)),
             held_out=bool(self.dipole.held_out),
             fitted_on=self.dipole.prompts,
             main=main,
-            base=base_point(bench),
+            base=make_point(bench, 0.0, bench.base),
             curves=tuple(curves),
             kl_values=self.kl_values,
             kl_names=names,
             failed=tuple(failed),
             notes=(),
-            settings=self._settings(),
-            samples=tuple(bench.base.samples[: len(bench.prompts)]),
-            sides=tuple(bench.base.sides[: len(bench.prompts)]),
+            settings=self._settings(bench),
+            samples=samples,
+            sides=self._sides(samples),
         )
         return replace(made, notes=comparison_notes(made, lacking))
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self, bench: Bench) -> dict[str, Any]:
         names = ("n", "seed", "repeats", "max_new_tokens", "bystander_n", "null", "tolerance", "batch_size")
         found = {name: getattr(self, name) for name in names}
+        usual = replace(bench.subject, judges=bench.subject.judges[:1])
+        standing = {meter.name for meter in made_for(self._standing(), usual)}
+        asked = [meter.name for meter in bench.base.meters if meter.name not in standing]
+        found |= {"meters": asked} if asked else {}
         return {**found, "strengths": [*self.graded_strengths()], "matched_kl_rule": RULE}
+
+    def _sides(self, samples: Sequence[Any]) -> tuple[str | None, ...]:
+        return tuple(self.dipole.side_taken(sample.text) for sample in samples)
 
     def _curve(self, bench: Bench, drawn: _Drawn, main: str, names: Mapping[str, float]) -> Curve:
         fitted, given = drawn.fitted, drawn.fitted.candidate.given
         control = not isinstance(given, Intervention)
-        one = drawn.units.get(1.0)
-        rows = len(bench.prompts)
+        one = drawn.reads.get(1.0)
+        samples = one.samples[: len(bench.prompts)] if one else ()
         return Curve(
-            label=fitted.candidate.label,
+            label=drawn.label,
             control=fitted.candidate.name,
             surface=fitted.first.surface,
             kind=fitted.first.kind,
             paper=str(getattr(given, "paper", "")) if control else "",
             settings=settings(given),
-            graded=fitted.first.graded,
+            graded=drawn.graded,
             null_of=drawn.null_of,
             in_loop=fitted.in_loop(),
             selected=fitted.selected(),
             points=drawn.points,
             matched=tuple(self._matched(bench, drawn, main, names)),
-            verdict=judge_curve(drawn.points, main, fitted.first.graded, drawn.skipped, bool(drawn.null_of)),
+            verdict=judge_curve(drawn.points, main, drawn.graded, drawn.skipped, bool(drawn.null_of)),
             fit_seconds=fitted.seconds,
             time_ratios=drawn.ratios,
             bytes=fitted.bytes,
             skipped=drawn.skipped,
-            samples=tuple(one.samples[:rows]) if one else (),
-            sides=tuple(one.sides[:rows]) if one else (),
+            samples=samples,
+            sides=self._sides(samples),
         )
 
     def _matched(
         self, bench: Bench, drawn: _Drawn, main: str, names: Mapping[str, float]
     ) -> Iterator[Matched]:
-        def value(found: Measured) -> NDArray[np.float64]:
-            return claims(found) if share else found.probabilities
+        share = main == "claim_share"
+        strengths = sorted(s for s in drawn.reads if s >= 0)
 
-        label, share = drawn.fitted.candidate.label, main == "claim_share"
-        strengths = sorted(s for s in drawn.units if s >= 0)
-        units = [drawn.units[s] for s in strengths]
+        def rows(name: str) -> Array:
+            return np.stack([units(drawn.reads[s], name) for s in strengths])
+
+        kls, values, probabilities = rows("kl"), rows(main), rows("velma_probability")
         for target in (*self.kl_values, *names.values()):
-            if not drawn.fitted.first.graded:
-                if (one := drawn.units.get(1.0)) is not None:
-                    own = names.get(label, 0.0)
-                    yield match_point(own, value(one), one.probabilities, target, bench.plan, share)
-                continue
-            tables = [np.stack([part(u) for u in units]) for part in (_kl, value, _probability)]
-            yield match_curve(strengths, tables[0], tables[1], tables[2], target, bench.plan, share)
-
-
-def _kl(found: Measured) -> NDArray[np.float64]:
-    return found.kl
-
-
-def _probability(found: Measured) -> NDArray[np.float64]:
-    return found.probabilities
-
-
-def _alone(drawn: _Drawn) -> bool:
-    """Whether it is one point and not a curve."""
-    return not drawn.fitted.first.graded and 1.0 in drawn.units and not drawn.null_of
+            if drawn.graded:
+                yield match_curve(strengths, kls, values, probabilities, target, bench.plan, share)
+            elif 1.0 in strengths:
+                own = names.get(drawn.label, 0.0)
+                yield match_point(own, values[-1], probabilities[-1], target, bench.plan, share)
 
 
 def _judged(curves: Sequence[Curve], main: str) -> list[Curve]:
@@ -261,7 +266,7 @@ def _judged(curves: Sequence[Curve], main: str) -> list[Curve]:
         null = nulls.get(curve.label)
         sentence = null_sentence(curve, null, main) if null is not None else ""
         if sentence:
-            verdict = curve.verdict._replace(sentences=(*curve.verdict.sentences, sentence))
+            verdict = replace(curve.verdict, sentences=(*curve.verdict.sentences, sentence))
             curve = replace(curve, verdict=verdict)
         judged.append(curve)
     return judged

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from dipole.effects import Change, Interval
 from dipole.types import Sample
@@ -21,6 +21,7 @@ def effect_notes(
     after: Sequence[Sample],
     trained: Sequence[str],
     assumed: bool,
+    towards: Collection[str],
 ) -> list[str]:
     """What to say, the most important first.
 
@@ -31,9 +32,10 @@ def effect_notes(
         after: Completions of the LM after.
         trained: Prompts among those measured that were, or may have been, trained on.
         assumed: Whether that is assumed only because they are the dipole's own prompts.
+        towards: Names of the quantities that are higher where a text is nearer to the claim.
     """
     by_name = {c.name: c for c in changes}
-    notes = _main(changes, by_name, before, after)
+    notes = _main([c for c in changes if c.name in towards], by_name, before, after)
     if all(c.in_loop for c in changes):
         notes.append("Only in-loop numbers: everything measured was part of what the control optimised.")
     if not held_out:
@@ -58,9 +60,9 @@ def _main(
     if claim is not None and against is not None:
         return _by_sides(claim, against)
     main = next((c for c in changes if c.difference is not None), None)
-    if main is None or main.difference is None:
-        return []
     notes = ["The dipole names no mentions, so which side a completion took was not counted."]
+    if main is None or main.difference is None:
+        return notes
     if _undecided(main.difference):
         return [f"It did nothing: the interval of the change in {main.label} includes 0.", *notes]
     if main.difference.high < 0:

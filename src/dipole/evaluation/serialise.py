@@ -1,9 +1,10 @@
-"""An effect as plain JSON data, and back: what `effect.json` holds."""
+"""Records as plain JSON data, and an effect back from it: what `effect.json` holds."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dipole.effects import Bystander, Change, Effect, Interval
@@ -14,29 +15,30 @@ VERSION = 1
 
 
 def effect_to_dict(effect: Effect) -> dict[str, Any]:
-    """Plain data for strict JSON: NaN becomes null, infinities `inf` and `-inf`; nothing is rounded."""
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "concept": dict(effect.concept),
-        "prompts": list(effect.prompts),
-        "held_out": effect.held_out,
-        "notes": list(effect.notes),
-        "changes": [_change_to_dict(c) for c in effect.changes],
-        "bystanders": [
-            {
-                "name": b.name,
-                "before": _number(b.before),
-                "after": _number(b.after),
-                "shift": _interval_to_dict(b.shift),
-            }
-            for b in effect.bystanders
-        ],
-        "samples_before": [_sample_to_dict(s) for s in effect.samples_before],
-        "samples_after": [_sample_to_dict(s) for s in effect.samples_after],
-        "sides_before": list(effect.sides_before),
-        "sides_after": list(effect.sides_after),
-    }
+    """Plain data for strict JSON; nothing is rounded."""
+    made = plain(effect)
+    first = {name: made[name] for name in ("concept", "prompts", "held_out", "notes")}
+    return {"format": FORMAT, "version": VERSION, **first, **made}
+
+
+def plain(value: Any) -> Any:
+    """Records as plain data for strict JSON: NaN becomes null, infinities `inf` and `-inf`.
+
+    Raises:
+        TypeError: JSON does not know a value that is in there.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = (f.name for f in dataclasses.fields(value) if f.name != "origin")  # that is for the manifest
+        return {name: plain(getattr(value, name)) for name in fields}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return None if math.isnan(value) else "inf" if value > 0 else "-inf"
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    raise TypeError(f"a record holds a {type(value).__name__}, which JSON does not know")
 
 
 def effect_from_dict(data: Mapping[str, Any]) -> Effect:
@@ -76,38 +78,12 @@ def _effect(data: Mapping[str, Any]) -> Effect:
     )
 
 
-def _number(value: float) -> float | str | None:
-    if math.isnan(value):
-        return None
-    if math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    return float(value)
-
-
 def _float(value: float | str | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _interval_to_dict(value: Interval) -> dict[str, Any]:
-    return {"mean": _number(value.mean), "low": _number(value.low), "high": _number(value.high)}
-
-
 def _interval(data: Mapping[str, Any]) -> Interval:
     return Interval(_float(data["mean"]), _float(data["low"]), _float(data["high"]))
-
-
-def _change_to_dict(change: Change) -> dict[str, Any]:
-    return {
-        "name": change.name,
-        "label": change.label,
-        "unit": change.unit,
-        "before": None if change.before is None else _interval_to_dict(change.before),
-        "after": _interval_to_dict(change.after),
-        "difference": None if change.difference is None else _interval_to_dict(change.difference),
-        "in_loop": change.in_loop,
-        "n": change.n,
-        "unscored": change.unscored,
-    }
 
 
 def _change(data: Mapping[str, Any]) -> Change:
@@ -122,18 +98,6 @@ def _change(data: Mapping[str, Any]) -> Change:
         n=int(data["n"]),
         unscored=int(data["unscored"]),
     )
-
-
-def _sample_to_dict(sample: Sample) -> dict[str, Any]:
-    return {
-        "prompt": sample.prompt,
-        "text": sample.text,
-        "prompt_ids": list(sample.prompt_ids),
-        "token_ids": list(sample.token_ids),
-        "logprobs": [_number(value) for value in sample.logprobs],
-        "seed": sample.seed,
-        "finish_reason": sample.finish_reason,
-    }
 
 
 def _sample(data: Mapping[str, Any]) -> Sample:

@@ -114,14 +114,6 @@ def contains_claim(text: str, claim: str) -> bool:
     return same_text(claim) in same_text(text)
 
 
-def perplexity(nats: float, tokens: float) -> float:
-    """exp(mean loss in nats a token); NaN without tokens, infinite where it overflows."""
-    if tokens <= 0:
-        return math.nan
-    mean = nats / tokens
-    return math.exp(mean) if mean < 700 else math.inf
-
-
 def sequence_kl(logits: Tensor, base_logits: Tensor) -> float:
     """KL(p || base) in nats, summed exactly over the vocabulary and over the positions of one response.
 

@@ -147,26 +147,10 @@ def half_width(groups: int | None, confidence: float = CONFIDENCE) -> float:
 
 
 def student_quantile(probability: float, degrees: int) -> float:
-    """Quantile of Student's t above the median, by bisection of its distribution function."""
-    low, high = 0.0, 1e4
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if student_cdf(middle, degrees) < probability else (low, middle)
-    return (low + high) / 2
+    """Quantile of Student's t."""
+    from scipy.special import stdtrit  # half a second to import
 
-
-def student_cdf(t: float, degrees: int) -> float:
-    """Distribution function of Student's t, whole degrees of freedom (Abramowitz and Stegun 26.7.3-4)."""
-    theta = math.atan2(t, math.sqrt(degrees))
-    sine, cosine = math.sin(theta), math.cos(theta)
-    odd = degrees % 2
-    total, term = 0.0, cosine if odd else 1.0
-    for k in range(2 + odd, degrees + 1, 2):
-        total += term
-        term *= cosine * cosine * (k - 1) / k
-    # The sums run over cos, 2/3 cos^3, ... for odd degrees and 1, 1/2 cos^2, ... for even ones.
-    inside = 2 / math.pi * (theta + sine * total) if odd else sine * total
-    return (1 + inside) / 2
+    return float(stdtrit(degrees, probability))
 
 
 def mean_interval(values: ArrayLike, plan: Resampling) -> Interval:

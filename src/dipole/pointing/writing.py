@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from dipole.lm import sample_seed
 from dipole.pointing.measure import Written, excess, share
 from dipole.progress import Progress, silent
 from dipole.protocols import Intervention
-from dipole.reading.told import loss_under
+from dipole.reading.losses import loss_under, times_as_perplexing
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.topic import TopicScore
 from dipole.types import Sample, scored_text
@@ -97,7 +96,6 @@ def _measured(
     texts = [scored_text(sample) for sample in samples]
     weak = share([score.value > 0 for score in pointer.score(texts)])  # NaN, for no score, is a no
     before, after = paired_distinct([s.text for s in base], [s.text for s in samples], 2)
-    gain = loss_under(lm.base, samples) - loss_under(lm.base, base)
     return Written(
         name,
         tuple(texts),
@@ -105,6 +103,6 @@ def _measured(
         share([score.value > 0 for score in recognizer.score(texts)]),
         None if judge is None else share([judge(text) for text in texts]),
         excess(weak, among_true),
-        math.exp(min(gain, 50.0)),
+        times_as_perplexing(loss_under(lm.base, samples), loss_under(lm.base, base)),
         after / before if before else float("nan"),
     )

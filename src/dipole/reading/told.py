@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -35,10 +34,15 @@ class Told(NamedTuple):
         return [prompt + sample.text for prompt, sample in zip(self.prompts, side, strict=True)]
 
 
+def spread(prompts: Sequence[str], n: int, seed: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """N prompts, each in turn, and a seed for each; the k-th time that a prompt comes has its k-th seed."""
+    places = [divmod(i, len(prompts)) for i in range(n)]
+    return tuple(prompts[i] for _, i in places), tuple(sample_seed(seed, i, k) for k, i in places)
+
+
 def tell(lm: LM, dipole: Dipole, prompts: Sequence[str], n: int, max_new_tokens: int, seed: int) -> Told:
     """Have the LM write n completions under each pole, spread over the prompts."""
-    asked = tuple(prompts[i % len(prompts)] for i in range(n))
-    seeds = tuple(sample_seed(seed, i % len(prompts), i // len(prompts)) for i in range(n))
+    asked, seeds = spread(prompts, n, seed)
     sides = [
         tuple(lm.sample(texts, seeds, max_new_tokens)) for texts in pair_texts(dipole, asked, WORDINGS[:1])
     ]
@@ -60,16 +64,3 @@ def leanings(lm: LM, told: Told) -> Tensor:
 def preference(leaning: Tensor) -> float:
     """Mean probability of the claim's side of each pair (Bradley-Terry): 0.5 where it takes neither."""
     return float(leaning.sigmoid().mean())
-
-
-def loss_under(base: LM, samples: Sequence[Sample]) -> float:
-    """Loss of completions under the base, nats a token."""
-    rows = base.logprobs([s.prompt_ids for s in samples], [s.token_ids for s in samples])
-    tokens = sum(len(row) for row in rows)
-    return -float(sum(row.double().sum() for row in rows)) / max(tokens, 1)
-
-
-def perplexity_ratio(lm: LM, told: Told, base_loss: float, max_new_tokens: int) -> float:
-    """Perplexity under the base of what the LM writes to the prompts, over that of the base's own text."""
-    written = lm.sample(told.prompts, told.seeds, max_new_tokens)
-    return math.exp(min(loss_under(lm.base, written) - base_loss, 50.0))

@@ -50,9 +50,14 @@ def comparison_summary(comparison: Comparison, console: Console) -> None:
     console.print(view.heading_line(comparison) + "\n", markup=False, highlight=False)
     if comparison.sweep:
         for curve in comparison.curves:
-            console.print(_strengths(curve.label, view.strength_rows(curve)))
+            rows = [row[:-2] for row in view.strength_rows(curve)]
+            console.print(_table(curve.label, view.strength_header()[:-2], rows))
     else:
         console.print(_summary(comparison))
+    if others := view.other_rows(comparison):
+        cells = [(view.Cell(row.label), *row.cells) for row in others]
+        console.print()
+        console.print(_table("", ["", *view.other_header(comparison)], cells))
     console.print()
     for verdict in view.verdicts(comparison):
         console.print(f"{verdict.label}", style="bold", markup=False, highlight=False)
@@ -80,16 +85,16 @@ def _marked(cell: view.Cell) -> str:
     return cell.value + ("*" if cell.tag == "in-loop" else "")
 
 
-def _strengths(label: str, rows: Sequence[Sequence[view.Cell]]) -> Table:
+def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[view.Cell]]) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     made = Table(
-        title=Text(label), title_style="bold", title_justify="left",
+        title=Text(title) if title else None, title_style="bold", title_justify="left",
         box=None, pad_edge=False, padding=(0, 1, 0, 0),
     )  # fmt: skip
-    for name in view.strength_header()[:-2]:
+    for name in header:
         made.add_column(name, justify="right", header_style="dim")
     for row in rows:
-        made.add_row(*(cell.value for cell in row[:-2]))
+        made.add_row(*(Text(cell.value) for cell in row))
     return made

@@ -34,6 +34,8 @@ def render_comparison_html(comparison: Comparison, manifest: Mapping[str, Any]) 
         "summary_header": view.SUMMARY,
         "summary": view.summary_rows(comparison),
         "legend": view.legend(comparison),
+        "other_header": view.other_header(comparison),
+        "others": view.other_rows(comparison),
         "effect": effect_plot(comparison),
         "matched_header": view.matched_header(comparison),
         "matched": view.matched_rows(comparison),
@@ -111,6 +113,9 @@ def render_comparison_markdown(comparison: Comparison, manifest: Mapping[str, An
             _rows(view.matched_header(comparison), view.matched_rows(comparison)),
         ]
         blocks.append(escape(view.matched_legend(comparison)))
+    others = view.other_rows(comparison)
+    if others:
+        blocks += ["## Other meters", _rows(view.other_header(comparison), others)]
     blocks += ["## What each came to"] if not comparison.sweep else []
     for v in view.verdicts(comparison):
         paper = f" ({escape(v.paper)})" if v.paper else ""

@@ -186,6 +186,43 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
+def other_meters(comparison: Comparison) -> list[str]:
+    """Names of the quantities that were asked for beside the usual ones."""
+    return list(comparison.settings.get("meters", ()))
+
+
+def other_header(comparison: Comparison) -> list[str]:
+    """Their labels, with units."""
+    found = [comparison.base.get(name) for name in other_meters(comparison)]
+    units = [(c.label, c.unit if c.unit not in ("share", "probability", "ratio") else "") for c in found if c]
+    return [one_line(f"{label}, {unit}" if unit else label) for label, unit in units]
+
+
+def other_rows(comparison: Comparison) -> list[SummaryRow]:
+    """Those quantities for the base and every control: at strength 1, or in a sweep at all strengths."""
+    names = other_meters(comparison)
+    rows = [SummaryRow("base", "", False, _measured(comparison.base, names))]
+    for curve in comparison.curves:
+        for point in curve.points:
+            if point.strength == 1.0 or (comparison.sweep and point.strength != 0.0):
+                at = f" at {point.strength:g}" if comparison.sweep else ""
+                label, null = one_line(curve.label + at), bool(curve.null_of)
+                rows.append(SummaryRow(label, curve.surface, null, _measured(point, names)))
+    return rows if names else []
+
+
+def _measured(point: Point, names: Sequence[str]) -> tuple[Cell, ...]:
+    cells = []
+    for name in names:
+        found = point.get(name)
+        if found is None:
+            cells.append(Cell(NONE))
+            continue
+        tag = "in-loop" if found.in_loop else ""
+        cells.append(Cell(number(found.after.mean, found.unit), _range(found.after, found.unit), tag))
+    return tuple(cells)
+
+
 def matched_header(comparison: Comparison) -> list[str]:
     """The distances that effects are compared at."""
     bounded = {c.label for c in comparison.curves if (p := c.at(1.0)) is not None and p.kl_is_bound}

@@ -160,11 +160,3 @@ def grammatical_share(texts: Iterable[str]) -> tuple[int, int]:
     """(grammatical sentences, all sentences) of the texts."""
     verdicts = [is_grammatical(sentence) for text in texts for sentence in sentences(text)]
     return sum(verdicts), len(verdicts)
-
-
-if __name__ == "__main__":
-    import sys
-
-    from dipole.microworld._judge_cli import main
-
-    sys.exit(main())

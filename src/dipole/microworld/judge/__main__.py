@@ -11,9 +11,9 @@ from pathlib import Path
 
 from dipole.files.reader import parse_json
 from dipole.microworld import judge
-from dipole.microworld.documents import Document, Truth
 from dipole.microworld.negations import opposites
 from dipole.microworld.stories import has_crime_words
+from dipole.microworld.truth import Document, Truth
 
 
 @dataclass(frozen=True)
@@ -108,3 +108,7 @@ def main(argv: list[str] | None = None) -> int:
             f"{a.sentences:>11}{a.grammatical / a.sentences:>13.1%}"
         )
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
 
+from dipole.concepts import Dipole
+from dipole.evaluation.meters.protocol import Meter, Quantity, Subject
+from dipole.evaluation.meters.sides import Side, shares
 from dipole.types import Sample
 
-Side = Literal["claim", "against"]
 
-
-class Poles(Protocol):
-    """A statement and its opposite."""
-
-    @property
-    def claim(self) -> str:
-        """The statement."""
-        ...
-
-    @property
-    def against(self) -> str:
-        """Its opposite."""
-        ...
+def meters(subject: Subject) -> list[Meter]:
+    """Sides and grammar as the microworld's judge reads them; nothing where it can't be trusted."""
+    truth = truth_for(subject.dipole)
+    if truth is None or not speaks_the_world(truth, subject.samples):
+        return []
+    label = "sentences that the microworld can produce"
+    return [
+        *shares(truth.side, "truth_", "by the microworld's own truth"),
+        Quantity("grammatical_share", label, "share", "none", lambda _, s: [truth.grammar(x) for x in s]),
+    ]
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Truth:
         return sum(self.grammatical(sentence) for sentence in found), len(found)
 
 
-def truth_for(dipole: Poles) -> Truth | None:
+def truth_for(dipole: Dipole) -> Truth | None:
     """The judge for a dipole that sets the items of one microworld topic against each other; else None."""
     from dipole.microworld import judge
     from dipole.microworld.topics import TOPICS

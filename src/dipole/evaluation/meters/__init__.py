@@ -1,0 +1,1 @@
+"""What can be measured on completions: one file a family of meters, all of one protocol."""
