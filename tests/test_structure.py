@@ -18,12 +18,9 @@ CIRCLES_LEFT = (
     "interventions.activations interventions.folder interventions.prompt interventions.weights models.chat "
     "models.probe models.resident",
     "cli cli._app cli._fitting cli._perform cli.fit cli.inoculate",
-    "controls.weights._ppo_rounds controls.weights.ppo",
     "basin report.basin",
 )
 PRIVATE_IMPORTS_LEFT = {
-    ("dipole.fit", "dipole.controls.weights._loop"),
-    ("dipole.inoculate", "dipole.controls.weights._loop"),
 }
 
 

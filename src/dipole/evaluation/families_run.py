@@ -149,7 +149,7 @@ class Plan:
         yield Fitted(candidate, tuple(nulls), (), fitted.bytes, {}), fitted.candidate.label
 
     def _draw(self, bench: Bench, fitted: Fitted, null_of: str, watched: Watch, steps: _Steps) -> _Drawn:
-        label, graded, optimised = fitted.candidate.label, fitted.first.graded, fitted.in_loop()
+        label, graded, optimised = fitted.candidate.label, fitted.first.graded, fitted.judged_by.rewarded
         points, reads = [make_point(bench, 0.0, bench.base)], {0.0: bench.base}
         skipped: list[tuple[float, str]] = []
         ratios: tuple[float, ...] = ()
@@ -227,8 +227,8 @@ class Plan:
             settings=settings(given),
             graded=drawn.graded,
             null_of=drawn.null_of,
-            in_loop=fitted.in_loop(),
-            selected=fitted.selected(),
+            in_loop=fitted.judged_by.rewarded,
+            selected="velma" in fitted.judged_by.chosen,
             points=drawn.points,
             matched=tuple(self._matched(bench, drawn, main, names)),
             verdict=judge_curve(drawn.points, main, drawn.graded, drawn.skipped, bool(drawn.null_of)),
