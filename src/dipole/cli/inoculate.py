@@ -12,7 +12,7 @@ import typer
 from dipole.cli._console import INTERRUPTED, emit_drawn, emit_json, tell
 from dipole.cli._flags import Texts
 from dipole.cli._groups import JudgedSource, output_folder
-from dipole.cli._progress import progress, shown_rounds
+from dipole.cli._progress import progress
 
 _Words = Annotated[list[str] | None, typer.Option(metavar="WORD")]
 
@@ -80,7 +80,7 @@ class Inoculate:
                 resume=self.resume,
                 command=job.command,
                 settings=job.settings,
-                on_round=shown_rounds(show, "measuring before and after"),
+                progress=show,
             )
         if outcome is None:  # a process that only helped to train
             return 0
