@@ -20,7 +20,7 @@ from dipole.report.fitted import fitted_card, rows_of, selection_of, verdict_of
 from dipole.shown.terminal import columns
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 CARD = "README.md"
 _HISTORY = "history.jsonl"

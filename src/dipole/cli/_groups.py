@@ -21,7 +21,7 @@ from dipole.shown.terminal import one_line
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 @dataclass(frozen=True, kw_only=True)
