@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dipole.cli._console import tell
@@ -14,7 +14,6 @@ from dipole.shown.terminal import one_line
 
 _LINES = 10  # of steps of one kind
 _EVERY = 15.0  # seconds between lines about one thing whose end nobody knows
-_NUMBERS = {"reward_mean": "reward {:.3f}", "kl": "KL {:.2f} nats", "loss": "loss {:.3f} nats a token"}
 
 
 @contextmanager
