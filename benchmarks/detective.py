@@ -24,8 +24,8 @@ import dipole
 from dipole.corpora.corpus import open_corpus, read_labels
 from dipole.microworld import judge
 from dipole.microworld.cells import write_cells
-from dipole.point import point
 from dipole.pointing.methods import METHODS
+from dipole.pointing.point import point
 from dipole.pointing.record import Settings
 from dipole.recognizers.lda import Settings as LDA
 from dipole.recognizers.topic import TopicModel, TopicScore
@@ -89,9 +89,9 @@ def run(
     """Point, and what came of it as plain data."""
     started = time.perf_counter()
     pointed = point(
-        lm, pointer, corpus, folder / "out", Settings(method=method, n=texts, seed=seed),
+        lm, pointer, corpus, Settings(method=method, n=texts, seed=seed),
         prompts=["Here is a story."], truth=read_labels(folder / "truth.csv"),
-        flavour=read_labels(folder / "crime.csv"), judge=judge.is_detective, overwrite=True,
+        flavour=read_labels(folder / "crime.csv"), judge=judge.is_detective,
     )  # fmt: skip
     readings = {reading.name: reading for reading in pointed.readings}
     return {

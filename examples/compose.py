@@ -1,6 +1,6 @@
 """Fit a vector and a contrast from one dipole, and mix them."""
 
-from dipole import load
+from dipole import load, save
 from dipole.concepts import load_dipole
 from dipole.controls.contrast import Contrast
 from dipole.controls.vector import Vector
@@ -11,4 +11,4 @@ vector, contrast = Vector().fit(lm, clips), Contrast().fit(lm, clips)  # a few s
 mixed = contrast.apply(vector.apply(lm, 0.5), 0.5)  # `lm` stays as it was; order and strengths are yours
 for each in (lm, vector.apply(lm, -1), mixed):
     print([sample.text for sample in each.generate(clips.held_out[0], n=3, seed=1)])
-mixed.save("runs/mixed")  # load("runs/mixed") gives it back
+save(mixed, "runs/mixed")  # load("runs/mixed") gives it back

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from dipole.basin import Basin, _read, find_basin
 from dipole.corpora.corpus import Corpus, open_corpus, read_labels
 from dipole.lm import LM
 from dipole.microworld.cells import write_cells
-from dipole.pointing.basin import Grid
+from dipole.pointing.basin import Basin, _read, basin
+from dipole.pointing.grid import Grid
 from dipole.recognizers.lda import Settings as LDA
 from dipole.recognizers.topic import TopicModel, TopicScore
+from dipole.runs import save
 from dipole.types import UserError
 
 GRID = Grid(("intersection", "fixed-point"), 3, 2, 8, (4, 6))
@@ -47,17 +48,16 @@ def found(
 ) -> tuple[Basin, Path]:
     out = tmp_path_factory.mktemp("out") / "basin"
     truth, crime = read_labels(stories / "truth.csv"), read_labels(stories / "crime.csv")
-    made = find_basin(
+    made = basin(
         tiny,
         pointer,
         corpus,
         truth,
-        out,
         GRID,
         flavour=crime,
         layers="1,2",
-        command=["dipole", "basin", "<i>"],
     )
+    save(made, out, command=["dipole", "basin", "<i>"])
     return made, out
 
 
@@ -109,15 +109,15 @@ def test_the_page(found: tuple[Basin, Path]) -> None:
 
 
 def test_no_more_documents_than_asked_for(
-    tiny: LM, stories: Path, corpus: Corpus, pointer: TopicScore, tmp_path: Path
+    tiny: LM, stories: Path, corpus: Corpus, pointer: TopicScore
 ) -> None:
     truth = read_labels(stories / "truth.csv")
     made = [
-        find_basin(
-            tiny, pointer, corpus, truth, tmp_path / str(k), Grid(("mixture",), 2, 1, 4),
+        basin(
+            tiny, pointer, corpus, truth, Grid(("mixture",), 2, 1, 4),
             layers="2", most_documents=60,
         )
-        for k in (0, 1)
+        for _ in (0, 1)
     ]  # fmt: skip
     assert made[0].documents == 60
     assert any(note == "60 of 100 labelled documents were used." for note in made[0].notes)
@@ -134,9 +134,8 @@ def test_those_with_the_smallest_hashes_are_used(stories: Path, corpus: Corpus) 
     assert (read.documents, read.unlabelled, read.labelled) == (101, 1, 100)
 
 
-def test_bad_input(tiny: LM, stories: Path, corpus: Corpus, pointer: TopicScore, tmp_path: Path) -> None:
+def test_bad_input(tiny: LM, stories: Path, corpus: Corpus, pointer: TopicScore) -> None:
     truth = read_labels(stories / "truth.csv")
-    out = tmp_path / "out"
     for labels, flavour, said in (
         ({"elsewhere": True}, None, "No document of the corpus has a label: its ids look like 's0'"),
         (truth, {"elsewhere": True}, "No document of the corpus has a further label"),
@@ -144,9 +143,8 @@ def test_bad_input(tiny: LM, stories: Path, corpus: Corpus, pointer: TopicScore,
         ({name: label for name, label in list(truth.items())[:12]}, None, "at least 20 documents"),
     ):
         with pytest.raises(UserError, match=said):
-            find_basin(tiny, pointer, corpus, labels, out, GRID, flavour=flavour, layers="2")
+            basin(tiny, pointer, corpus, labels, GRID, flavour=flavour, layers="2")
     with pytest.raises(UserError, match="must be at least 1, and is 0"):
-        find_basin(tiny, pointer, corpus, truth, out, GRID, most_documents=0)
+        basin(tiny, pointer, corpus, truth, GRID, most_documents=0)
     with pytest.raises(UserError, match="has layers 0 to"):
-        find_basin(tiny, pointer, corpus, truth, out, GRID, layers="99")
-    assert not list(tmp_path.iterdir())
+        basin(tiny, pointer, corpus, truth, GRID, layers="99")

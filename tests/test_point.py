@@ -16,13 +16,14 @@ from dipole.interventions import load_intervention
 from dipole.lm import LM
 from dipole.microworld import judge
 from dipole.microworld.cells import write_cells
-from dipole.point import point
 from dipole.pointing.assess import held_out
+from dipole.pointing.point import point
 from dipole.pointing.record import Pointed, Settings
 from dipole.recognizers.fitted import load_fitted
 from dipole.recognizers.lda import Settings as LDA
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.topic import TopicModel, TopicScore
+from dipole.runs import save
 from dipole.types import UserError
 
 PROMPT = "Here is a story."
@@ -60,9 +61,10 @@ def pointed(
 ) -> tuple[Pointed, Path]:
     out = tmp_path_factory.mktemp("pointed") / "detective"
     made = point(
-        tiny, pointer, corpus, out, QUICK, prompts=[PROMPT], truth=read_labels(stories / "truth.csv"),
+        tiny, pointer, corpus, QUICK, prompts=[PROMPT], truth=read_labels(stories / "truth.csv"),
         flavour=read_labels(stories / "crime.csv"), judge=judge.is_detective,
     )  # fmt: skip
+    save(made, out)
     return made, out
 
 
@@ -147,11 +149,11 @@ def test_the_folder_is_a_recognizer_and_an_intervention(pointed: tuple[Pointed, 
 
 
 def test_the_truth_steers_nothing(
-    pointed: tuple[Pointed, Path], tiny: LM, corpus: Corpus, pointer: TopicScore, tmp_path: Path
+    pointed: tuple[Pointed, Path], tiny: LM, corpus: Corpus, pointer: TopicScore
 ) -> None:
     made, _ = pointed
     settings = replace(QUICK, n=0)
-    blind = point(tiny, pointer, corpus, tmp_path / "blind", settings, prompts=[PROMPT])
+    blind = point(tiny, pointer, corpus, settings, prompts=[PROMPT])
     assert torch.equal(blind.recognizer.weight, made.recognizer.weight)
     assert blind.recognizer.bias == made.recognizer.bias
     assert torch.equal(blind.intervention.weight, made.intervention.weight)  # type: ignore[attr-defined]
@@ -163,7 +165,8 @@ def test_the_truth_steers_nothing(
 
 def test_a_vector_can_be_asked_for(tiny: LM, corpus: Corpus, pointer: TopicScore, tmp_path: Path) -> None:
     settings = replace(QUICK, n=0, steer="vector", max_new_tokens=12)
-    made = point(tiny, pointer, corpus, tmp_path / "v", settings, prompts=[PROMPT])
+    made = point(tiny, pointer, corpus, settings, prompts=[PROMPT])
+    save(made, tmp_path / "v")
     assert made.intervention.kind == "vector"
     assert load_intervention(tmp_path / "v").facts["selection"]["trials"]
 
@@ -175,7 +178,7 @@ def test_user_text_is_escaped(tiny: LM, pointer: TopicScore, stories: Path, tmp_
         "\n".join(json.dumps({"id": f"<script>{row['id']}", "text": row["text"]}) for row in rows)
     )
     settings = replace(QUICK, n=2, max_new_tokens=4)
-    point(tiny, pointer, open_corpus(tmp_path / "d.jsonl"), tmp_path / "o", settings, prompts=["<b>"])
+    save(point(tiny, pointer, open_corpus(tmp_path / "d.jsonl"), settings, prompts=["<b>"]), tmp_path / "o")
     page = (tmp_path / "o" / "report.html").read_text()
     assert "<script" not in page
     assert "<b>" not in page
@@ -189,19 +192,16 @@ def test_user_text_is_escaped(tiny: LM, pointer: TopicScore, stories: Path, tmp_
     ],
 )
 def test_labels_that_measure_nothing_are_refused(
-    labels: dict[str, bool], message: str, tiny: LM, corpus: Corpus, pointer: TopicScore, tmp_path: Path
+    labels: dict[str, bool], message: str, tiny: LM, corpus: Corpus, pointer: TopicScore
 ) -> None:
     with pytest.raises(UserError, match=message):
-        point(tiny, pointer, corpus, tmp_path / "o", replace(QUICK, n=0), truth=labels)
-    assert not (tmp_path / "o").exists()
+        point(tiny, pointer, corpus, replace(QUICK, n=0), truth=labels)
 
 
-def test_a_topic_that_points_at_nothing_is_refused(
-    tiny: LM, corpus: Corpus, pointer: TopicScore, tmp_path: Path
-) -> None:
+def test_a_topic_that_points_at_nothing_is_refused(tiny: LM, corpus: Corpus, pointer: TopicScore) -> None:
     flat = TopicScore(replace(pointer.model, components=np.ones_like(pointer.model.components)), 0)
     with pytest.raises(UserError, match="points at nothing"):
-        point(tiny, flat, corpus, tmp_path / "o", replace(QUICK, n=0))
+        point(tiny, flat, corpus, replace(QUICK, n=0))
 
 
 @pytest.mark.parametrize(
@@ -257,10 +257,7 @@ def test_documents_that_are_held_out_change_nothing_that_is_fitted(
     for row in (row for row, out in zip(rows, kept, strict=True) if out):
         row["text"] = "The police of Quill."
     (tmp_path / "docs.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
-    again = point(
-        tiny, pointer, open_corpus(tmp_path / "docs.jsonl"), tmp_path / "out", replace(QUICK, n=0),
-        prompts=[PROMPT],
-    )  # fmt: skip
+    again = point(tiny, pointer, open_corpus(tmp_path / "docs.jsonl"), replace(QUICK, n=0), prompts=[PROMPT])
     # other batches round otherwise
     close = partial(torch.testing.assert_close, rtol=1e-3, atol=1e-4)
     close(again.recognizer.weight, made.recognizer.weight)

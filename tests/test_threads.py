@@ -135,7 +135,7 @@ def test_who_tries_the_model_first_holds_nobody_up_while_it_waits() -> None:
     resident = fresh_tiny_model("llama").resident
     found: list[Any] = []
     thread = threading.Thread(target=lambda: found.append(resident.probe.causal), daemon=True)
-    with LM(resident).engaged():
+    with resident.turn():
         thread.start()
         while not resident.turns._queue:
             pass

@@ -14,8 +14,9 @@ from dipole.corpora.corpus import open_corpus
 from dipole.recognizers import TopicModel
 from dipole.recognizers._topic_folder import read_training
 from dipole.recognizers.lda import Settings
-from dipole.report.topics_view import document_map, ring, word_likeness
-from dipole.topics import Topics, find_topics
+from dipole.recognizers.topics import Topics, topics, word_likeness
+from dipole.report.topics_map import document_map, ring
+from dipole.runs import keeping, save
 from dipole.types import UserError
 from themes import THEMES, documents
 from tolerance import POSTERIOR
@@ -37,9 +38,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def found(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Topics, Path]:
     out = tmp_path_factory.mktemp("out") / "topics"
-    result = find_topics(
-        open_corpus(corpus), out, FAST, words=THEMES["crime"], command=["dipole", "topics", "x"]
-    )
+    result = topics(open_corpus(corpus), FAST, words=THEMES["crime"])
+    save(result, out, command=["dipole", "topics", "x"])
     return result, out
 
 
@@ -100,16 +100,17 @@ def test_the_page(found: tuple[Topics, Path]) -> None:
 def test_an_output_is_not_replaced_unasked(corpus: Path, found: tuple[Topics, Path], tmp_path: Path) -> None:
     _, out = found
     before = {p.name: p.read_bytes() for p in out.iterdir()}
-    with pytest.raises(UserError, match="--overwrite"):
-        find_topics(open_corpus(corpus), out, FAST)
-    with pytest.raises(UserError, match="can't be told apart"):
-        find_topics(open_corpus(corpus), out, Settings(n_topics=92), overwrite=True)
+    with pytest.raises(UserError, match="--overwrite"), keeping(out):
+        pytest.fail("the work was begun")
+    with pytest.raises(UserError, match="can't be told apart"), keeping(out, overwrite=True) as keep:
+        keep(topics(open_corpus(corpus), Settings(n_topics=92)))
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
     assert [p.name for p in out.parent.iterdir()] == ["topics"]
 
 
 def test_a_model_is_kept_where_no_word_that_was_asked_for_is_known(corpus: Path, tmp_path: Path) -> None:
-    made = find_topics(open_corpus(corpus), tmp_path / "new", Settings(3, 2, 1), words=["kraken"])
+    made = topics(open_corpus(corpus), Settings(3, 2, 1), words=["kraken"])
+    save(made, tmp_path / "new")
     assert made.chosen is None
     assert "knows no word of 'kraken'" in made.notes[-1]
     assert TopicModel.load(tmp_path / "new").n_topics == 3
@@ -117,10 +118,8 @@ def test_a_model_is_kept_where_no_word_that_was_asked_for_is_known(corpus: Path,
 
 def test_examples_choose_a_topic(corpus: Path, tmp_path: Path) -> None:
     (tmp_path / "like.txt").write_text("A ship, a ship in a storm, Captain!")
-    chosen = find_topics(
-        open_corpus(corpus), tmp_path / "a", FAST, examples=open_corpus(tmp_path / "like.txt"), overwrite=True
-    ).chosen
-    assert chosen == TopicModel.load(tmp_path / "a").choose(words=["ship"])
+    made = topics(open_corpus(corpus), FAST, examples=open_corpus(tmp_path / "like.txt"))
+    assert made.chosen == made.model.choose(words=["ship"])
 
 
 def test_word_likeness() -> None:

@@ -17,11 +17,12 @@ from contracts.recipes import DIPOLE
 from dipole.cli import run
 from dipole.concepts import load_dipole
 from dipole.controls.vector import Vector
-from dipole.evaluation.transfer import verify
 from dipole.interventions import load_intervention
 from dipole.interventions.activations import SteeringVector
 from dipole.microworld.documents import generate
-from dipole.translate import Translation, save_translated, translate
+from dipole.runs import save
+from dipole.stitching.transfer import verify
+from dipole.stitching.translate import Translation, translate
 from dipole.types import UserError
 from tolerance import FLOAT32_SUM, SCORE
 
@@ -69,7 +70,7 @@ def vector_of(name: str, layer: int = 1) -> SteeringVector:
 
 def test_the_vector_goes_through_the_map_and_keeps_its_relative_norm(tmp_path: Path) -> None:
     source, target, vector = tiny_model("gpt2"), tiny_model("llama"), vector_of("gpt2")
-    made = translate(vector, source, target, documents())
+    made = translate(vector, source, target, documents(), corpus_name="made here")
     raw = vector.vectors[0].double() @ made.chosen.map.matrix
     cosine = torch.cosine_similarity(made.vector.vectors[0].double(), raw, dim=0)
     assert float(cosine) == pytest.approx(1.0, abs=FLOAT32_SUM)
@@ -77,7 +78,7 @@ def test_the_vector_goes_through_the_map_and_keeps_its_relative_norm(tmp_path: P
     assert made.facts["near"] == ["The cat", "If I"]
     assert made.chosen.fvu_choose == min(row["fvu_choose"] for row in made.facts["layers"])
     assert {row["target_layer"] for row in made.facts["layers"]} == {1, 2}
-    save_translated(made, tmp_path / "v", target, corpus="made here")
+    save(made, tmp_path / "v")
     loaded = load_intervention(tmp_path / "v")
     assert isinstance(loaded, SteeringVector)
     assert torch.equal(loaded.vectors, made.vector.vectors)
@@ -92,7 +93,7 @@ def test_the_vector_goes_through_the_map_and_keeps_its_relative_norm(tmp_path: P
     assert manifest["source"]["fingerprint"] == source.resident.fingerprint
     assert set(manifest["files"]) == {p.name for p in (tmp_path / "v").iterdir()} - {".dipole-run"}
     with pytest.raises(UserError, match="--overwrite"):
-        save_translated(made, tmp_path / "v", target)
+        save(made, tmp_path / "v")
 
 
 def test_settings_reach_the_map() -> None:
@@ -111,13 +112,13 @@ def test_it_is_said_where_passages_of_a_file_had_to_be_parted(tmp_path: Path) ->
     one = [Document(f"book.txt#{i}", d.text) for i, d in enumerate(documents())]
     made = translate(vector, source, target, one, settings=Translation(layers="1"))
     assert (made.facts["corpus"]["whole"], made.facts["corpus"]["units"]) == (False, 1)
-    save_translated(made, tmp_path / "v", target)
+    save(made, tmp_path / "v")
     for name in ("report.html", "README.md"):
         assert "too few files (1)" in (tmp_path / "v" / name).read_text("utf-8")
     ten = [Document(f"{i % 10}.txt#{i // 10}", d.text) for i, d in enumerate(documents())]
     whole = translate(vector, source, target, ten, settings=Translation(layers="1"))
     assert whole.facts["corpus"]["whole"]
-    save_translated(whole, tmp_path / "w", target)
+    save(whole, tmp_path / "w")
     assert "too few files" not in (tmp_path / "w" / "report.html").read_text("utf-8")
 
 

@@ -7,12 +7,17 @@ if TYPE_CHECKING:
     from dipole.concepts import Arsenal, Dipole
     from dipole.controls.weights.ppo import PPO
     from dipole.evaluation.compare import compare
-    from dipole.evaluation.families import compare_controls
+    from dipole.evaluation.families import compare_controls, sweep
     from dipole.interventions import Adapter, load_intervention
-    from dipole.interventions.saved import save
     from dipole.models.load import load
+    from dipole.pointing.basin import basin
+    from dipole.pointing.point import point
+    from dipole.recognizers.score import score
+    from dipole.recognizers.topics import topics
     from dipole.recognizers.velma import Velma
     from dipole.report import write_report
+    from dipole.runs import save
+    from dipole.stitching.translate import translate
 
 __all__ = [
     "PPO",
@@ -20,11 +25,17 @@ __all__ = [
     "Arsenal",
     "Dipole",
     "Velma",
+    "basin",
     "compare",
     "compare_controls",
     "load",
     "load_intervention",
+    "point",
     "save",
+    "score",
+    "sweep",
+    "topics",
+    "translate",
     "write_report",
 ]
 
@@ -34,11 +45,17 @@ _HOMES = {
     "Dipole": "dipole.concepts",
     "PPO": "dipole.controls.weights.ppo",
     "Velma": "dipole.recognizers.velma",
+    "basin": "dipole.pointing.basin",
     "compare": "dipole.evaluation.compare",
     "compare_controls": "dipole.evaluation.families",
     "load": "dipole.models",
     "load_intervention": "dipole.interventions",
-    "save": "dipole.interventions.saved",
+    "point": "dipole.pointing.point",
+    "save": "dipole.runs",
+    "score": "dipole.recognizers.score",
+    "sweep": "dipole.evaluation.families",
+    "topics": "dipole.recognizers.topics",
+    "translate": "dipole.stitching.translate",
     "write_report": "dipole.report",
 }
 

@@ -66,16 +66,20 @@ def resolve(table: Mapping[str, str], name: str) -> type[Any]:
     Raises:
         UserError: There is no such name.
     """
-    plain = name.strip().lower().replace("-", "_")
-    target = table.get(name) or table.get(plain)
+    target = table.get(name) or table.get(plain(name))
     if target is None:
         others = entry_points_of(f"dipole.{_noun(table)}s")
-        target = others.get(name) or others.get(plain)
+        target = others.get(name) or others.get(plain(name))
         if target is None:
             raise unknown(_noun(table), name, [*table, *others])
     module, _, attribute = target.partition(":")
     found: type[Any] = getattr(import_module(module), attribute)
     return found
+
+
+def plain(name: str) -> str:
+    """A name as the tables have it."""
+    return name.strip().lower().replace("-", "_")
 
 
 def make_recognizer(name: str, judge: Any) -> Any:

@@ -8,26 +8,27 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli.conftest import AGAINST, CLAIM, FAST, POLES, PROMPT, Cli
 from dipole.cli import _console, run
-from dipole.cli._console import one_line, visible
+from dipole.cli._groups import JudgedSource
 from dipole.cli._job import new_job
 from dipole.cli._texts import BATCH, line_batches
 from dipole.cli.docs import reference
+from dipole.cli.inoculate import Inoculate
 from dipole.concepts import load_dipole
 from dipole.controls.weights.ppo import PPO
 from dipole.registry import options
+from dipole.shown.terminal import one_line, visible
 
 ODD = ["I hate staples.", "مرحبا بالعالم", "📎📎📎", "[bold]not markup[/]", "x" * 100_000]
 
 
-def flags(**given: object) -> dict[str, object]:
-    names = ("claim", "against", "prompt", "held_out", "mention_claim", "mention_against", "dipole", "model")
-    more = ("revision", "dtype", "device", "judge", "n", "bystanders", "special_tokens")
-    return {**dict.fromkeys((*names, *more)), "fields": {}, **given}
+def flags(model: str | None = None, **given: Any) -> Inoculate:
+    return Inoculate(out="x", source=JudgedSource(model=model), fields={}, **given)
 
 
 def test_help_and_version_do_not_import_torch() -> None:

@@ -14,11 +14,10 @@ import typer
 import typer.main
 
 from cli.conftest import AGAINST, CLAIM, PROMPT, Cli
-from dipole.cli._app import build
-from dipole.cli._control import fields_for
-from dipole.cli._control_table import control_table
-from dipole.cli._fields import with_fields
-from dipole.cli._strengths import strengths_from
+from dipole.cli._app import build, fields_for
+from dipole.cli._comparing import strengths_from
+from dipole.cli._flags import command
+from dipole.cli.docs import control_table
 from dipole.registry import CONTROLS, options, resolve
 from dipole.types import UserError
 
@@ -109,11 +108,15 @@ def test_fields_become_flags_of_their_types() -> None:
         on: bool = True
         lm: Any = None
 
-    def command(fields: Any) -> dict[str, Any]:
-        return dict(fields)
+    @dataclass
+    class Told:
+        fields: dict[str, Any]
+
+        def run(self) -> dict[str, Any]:
+            return self.fields
 
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
-    app.command()(with_fields(command, options(Made)))
+    app.command()(command(Told, options(Made)))
     run = typer.main.get_command(app)
     given = ["--words", "a", "--words", "b", "--layer", "-2", "--share", "0.5", "--kind", "b", "--no-on"]
     wanted = {"words": ("a", "b"), "layer": -2, "share": 0.5, "kind": "b", "on": False}

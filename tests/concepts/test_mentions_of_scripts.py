@@ -8,7 +8,7 @@ import pytest
 
 from dipole.concepts import Dipole, Mentions
 from dipole.recognizers.mentions import counts
-from dipole.report.text import pieces
+from dipole.shown.text import pieces
 from dipole.types import UserError
 
 FOUND = [

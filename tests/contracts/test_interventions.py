@@ -196,7 +196,7 @@ def test_a_saved_lm_loads_by_its_folder(tmp_path: Path) -> None:
     again = load(str(tmp_path / "lm"))
     assert again.generate("I like", seed=3) == lm.generate("I like", seed=3)
     assert [a.strength for a in again.applied] == [-1.0]
-    with pytest.raises(UserError, match="not an empty folder"):
+    with pytest.raises(UserError, match="already holds"):
         dipole.save(lm, tmp_path / "lm")
     (tmp_path / "lm" / "lm.json").write_text("{")
     with pytest.raises(UserError, match="corrupt"):

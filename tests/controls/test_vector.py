@@ -14,7 +14,8 @@ from architectures import tiny_model
 from contracts.recipes import DIPOLE
 from dipole.concepts import Dipole, load_dipole
 from dipole.controls.layers import layers_of
-from dipole.controls.vector import CEILING, Vector, at_norm, strongest
+from dipole.controls.selection import CEILING
+from dipole.controls.vector import Vector, at_norm, strongest
 from dipole.interventions.activations import SteeringVector
 from dipole.probing.directions import mean_difference
 from dipole.reading.pairs import WORDINGS, halves, pair_texts, read_last, read_pairs, spread_layers

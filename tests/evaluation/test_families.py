@@ -308,10 +308,10 @@ def compared() -> Comparison:
         bystanders=[OTHER, DIPOLE],
         bystander_n=4,
         kl_values=(0.1, 1000.0),
-        on_step=lambda done, total, what: steps.append((done, total, what)),
+        progress=lambda _, done, total, what: steps.append((done, total, what)),
     )
-    assert [done for done, _, _ in steps] == list(range(len(steps)))
-    assert all(done < total for done, total, _ in steps)
+    assert [done for done, _, _ in steps] == list(range(1, len(steps) + 1))
+    assert all(done <= total for done, total, _ in steps)
     return found
 
 

@@ -18,8 +18,10 @@ from accelerate import Accelerator
 import dipole
 from architectures import tiny_model
 from contracts.recipes import DIPOLE, INTERVENTIONS, random_adapter, random_vector
-from dipole.cli._interventions import _made_with
-from dipole.cli._resume import resumed_job
+from dipole.cli._groups import JudgedSource
+from dipole.cli._job import resumed_job
+from dipole.cli._named import _made_with
+from dipole.cli.inoculate import Inoculate
 from dipole.concepts import Arsenal, load_arsenal, load_dipole
 from dipole.controls.weights._loop import Run, run_rounds
 from dipole.controls.weights.ppo import PPO
@@ -139,9 +141,6 @@ class Toy:
         self.kl_coef = numbers["kl_coef"] * 2
 
 
-_FLAGS = ("dipole", "device", "claim", "against", "prompt", "held_out", "mention_claim", "mention_against")
-
-
 def _write_run(folder: Path) -> None:
     random_adapter(tiny_model(NAME)).save(folder / "adapter")
     facts = manifest(
@@ -168,7 +167,7 @@ def _use_run(folder: Path) -> None:
     check_output(folder, resume=True)
     _made_with(str(folder))
     resume_settings(folder)
-    resumed_job({**dict.fromkeys(_FLAGS), "fields": {}}, folder)
+    resumed_job(Inoculate(out=str(folder), source=JudgedSource(), fields={}), folder)
     run_rounds(Toy(), 3, Run(folder=folder, resume=True, identity={"seed": 1}), Accelerator(cpu=True))
 
 

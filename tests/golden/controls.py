@@ -56,6 +56,8 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
         "vector",
         {"method": "probe", "layers": "1", "scales": "0.3", "keep_norm": True, **_DRAW},
     ),
+    "vector-piecewise": ("vector", {"operator": "piecewise", "layers": "1", "scales": "0.3", **_DRAW}),
+    "vector-project": ("vector", {"operator": "project", "layers": "1", "scales": "0.3", **_DRAW}),
     "ablate": ("ablate", {"max_layers": 2, **_DRAW}),
     "boost": ("boost", {"weights": "0.5,2", **_DRAW}),
     "boost-words": ("boost", {"words": "clips,paper", "against_words": "staples", "weights": "1", **_DRAW}),

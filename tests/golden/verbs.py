@@ -87,7 +87,8 @@ def _inoculate(place: Path) -> Any:
 def _topics(place: Path) -> Any:
     corpus = _api.open_corpus(corpora.stories(place) / "docs.jsonl")
     settings = _api.LDA(n_topics=2, iterations=6, restarts=2, seed=1)
-    found = _api.find_topics(corpus, place / "out", settings, words=("thief", "police"))
+    found = _api.topics(corpus, settings, words=("thief", "police"))
+    _api.save(found, place / "out")
     returned = {"topics": found.topics, "notes": found.notes, "chosen": found.chosen}
     return {"returned": plain.plain(returned, place), "folder": plain.folder(place / "out", place)}
 
@@ -99,12 +100,12 @@ def _point(steer: str, place: Path) -> Any:
         lm,
         corpora.topic(folder),
         _api.open_corpus(folder / "docs.jsonl"),
-        out,
         _api.Pointing(n=2, max_new_tokens=8, layers="1,2", steer=steer),
         prompts=["Here is a story."],
         truth=_api.read_labels(folder / "truth.csv"),
         flavour=_api.read_labels(folder / "crime.csv"),
     )
+    _api.save(found, out)
     said = _api.load_fitted(str(out), lambda _: lm).score(["A thief came.", "", "They kissed."], None)
     returned = plain.plain(found.to_dict(), place)
     return {
@@ -117,15 +118,15 @@ def _point(steer: str, place: Path) -> Any:
 
 def _basin(place: Path) -> Any:
     folder = corpora.stories(place)
-    found = _api.find_basin(
+    found = _api.basin(
         _api.lm("tiny"),
         corpora.topic(folder),
         _api.open_corpus(folder / "docs.jsonl"),
         _api.read_labels(folder / "truth.csv"),
-        place / "out",
         _api.Grid(("intersection", "fixed-point"), size=2, seeds=1, width=6, components=(3, 4)),
         layers="1,2",
     )
+    _api.save(found, place / "out")
     returned = plain.plain(found.to_dict(), place)
     return {"returned": returned, "folder": plain.folder(place / "out", place, returned)}
 
@@ -139,7 +140,7 @@ def _translate(place: Path) -> Any:
     corpus = _api.open_corpus(folder / "docs.jsonl")
     settings = _api.Translation(n=2, max_new_tokens=6)
     found = _api.translate(vector, source, target, corpus, dipole=DIPOLE, settings=settings)
-    _api.save_translated(found, place / "out", target, settings=settings, dipole=DIPOLE)
+    _api.save(found, place / "out")
     return {"chosen": found.chosen.target_layer, "folder": plain.folder(place / "out", place)}
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dipole.microworld import _judge_cli, gates, train, write
+from dipole.microworld import gates, train, write
+from dipole.microworld.judge.__main__ import main as judge
 
 
 def test_write_then_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,11 +17,11 @@ def test_write_then_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert len(lines) == 120
     assert all(line.keys() == {"text", "truth"} for line in lines)
-    assert _judge_cli.main([str(path), "--json"]) == 0
+    assert judge([str(path), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert sum(form["documents"] for form in found.values()) == 120
     assert all(form["agreeing"] == form["documents"] for form in found.values())
-    assert _judge_cli.main([str(path)]) == 0
+    assert judge([str(path)]) == 0
     assert "choice" in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == [path]
 
@@ -55,9 +56,9 @@ def test_judge_says_what_it_cannot_read(
 ) -> None:
     path = tmp_path / "docs.jsonl"
     path.write_text(content, encoding="utf-8")
-    assert _judge_cli.main([str(path)]) == 2
+    assert judge([str(path)]) == 2
     assert str(path) in capsys.readouterr().err
-    assert _judge_cli.main([str(tmp_path / "missing.jsonl")]) == 2
+    assert judge([str(tmp_path / "missing.jsonl")]) == 2
 
 
 def test_train_and_gates_want_sense(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ from itertools import pairwise
 import pytest
 
 from dipole.microworld import judge, negations, people, phrases, stories
-from dipole.microworld._judge_cli import compare
-from dipole.microworld.documents import LATER_MIXTURE, MIXTURE, Document, generate
+from dipole.microworld.documents import LATER_MIXTURE, MIXTURE, generate
+from dipole.microworld.judge.__main__ import compare
 from dipole.microworld.topics import CHOICE_WORDINGS, TOPICS, choice_prompts, get_topic
+from dipole.microworld.truth import Document
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import re
 import numpy as np
 import pytest
 
-from dipole.pointing.basin import End
 from dipole.pointing.fates import FATES
-from dipole.report.basin import in_words, shown_rows
+from dipole.pointing.grid import End
+from dipole.pointing.said import sentences, shown_rows
 from dipole.report.basin_map import FATE_COLOURS, basin_map, held_band, shade, shores
 
 VALUES = (0.6, 0.8, 1.0)
@@ -70,10 +70,10 @@ def test_the_topic_is_marked_within_the_frame() -> None:
 
 def test_the_words() -> None:
     ends = [end(0.69, 0.87, 0.78, "start", "topic"), end(0.6, 0.6, 1.0, "notion"), end(0.6, 0.8, 0.5, "all")]
-    assert in_words(ends) == (
+    assert sentences(ends) == [
         "mixture: of the starts 50% with uniform errors come to the notion; begun at the topic’s own labels "
         "it ends at F1 0.78."
-    )
+    ]
     topic, uniform = shown_rows(ends)
     assert topic[:4] == ["mixture", "the topic itself", "1", "0%"]
     assert uniform == ["mixture", "uniform", "2", "50%", "0.75", "3", "everything 1"]

@@ -19,13 +19,15 @@ from rich.console import Console
 
 from dipole.effects import Bystander, Change, Interval
 from dipole.evaluation.families_matched import NOWHERE, RULE
+from dipole.evaluation.families_origin import comparison_origin
 from dipole.evaluation.families_records import Comparison, Curve, Matched, Point
 from dipole.evaluation.families_verdict import judge_curve
 from dipole.lm import LM
-from dipole.report.comparison import comparison_facts, comparison_summary, write_comparison
+from dipole.report.comparison import comparison_summary, write_comparison
 from dipole.report.comparison_plots import bystander_plot, dose_plot, effect_plot
 from dipole.report.comparison_svg import Box, Scale, Wish, element, place_labels, ticks
 from dipole.report.comparison_view import cost_rows, matched_rows, size, summary_rows
+from dipole.runs import manifest
 from dipole.types import Sample
 
 from .realistic import CONCEPT
@@ -340,14 +342,8 @@ def test_a_dipole_without_mentions_is_reported_by_velma(tmp_path: Path) -> None:
 
 def test_facts_say_what_is_needed_to_repeat_it(tmp_path: Path, mini: LM) -> None:
     moment = datetime(2026, 11, 21, 12, tzinfo=UTC)
-    facts = comparison_facts(
-        mini,
-        a_comparison(),
-        started=moment,
-        finished=moment,
-        out="runs/c",
-        command=["dipole", "compare", "boost"],
-    )
+    origin = comparison_origin(mini, a_comparison(), moment)
+    facts = manifest(origin, "runs/c", ["dipole", "compare", "boost"])
     assert facts["control"]["fields"]["controls"] == ["boost", "best_of"]
     assert facts["controls"]["boost"] == {"name": "boost", "fields": {"n": 8}}
     assert facts["model"]["fingerprint"] == mini.resident.fingerprint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dipole.concepts import Dipole
-from dipole.report.text import Piece, one_line, pieces, shell_line, visible
+from dipole.shown.text import Piece, one_line, pieces, shell_line, visible
 
 from .realistic import CONCEPT
 

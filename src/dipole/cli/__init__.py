@@ -6,13 +6,11 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from dipole.cli._console import complain
+from dipole.cli._console import INTERRUPTED, complain
 from dipole.cli._noise import quiet_libraries
 from dipole.cli._streams import drop_output, flush_output, open_streams, prepare_output_streams
 from dipole.files import Ended, ended_by_signals
 from dipole.types import UserError
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 def main() -> None:

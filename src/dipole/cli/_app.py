@@ -8,26 +8,29 @@ from typing import Annotated
 
 import typer
 
-from dipole.cli import (
-    basin,
-    compare,
-    compose,
-    controls,
-    dipoles,
-    export,
-    fit,
-    generate,
-    import_,
-    inoculate,
-    point,
-    score,
-    sweep,
-    topics,
-    translate,
-)
 from dipole.cli._console import emit
-from dipole.cli._control import fields_for
-from dipole.cli._fields import with_fields
+from dipole.cli._flags import command, switches
+from dipole.cli.basin import Basin
+from dipole.cli.compare import Compare
+from dipole.cli.compose import Compose
+from dipole.cli.controls import Controls
+from dipole.cli.dipoles import Dipoles
+from dipole.cli.fit import Fit
+from dipole.cli.generate import Generate
+from dipole.cli.gguf import Export, Import
+from dipole.cli.inoculate import Inoculate
+from dipole.cli.point import Point
+from dipole.cli.score import Score
+from dipole.cli.sweep import Sweep
+from dipole.cli.topics import Topics
+from dipole.cli.translate import Translate
+from dipole.registry import CONTROLS, Option, options, plain, resolve
+
+# In the order that `--help` has them.
+_COMMANDS = (
+    Inoculate, Controls, Fit, Compare, Sweep, Generate, Compose, Export, Import,
+    Score, Topics, Point, Basin, Translate, Dipoles,
+)  # fmt: skip
 
 
 def build(arguments: Sequence[str]) -> typer.Typer:
@@ -48,22 +51,46 @@ def build(arguments: Sequence[str]) -> typer.Typer:
         help="Steer a language model from a statement and its opposite, and see what changed.",
     )
     app.callback()(_root)
-    app.command("inoculate")(with_fields(inoculate.inoculate, fields_for("inoculate", arguments)))
-    app.command("controls")(controls.controls)
-    app.command("fit")(with_fields(fit.fit, fields_for("fit", arguments)))
-    app.command("compare")(compare.compare)
-    app.command("sweep")(sweep.sweep)
-    app.command("generate")(generate.generate)
-    app.command("compose")(compose.compose)
-    app.command("export")(export.export)
-    app.command("import")(import_.import_)
-    app.command("score")(score.score)
-    app.command("topics")(topics.topics)
-    app.command("point")(point.point)
-    app.command("basin")(basin.basin)
-    app.command("translate")(translate.translate)
-    app.command("dipoles")(dipoles.dipoles)
+    for made in _COMMANDS:
+        name = made.__name__.lower()
+        app.command(name)(command(made, fields_for(name, arguments)))
     return app
+
+
+def fields_for(command: str, arguments: Sequence[str]) -> tuple[Option, ...]:
+    """The fields of the control that a command fits; none where another command runs, or no control is named.
+
+    Args:
+        command: Name of one; only `fit` and `inoculate` fit.
+        arguments: The command line. The flags of a control are made from its dataclass, whose module imports
+            torch, so only where the command is one that has them.
+
+    Raises:
+        UserError: There is no control of that name.
+    """
+    if next((argument for argument in arguments if not argument.startswith("-")), "") != command:
+        return ()
+    if command == "inoculate":
+        return options(resolve(CONTROLS, "ppo"))
+    if command != "fit":
+        return ()
+    name = _control_in(arguments[list(arguments).index("fit") + 1 :])
+    return () if name is None else options(resolve(CONTROLS, name))
+
+
+def _control_in(arguments: Sequence[str]) -> str | None:
+    """The argument that names the control: it is no flag, and not the value of one."""
+    alone = switches(Fit)
+    pairs = zip(("", *arguments), arguments, strict=False)
+    free = [
+        a
+        for before, a in pairs
+        if not a.startswith("-")
+        and (before in alone or not before.startswith("-") or "=" in before or before.startswith("--no-"))
+    ]
+    # Behind a control's own switch, --detach-value for instance, it looks like the value of a flag.
+    known = [a for a in arguments if plain(a) in CONTROLS]
+    return next(iter((*free, *known)), None)
 
 
 def _version(wanted: bool) -> None:

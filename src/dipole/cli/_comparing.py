@@ -1,73 +1,158 @@
-"""Doing a comparison or a sweep that was asked for on the command line."""
+"""What `compare` and `sweep` have in common: what is measured, and what becomes of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dipole.cli._console import emit_json, one_line, tell
-from dipole.cli._entries import entries_from, require_fitting
-from dipole.cli._flags import load_model, source_of
-from dipole.cli._job import bystanders_from
-from dipole.cli._numbers import require_number
-from dipole.cli._output import output_folder
-from dipole.cli._progress import steps
-from dipole.cli._rich import emit_drawn
-from dipole.cli._strengths import strengths_from
-from dipole.cli._wordings import dipole_from
-from dipole.files import staged, write_manifest
+from dipole.cli._concept import bystanders_from, dipole_from
+from dipole.cli._console import emit_drawn, emit_json
+from dipole.cli._flags import Count, require_number
+from dipole.cli._groups import Output, Source, Wanted
+from dipole.cli._named import base_of, loaded, made_control, unknown_control
+from dipole.cli._progress import progress
+from dipole.files.paths import given_path, tell_shadowed
+from dipole.registry import CONTROLS, plain
+from dipole.shown.terminal import one_line
+from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.evaluation.families import Comparison
-    from dipole.lm import LM
+    from dipole.protocols import Intervention
 
-Measure = Callable[..., "Comparison"]
+_MOST = 101
 
 
-def perform(flags: Mapping[str, Any], names: list[str], measure: Measure, **options: Any) -> None:
-    """Fit, measure, write and print.
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """How much is measured.
+
+    Attributes:
+        n: Completions to measure, at each strength.
+        repeats: Fits and measurements, with other seeds.
+        seed: The same seed gives the same completions.
+        max_new_tokens: Token budget of a completion.
+    """
+
+    n: Count = 128
+    repeats: Count = 1
+    seed: int = 0
+    max_new_tokens: Count = 28
+
+
+class Comparing:
+    """A command that measures controls; its flags are in the order that its own class has them."""
+
+    out: str | None
+    wanted: Wanted
+    amount: Amount
+    bystanders: str | None
+    meter: list[str] | None
+    source: Source
+    batch_size: Count
+    output: Output
+
+    def measure(self, made: Callable[..., Comparison], names: Sequence[str], **options: Any) -> None:
+        """Fit, measure, write and print.
+
+        Args:
+            made: Called with the LM, the dipole, the entries and the options.
+            names: Controls and folders.
+            options: What only one of the commands has.
+        """
+        from dipole.runs import keeping
+
+        require_number("--seed", self.amount.seed)
+        folder = None if self.out is None else self.output.folder(self.out)
+        entries, base = entries_from(names)
+        model = self.source.name(base)
+        dipole, watched = dipole_from(self.wanted, model), bystanders_from(self.bystanders, model)
+        lm = self.source.load(base)
+        for entry in entries:  # what was made for another model is refused before anything is measured
+            if isinstance(entry, tuple):
+                entry[1].apply(lm)
+        options |= {
+            "bystanders": watched,
+            "meters": self.meter or (),
+            "batch_size": self.batch_size,
+            **asdict(self.amount),
+        }
+        with (
+            keeping(folder, self.output.overwrite) if folder else nullcontext() as keep,
+            progress(self.output.quiet) as show,
+        ):
+            found = made(lm, dipole, entries, progress=show, **options)
+            if keep is not None:
+                keep(found)
+        _print(found, self.output.json)
+        if folder is not None:
+            self.output.say(f"the report is {one_line(str(folder / 'report.html'))}")
+
+
+def strengths_from(text: str, steps: int | None = None) -> tuple[float, ...]:
+    """The strengths of `-4..4`, evenly spaced, or of a list such as `-1,0,1`; in ascending order, each once.
 
     Args:
-        flags: The flags of the command.
-        names: Controls and folders.
-        measure: Called with the LM, the dipole, the entries and the options.
-        options: What only one of the commands has.
+        text: What was given.
+        steps: How many a range has; 9 by default.
+
+    Raises:
+        UserError: It is neither, a strength is not finite, or `steps` is given for a list or out of range.
     """
-    require_number("--seed", flags["seed"])
-    out = flags["out"]
-    folder = None if out is None else output_folder(out, flags["overwrite"])
-    if flags["strengths"] is not None:
-        options["strengths"] = strengths_from(flags["strengths"], flags.get("steps"))
-    entries, base = entries_from(names)
-    flags = {**flags, "model": flags["model"] or base or "tiny"}
-    dipole, watched = dipole_from(flags), bystanders_from(flags["bystanders"], flags["model"])
-    lm, started = load_model(*source_of(flags)), datetime.now(UTC)
-    require_fitting(lm, entries)
-    taken = ("n", "seed", "repeats", "max_new_tokens", "batch_size")
-    options |= {
-        "bystanders": watched,
-        "meters": flags["meter"] or (),
-        **{name: flags[name] for name in taken},
-    }
-    with staged(folder, flags["overwrite"]) if folder else nullcontext() as made:
-        found = measure(lm, dipole, entries, on_step=steps(flags["quiet"]), **options)
-        if made is not None:
-            _write(made, folder, lm, found, started)
-    _print(found, flags["json"])
-    if folder is not None and not flags["quiet"]:
-        tell(f"dipole: the report is {one_line(str(folder / 'report.html'))}")
+    low, dots, high = text.partition("..")
+    parts = [low, high] if dots else text.split(",")
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        raise UserError(
+            f"--strengths must be a range such as -4..4 or a list such as -1,0,1, and is {text!r}."
+        ) from None
+    if not all(map(math.isfinite, numbers)):
+        raise UserError(f"--strengths must be finite numbers, and is {text!r}.")
+    if not dots:
+        if steps is not None:
+            raise UserError("--steps is for a range such as --strengths -4..4; leave it out with a list.")
+        return tuple(sorted(set(numbers)))
+    count = 9 if steps is None else steps
+    if not 2 <= count <= _MOST:
+        raise UserError(f"--steps must be from 2 to {_MOST}, and is {count}.")
+    if numbers[0] >= numbers[1]:
+        raise UserError(f"--strengths {text} goes nowhere: wanted the lower end first, as in -4..4.")
+    first, width = numbers[0], (numbers[1] - numbers[0]) / (count - 1)
+    return tuple(round(first + width * k, 10) for k in range(count))
 
 
-def _write(made: Path, folder: Path | None, lm: LM, found: Comparison, started: datetime) -> None:
-    from dipole.report.comparison import comparison_facts, write_comparison
+def entries_from(names: Sequence[str]) -> tuple[list[Any], str | None]:
+    """What is measured, and the name of the model that the fitted interventions among it were made for.
 
-    facts = comparison_facts(lm, found, started=started, finished=datetime.now(UTC), out=str(folder))
-    write_comparison(made, found, facts)
-    write_manifest(made, facts)
+    A name of a control is that control, to be fitted; `./vector` is the folder.
+
+    Raises:
+        UserError: A name is neither a control nor a folder, or stands there twice.
+    """
+    entries: list[Any] = []
+    fitted: list[tuple[Intervention, str]] = []
+    seen: set[str] = set()
+    for name in names:
+        known = plain(name)
+        label = known if known in CONTROLS else str(Path(name))
+        if label in seen:
+            raise UserError(f"{name!r} stands there twice; name each control or folder once.")
+        seen.add(label)
+        if known in CONTROLS:
+            tell_shadowed(name, "a control")
+            entries.append(made_control(known))
+        elif given_path(name, "The control").is_dir():
+            fitted.append((loaded(name), name))
+            entries.append((label, fitted[-1][0]))
+        else:
+            raise unknown_control(name)
+    return entries, base_of(fitted)
 
 
 def _print(found: Comparison, as_json: bool) -> None:

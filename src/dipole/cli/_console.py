@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from dipole.cli._streams import drop_output, unwritable
 from dipole.files import is_main_process, to_plain
+from dipole.shown.terminal import escaped, visible
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 USER_ERROR = 2
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _LONGEST = 2000  # characters of an error that echoes what was given
-# Control characters move the cursor or recolour a terminal, and bidirectional overrides reorder what follows.
-_HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def visible(text: str) -> str:
-    """The text with control characters written out; line ends and tabs stay."""
-    return _HARMFUL.sub(lambda m: f"\\x{ord(m[0]):02x}" if ord(m[0]) < 256 else f"\\u{ord(m[0]):04x}", text)
-
-
-def one_line(text: str) -> str:
-    """The same on one line: line ends and tabs are written out too."""
-    return visible(text.replace("\r", "\\r").replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def emit(text: str, raw: bool = False) -> None:
@@ -44,7 +37,17 @@ def emit_json(value: Any) -> None:
     """Print one JSON object on one line; NaN becomes null."""
     utf8 = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     line = json.dumps(to_plain(value), ensure_ascii=not utf8, allow_nan=False)
-    emit(_HARMFUL.sub(lambda m: f"\\u{ord(m[0]):04x}", line), raw=True)
+    emit(escaped(line), raw=True)
+
+
+def emit_drawn(draw: Callable[[Console], None]) -> None:
+    """Print what `draw` puts on a console, with colours where standard output is a terminal."""
+    from rich.console import Console
+
+    console = Console(file=sys.stdout)
+    with console.capture() as printed:
+        draw(console)
+    emit(printed.get().rstrip("\n"), raw=True)
 
 
 def tell(text: str) -> None:

@@ -2,49 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dipole.cli import INTERRUPTED
-from dipole.cli._console import emit, emit_json, one_line, tell
-from dipole.cli._control import made_control
-from dipole.cli._flags import load_model, source_of
-from dipole.cli._output import output_folder
-from dipole.cli._progress import progress
-from dipole.cli._tables import columns
-from dipole.cli._wordings import dipole_from
+from dipole.cli._concept import dipole_from
+from dipole.cli._console import INTERRUPTED, emit, emit_json
+from dipole.cli._named import made_control
+from dipole.cli._progress import progress, shown_rounds
+from dipole.shown.terminal import columns, one_line
 
 if TYPE_CHECKING:
+    from dipole.cli.fit import Fit
     from dipole.fit import Fitted
 
 
-def perform(flags: Mapping[str, Any]) -> int:
+def perform(flags: Fit) -> int:
     """Fit, save and print what was chosen; the exit code."""
-    folder = output_folder(flags["out"], flags["overwrite"])
-    control = made_control(flags["control"], flags["fields"])
-    dipole = _dipole(flags, control)
-    lm = load_model(*source_of(flags))
+    folder = flags.output.folder(flags.out)
+    control = made_control(flags.control, flags.fields)
+    optional = signature(control.fit).parameters["concept"].default is None
+    dipole = None
+    if flags.wanted.given or not optional:
+        # What else a control can't do without, prompts for instance, it says by itself.
+        dipole = dipole_from(flags.wanted, flags.source.name(), need_prompts=False)
+    lm = flags.source.load()
     from dipole.fit import fit
 
-    with progress(flags["quiet"], "saving") as on_round:
-        fitted = fit(lm, dipole, control, folder, overwrite=flags["overwrite"], on_round=on_round)
-    if flags["json"]:
+    with progress(flags.output.quiet) as show:
+        on_round = shown_rounds(show, "saving")
+        fitted = fit(lm, dipole, control, folder, overwrite=flags.output.overwrite, on_round=on_round)
+    if flags.output.json:
         emit_json(_record(fitted, folder))
     else:
         _print(fitted, folder)
-    if not flags["quiet"]:
-        tell(f"dipole: use it with --intervention {one_line(str(folder))}")
+    flags.output.say(f"use it with --intervention {one_line(str(folder))}")
     return INTERRUPTED if fitted.interrupted else 0
-
-
-def _dipole(flags: Mapping[str, Any], control: Any) -> Any:
-    """The dipole of the flags; None for a control that can do without, where they have none."""
-    wanted = any(flags[name] is not None for name in ("dipole", "claim", "against"))
-    optional = signature(control.fit).parameters["concept"].default is None
-    # What else a control can't do without, prompts for instance, it says by itself.
-    return dipole_from(flags, need_prompts=False) if wanted or not optional else None
 
 
 def _record(fitted: Fitted, folder: Path) -> dict[str, Any]:

@@ -1,21 +1,25 @@
-"""What an inoculation needs, from the flags."""
+"""What an inoculation needs, from the flags, or from the folder of a run that is continued."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dipole.cli._concept import ARSENALS, concept_from
-from dipole.cli._wordings import with_wordings
-from dipole.concepts import Dipole, Mentions, load_arsenal
-from dipole.models.load import BUNDLED
+from dipole.cli._concept import bystanders_from, dipole_from
+from dipole.cli._flags import flag
+from dipole.cli._groups import JudgedSource, Wanted
+from dipole.concepts import Dipole, Mentions, load_dipole
+from dipole.types import UserError
 
 if TYPE_CHECKING:
+    from dipole.cli.inoculate import Inoculate
     from dipole.controls.weights.ppo import PPO
 
-# The flags that a run remembers in its manifest, with what they are when left out.
+# What a run remembers of its flags in its manifest, and what they are when left out.
 DEFAULTS: dict[str, Any] = {
     "n": 128,
     "bystanders": None,
@@ -23,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "device": None,
     "special_tokens": None,
 }
+_LOADED = ("dtype", "device", "special_tokens")
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,7 @@ class Job:
         dipole: What is wanted.
         control: How to fit.
         bystanders: What to watch.
-        model: Name of the model; with `revision` what to load.
-        revision: Its commit on the hub.
-        judge: Name of a separate scorer.
+        source: The model, and the judge.
         settings: The flags named in `DEFAULTS`.
         command: The command line that reproduces it.
     """
@@ -43,29 +46,91 @@ class Job:
     dipole: Dipole
     control: PPO
     bystanders: Sequence[Dipole]
-    model: str
-    revision: str | None
-    judge: str | None
+    source: JudgedSource
     settings: Mapping[str, Any]
     command: Sequence[str]
 
 
-def new_job(flags: Mapping[str, Any]) -> Job:
+def new_job(flags: Inoculate) -> Job:
     """The job that the flags describe."""
     from dipole.controls.weights.ppo import PPO
 
-    model = "tiny" if flags["model"] is None else flags["model"]
-    dipole = concept_from(flags["claim"], flags["against"], flags["dipole"])
-    mentions = Mentions(tuple(flags["mention_claim"] or ()), tuple(flags["mention_against"] or ()))
-    dipole = with_wordings(dipole, flags["prompt"] or (), flags["held_out"] or (), mentions, model)
-    control = PPO(**flags["fields"])
-    settings = {name: default if flags[name] is None else flags[name] for name, default in DEFAULTS.items()}
+    model = flags.source.name()
+    mentions = Mentions(tuple(flags.mention_claim or ()), tuple(flags.mention_against or ()))
+    dipole = dipole_from(_wanted(flags), model, mentions)
+    control = PPO(**flags.fields)
+    given = {"n": flags.n, "bystanders": flags.bystanders, **vars(flags.source)}
+    settings = {name: default if given[name] is None else given[name] for name, default in DEFAULTS.items()}
     watched = bystanders_from(settings["bystanders"], model)
-    return Job(dipole, control, watched, model, flags["revision"], flags["judge"], settings, sys.argv)
+    return Job(dipole, control, watched, replace(flags.source, model=model), settings, sys.argv)
 
 
-def bystanders_from(spec: str | None, model: str) -> list[Dipole]:
-    """The dipoles to watch: an arsenal's, none, or by default the ready ones for the model."""
-    if spec == "none":
-        return []
-    return list(load_arsenal(spec or ARSENALS[model not in BUNDLED]))
+def _wanted(flags: Inoculate) -> Wanted:
+    names = ("dipole", "claim", "against", "prompt", "held_out")
+    return Wanted(**{name: getattr(flags, name) for name in names})
+
+
+def resumed_job(flags: Inoculate, out: Path) -> Job:
+    """The job of the run in `out`; flags that say something else are refused."""
+    from dipole.controls.weights.ppo import PPO
+    from dipole.inoculate import resume_settings
+
+    facts = resume_settings(out)
+    try:
+        dipole = Dipole.from_dict(facts["concept"], str(out / "manifest.json"))
+        control = PPO(**facts["control"]["fields"])
+        model, judge = facts["model"], facts.get("judge") or {}
+        settings = {**DEFAULTS, **facts.get("settings", {})}
+        command = _words(facts["command"], out)
+        _refuse_conflicts(flags, _told(dipole, facts, settings), out)
+        named = {"model": model["name"], "revision": model.get("revision"), "judge": judge.get("name")}
+    except (TypeError, AttributeError, KeyError) as error:
+        raise UserError(
+            f"The manifest in {out} is not one that can be continued ({error}); start again."
+        ) from error
+    if flags.source.device is not None:
+        settings["device"] = flags.source.device
+    source = replace(flags.source, **named, **{name: settings[name] for name in _LOADED})
+    watched = bystanders_from(settings["bystanders"], source.name())
+    return Job(dipole, control, watched, source, settings, command)
+
+
+def _words(command: str, out: Path) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise UserError(
+            f"The command in the manifest of {out} is none ({error}); start again in another folder."
+        ) from None
+
+
+def _told(dipole: Dipole, facts: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What each flag would have to say to agree with the run."""
+    return {
+        "claim": dipole.claim,
+        "against": dipole.against,
+        "dipole": dipole,
+        "prompt": list(dipole.prompts),
+        "held_out": list(dipole.held_out),
+        "mention_claim": list(dipole.mentions.claim),
+        "mention_against": list(dipole.mentions.against),
+        "model": facts["model"]["name"],
+        "revision": facts["model"].get("revision"),
+        "judge": (facts.get("judge") or {}).get("name"),
+        **{name: settings[name] for name in DEFAULTS if name != "device"},
+        **facts["control"]["fields"],
+    }
+
+
+def _refuse_conflicts(flags: Inoculate, told: Mapping[str, Any], out: Path) -> None:
+    given = {**vars(flags), **vars(flags.source), **flags.fields}
+    if given["dipole"] is not None:
+        given["dipole"] = load_dipole(given["dipole"])
+    for name, wanted in told.items():
+        if given.get(name) is not None and given[name] != wanted:
+            named = "the claim" if name == "claim" else flag(name)
+            shown = "another dipole" if name == "dipole" else repr(wanted)
+            raise UserError(
+                f"With --resume {named} can't change: the run in {out} has {shown}. Leave the flag out, or "
+                "start again in another folder."
+            )

@@ -1,96 +1,91 @@
-"""How a run is going, on standard error."""
+"""How a command is getting on, on standard error."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 
 from dipole.cli._console import tell
 from dipole.files import is_main_process
+from dipole.progress import Progress, silent
+from dipole.shown.terminal import one_line
 
-OnRound = Callable[[int, int, dict[str, float]], None]
-_LINES = 10
-_MEASURING = "measuring before and after"
+_LINES = 10  # of steps of one kind
+_EVERY = 15.0  # seconds between lines about one thing whose end nobody knows
 
 
 @contextmanager
-def progress(quiet: bool, after: str = _MEASURING) -> Iterator[OnRound | None]:
-    """A function to call after each round: draws a bar on a terminal, prints some plain lines elsewhere.
-
-    Args:
-        quiet: Show nothing.
-        after: What happens after the last round, in a few words.
-    """
+def progress(quiet: bool) -> Iterator[Progress]:
+    """Shows how it is going: a bar on a terminal, some plain lines elsewhere, nothing where it is `quiet`."""
     if quiet or not is_main_process():
-        yield None
+        yield silent
     elif sys.stderr.isatty():
-        with _bar(after) as on_round:
-            yield on_round
+        with _bar() as show:
+            yield show
     else:
-        yield partial(_line, after)
+        yield _lines()
 
 
-def steps(quiet: bool) -> Callable[[int, int, str], None] | None:
-    """A function to call before each step of a comparison; None where nothing is to be shown."""
+def _lines() -> Progress:
+    last = ("", -_EVERY)
 
-    def on_step(done: int, total: int, what: str) -> None:
-        tell(f"{done + 1}/{total}  {what}")
+    def show(what: str, done: int = 0, total: int = 0, note: str = "") -> None:
+        nonlocal last
+        now = time.monotonic()
+        if total:
+            if not what or done == total or (done - 1) % max(1, total // _LINES) == 0:
+                tell(one_line(f"{_counted(what, done, total)}  {note}".rstrip()))
+        elif what != last[0] or now - last[1] > _EVERY:
+            last = (what, now)
+            tell(one_line(f"{what}, {note} …" if note else f"{what} …"))
 
-    return None if quiet else on_step
-
-
-@contextmanager
-def counted(what: str) -> Iterator[Callable[[int], None]]:
-    """A function that takes how many more are done: a count on a terminal, where nothing else is printed.
-
-    Args:
-        what: What is counted, in a few words.
-    """
-    if not sys.stderr.isatty() or sys.stdout.isatty() or not is_main_process():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("{task.completed:,.0f} {task.description}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(what, total=None)
-        yield lambda more: shown.advance(task, more)
-
-
-def _line(after: str, index: int, total: int, metrics: dict[str, float]) -> None:
-    last = index + 1 == total
-    if last or index % max(1, total // _LINES) == 0:
-        tell(f"round {index + 1}/{total}  {_numbers(metrics)}")
-    if last:
-        tell(f"{after} …")
-
-
-def _numbers(metrics: dict[str, float]) -> str:
-    return f"reward {metrics['reward_mean']:.3f}  KL {metrics['kl']:.2f} nats"
+    return show
 
 
 @contextmanager
-def _bar(after: str) -> Iterator[OnRound]:
+def _bar() -> Iterator[Progress]:
+    from rich import progress as rich
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[numbers]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        rich.TextColumn("{task.description}", markup=False),
+        rich.BarColumn(),
+        rich.TextColumn("{task.fields[note]}", markup=False),
+        rich.TimeElapsedColumn(),
+        rich.TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("first round", total=None, numbers="")
+    with rich.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        last: str | None = None
 
-        def on_round(index: int, total: int, metrics: dict[str, float]) -> None:
-            name = f"round {index + 1}/{total}"
-            bar.update(task, description=name, completed=index + 1, total=total, numbers=_numbers(metrics))
-            if index + 1 == total:
-                bar.add_task(after, total=None, numbers="")
+        def show(what: str, done: int = 0, total: int = 0, note: str = "") -> None:
+            nonlocal last
+            name, note = one_line(_counted(what, done, total) if total else what), one_line(note)
+            if what == last:
+                bar.update(bar.task_ids[0], description=name, completed=done, total=total or None, note=note)
+                return
+            last = what
+            for row in bar.task_ids:  # one that has a total can't lose it
+                bar.remove_task(row)
+            bar.add_task(name, completed=done, total=total or None, note=note)
+            bar.refresh()
 
-        yield on_round
+        show("working")
+        yield show
+
+
+def _counted(what: str, done: int, total: int) -> str:
+    return f"{what} {done:,}/{total:,}".lstrip()
+
+
+def shown_rounds(show: Progress, after: str) -> Callable[[int, int, dict[str, float]], None]:
+    """What is called after each round of training, and what is done after the last one."""
+
+    def on_round(index: int, total: int, metrics: dict[str, float]) -> None:
+        note = f"reward {metrics['reward_mean']:.3f}  KL {metrics['kl']:.2f} nats"
+        show("round", index + 1, total, note)
+        if index + 1 == total:
+            show(after)
+
+    return on_round

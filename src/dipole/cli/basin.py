@@ -2,75 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from dipole.cli._flags import (
-    CorpusPath,
-    Device,
-    Dtype,
-    Json,
-    Layers,
-    Model,
-    Overwrite,
-    Quiet,
-    Revision,
-    SpecialTokens,
-    Topic,
-    Trust,
-    WordsPerDocument,
-)
+from dipole.cli._console import tell
+from dipole.cli._flags import File
+from dipole.cli._groups import Output, Source
+from dipole.cli._named import folder_of, topic_of
+from dipole.cli._progress import progress
+from dipole.shown.terminal import one_line
+
+if TYPE_CHECKING:
+    from dipole.pointing.runners import Runner
 
 
-def basin(
-    topic: Topic,
-    corpus: CorpusPath,
-    truth: Annotated[
-        str,
-        typer.Option(
-            "--truth", metavar="FILE", help="Labels (CSV: id, label) that starts are corrupted from."
-        ),
-    ],
-    out: Annotated[str, typer.Option("--out", help="Folder for the map.")],
-    flavour: Annotated[
-        str | None,
-        typer.Option(
-            "--flavour",
-            metavar="FILE",
-            help="Labels that adversarial errors fall on. [default: what the topic finds likeliest]",
-        ),
-    ] = None,
-    words_per_document: WordsPerDocument = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            metavar="NAMES",
-            help="With commas: intersection, kmeans, fixed-point, fixed-point-free, mixture.",
-        ),
-    ] = "intersection,fixed-point,fixed-point-free",
-    grid: Annotated[
-        int, typer.Option("--grid", help="Values of precision, and of recall, from 0.55 to 1.")
-    ] = 8,
-    seeds: Annotated[int, typer.Option("--seeds", help="Starts of each kind at each point.")] = 5,
-    documents: Annotated[
-        int, typer.Option("--documents", help="How many labelled documents are used at most.")
-    ] = 2000,
-    layers: Layers = "auto",
-    seed: Annotated[int, typer.Option("--seed", help="Of clusters and the first start.")] = 0,
-    model: Model = None,
-    revision: Revision = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    trust_remote_code: Trust = False,
-    special_tokens: SpecialTokens = None,
-    overwrite: Overwrite = False,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Map the basin of attraction: which starts, as good as so, come to the notion, and where others end."""
-    flags = dict(locals())
-    from dipole.cli._basin import perform
+@dataclass(frozen=True, kw_only=True)
+class Basin:
+    """Map the basin of attraction: which starts, as good as so, come to the notion, and where others end.
 
-    perform(flags)
+    Attributes:
+        topic: A topic of a folder that `dipole topics` made, as topics:3.
+        corpus: Documents: a folder of .txt files, or a .txt, .jsonl, .csv or .tsv file; .gz may follow.
+        truth: Labels (CSV: id, label) that starts are corrupted from.
+        out: Folder for the map.
+        flavour: Labels that adversarial errors fall on. [default: what the topic finds likeliest]
+        words_per_document: Cut each document into passages of about so many words.
+        method: With commas: intersection, kmeans, fixed-point, fixed-point-free, mixture.
+        grid: Values of precision, and of recall, from 0.55 to 1.
+        seeds: Starts of each kind at each point.
+        documents: How many labelled documents are used at most.
+        layers: Layers to read, from 0 with commas, or auto.
+        seed: Of clusters and the first start.
+    """
+
+    topic: Annotated[str, typer.Argument(metavar="TOPIC")]
+    corpus: str
+    truth: Annotated[str, typer.Option(metavar="FILE")]
+    out: str
+    flavour: File = None
+    words_per_document: int | None = None
+    method: Annotated[str, typer.Option(metavar="NAMES")] = "intersection,fixed-point,fixed-point-free"
+    grid: int = 8
+    seeds: int = 5
+    documents: int = 2000
+    layers: str = "auto"
+    seed: int = 0
+    source: Source
+    output: Output
+
+    def run(self) -> None:
+        """Measure, save and print the shares."""
+        folder = self.output.folder(self.out, reads=[folder_of(self.topic)])
+        from dipole.corpora.corpus import open_corpus, read_labels
+        from dipole.pointing.basin import basin
+        from dipole.pointing.grid import Grid
+        from dipole.runs import keeping
+
+        methods = tuple(dict.fromkeys(name.strip() for name in self.method.split(",") if name.strip()))
+        grid = Grid(cast("tuple[Runner, ...]", methods), self.grid, self.seeds, seed=self.seed)
+        corpus, truth = open_corpus(self.corpus, self.words_per_document), read_labels(self.truth)
+        flavour = None if self.flavour is None else read_labels(self.flavour)
+        pointer, lm = topic_of(self.topic), self.source.load()
+        with progress(self.output.quiet) as show, keeping(folder, self.output.overwrite) as keep:
+            found = basin(
+                lm, pointer, corpus, truth, grid, flavour=flavour, layers=self.layers,
+                most_documents=self.documents, progress=show,
+            )  # fmt: skip
+            keep(found)
+        for note in found.notes:
+            tell(f"dipole: note: {note}")
+        self.output.show(found, *found.to_dict()["summary"])
+        self.output.say(f"look at {one_line(str(folder))}/basin.html")

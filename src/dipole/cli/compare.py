@@ -2,73 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated
 
 import typer
 
-from dipole.cli._flags import (
-    Against,
-    Claim,
-    Device,
-    DipoleFile,
-    Dtype,
-    HeldOut,
-    Json,
-    Model,
-    Overwrite,
-    Prompts,
-    Quiet,
-    Revision,
-    SpecialTokens,
-    Trust,
-)
-from dipole.cli._measuring import BatchSize, Completions, MaxNewTokens, Meters, Repeats, ReportFolder, Seed
+from dipole.cli._comparing import Amount, Comparing, strengths_from
+from dipole.cli._flags import Count
+from dipole.cli._groups import Output, Source, Wanted
 
 
-def compare(
-    controls: Annotated[
-        list[str],
-        typer.Argument(metavar="CONTROL…", help="Names of controls, and folders of fitted interventions."),
-    ],
-    out: ReportFolder = None,
-    dipole: DipoleFile = None,
-    claim: Claim = None,
-    against: Against = None,
-    prompt: Prompts = None,
-    held_out: HeldOut = None,
-    strengths: Annotated[
-        str | None,
-        typer.Option("--strengths", help="A list such as -1,0.5,2 or a range such as -2..2; 7 by default."),
-    ] = None,
-    n: Completions = 128,
-    repeats: Repeats = 1,
-    seed: Seed = 0,
-    max_new_tokens: MaxNewTokens = 28,
-    bystanders: Annotated[
-        str | None,
-        typer.Option(
-            "--bystanders",
-            help="Dipoles that should not move: an arsenal's file or name, or none. [default: ready ones]",
-        ),
-    ] = None,
-    null: Annotated[
-        bool, typer.Option("--null/--no-null", help="Add random directions and words of the same size.")
-    ] = True,
-    meter: Meters = None,
-    model: Model = None,
-    revision: Revision = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    trust_remote_code: Trust = False,
-    special_tokens: SpecialTokens = None,
-    batch_size: BatchSize = 64,
-    overwrite: Overwrite = False,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Fit controls to one dipole, and compare them at the same distance from the base."""
-    flags: dict[str, Any] = dict(locals())
-    from dipole.cli._comparing import perform
-    from dipole.evaluation.families import compare_controls
+@dataclass(frozen=True, kw_only=True)
+class Compare(Comparing):
+    """Fit controls to one dipole, and compare them at the same distance from the base.
 
-    perform(flags, controls, compare_controls, null=null)
+    Attributes:
+        controls: Names of controls, and folders of fitted interventions.
+        out: Folder for the report and every number.
+        strengths: A list such as -1,0.5,2 or a range such as -2..2; 7 by default.
+        bystanders: Dipoles that should not move: an arsenal's file or name, or none. [default: ready ones]
+        null: Add random directions and words of the same size.
+        meter: What else to measure. May be repeated.
+        batch_size: Rows a forward.
+    """
+
+    controls: Annotated[list[str], typer.Argument(metavar="CONTROL…")]
+    out: str | None = None
+    wanted: Wanted
+    strengths: str | None = None
+    amount: Amount
+    bystanders: str | None = None
+    null: Annotated[bool, typer.Option("--null/--no-null")] = True
+    meter: Annotated[list[str] | None, typer.Option(metavar="NAME")] = None
+    source: Source
+    batch_size: Count = 64
+    output: Output
+
+    def run(self) -> None:
+        """Fit, measure, write and print."""
+        from dipole.evaluation.families import compare_controls
+
+        given = {} if self.strengths is None else {"strengths": strengths_from(self.strengths)}
+        self.measure(compare_controls, self.controls, null=self.null, **given)

@@ -2,31 +2,39 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
+from dataclasses import asdict, dataclass
 
 from dipole.cli._console import emit, emit_json
-from dipole.cli._flags import Json
-from dipole.cli._tables import columns
+from dipole.shown.terminal import columns
 
 
-def controls(json: Json = False) -> None:
-    """List the controls: where each acts, what it does, its paper."""
-    import shutil
-    from dataclasses import asdict
+@dataclass(frozen=True, kw_only=True)
+class Controls:
+    """List the controls: where each acts, what it does, its paper.
 
-    from dipole.cli._controls import lines
+    Attributes:
+        json: Print JSON, one object a line.
+    """
 
-    found = lines()
-    if json:
-        for line in found:
-            emit_json(asdict(line))
-        return
-    rows = [(line.name, line.surface, "graded" if line.graded else "on/off") for line in found]
-    width = shutil.get_terminal_size((100, 24)).columns
-    starts = columns(("control", "surface", "strength"), rows, left=True)
-    indent = max(map(len, starts)) + 2
-    emit(starts[0].ljust(indent) + "what it does (paper)")
-    for start, line in zip(starts[1:], found, strict=True):
-        text = f"{line.summary.rstrip('.')} ({line.paper})" if line.paper else line.summary
-        wrapped = textwrap.wrap(text, max(30, width - indent))
-        emit(start.ljust(indent) + ("\n" + " " * indent).join(wrapped))
+    json: bool = False
+
+    def run(self) -> None:
+        """Print a line a control."""
+        from dipole.cli._controls import lines
+
+        found = lines()
+        if self.json:
+            for line in found:
+                emit_json(asdict(line))
+            return
+        rows = [(line.name, line.surface, "graded" if line.graded else "on/off") for line in found]
+        width = shutil.get_terminal_size((100, 24)).columns
+        starts = columns(("control", "surface", "strength"), rows, left=True)
+        indent = max(map(len, starts)) + 2
+        emit(starts[0].ljust(indent) + "what it does (paper)")
+        for start, line in zip(starts[1:], found, strict=True):
+            text = f"{line.summary.rstrip('.')} ({line.paper})" if line.paper else line.summary
+            wrapped = textwrap.wrap(text, max(30, width - indent))
+            emit(start.ljust(indent) + ("\n" + " " * indent).join(wrapped))

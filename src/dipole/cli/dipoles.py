@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from dipole.cli._console import emit, emit_json, one_line
-from dipole.cli._flags import Json
+from dipole.cli._console import emit, emit_json
+from dipole.shown.terminal import one_line
 
 
-def dipoles(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="Print this one as a dipole file (TOML).")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """List the ready dipoles, which --dipole takes by name."""
-    from dipole.concepts import library, load_arsenal, load_dipole
+@dataclass(frozen=True, kw_only=True)
+class Dipoles:
+    """List the ready dipoles, which --dipole takes by name.
 
-    if name is not None:
-        found = load_dipole(name)
-        if json:
-            emit_json(found.to_dict())
-        else:
-            emit(found.to_toml().rstrip("\n"))
-        return
-    for arsenal in library():
-        for dipole in load_arsenal(arsenal):
-            if json:
-                emit_json({"arsenal": arsenal, **dipole.to_dict()})
-            else:
-                emit(f"{arsenal:10}  {dipole.name:22}  {one_line(dipole.claim)} / {one_line(dipole.against)}")
+    Attributes:
+        name: Print this one as a dipole file (TOML).
+        json: Print JSON, one object a line.
+    """
+
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None
+    json: bool = False
+
+    def run(self) -> None:
+        """Print a line a dipole, or one as a file."""
+        from dipole.concepts import library, load_arsenal, load_dipole
+
+        if self.name is not None:
+            found = load_dipole(self.name)
+            return emit_json(found.to_dict()) if self.json else emit(found.to_toml().rstrip("\n"))
+        for arsenal in library():
+            for dipole in load_arsenal(arsenal):
+                if self.json:
+                    emit_json({"arsenal": arsenal, **dipole.to_dict()})
+                else:
+                    poles = f"{one_line(dipole.claim)} / {one_line(dipole.against)}"
+                    emit(f"{arsenal:10}  {dipole.name:22}  {poles}")

@@ -2,64 +2,91 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
-from dipole.cli._flags import Device, DipoleFile, Dtype, Model, Revision, SpecialTokens, Trust
+from dipole.cli._console import INTERRUPTED, emit_drawn, emit_json, tell
+from dipole.cli._flags import Texts
+from dipole.cli._groups import JudgedSource, output_folder
+from dipole.cli._progress import progress, shown_rounds
 
-_List = list[str] | None
-_Prompts = Annotated[_List, typer.Option("--prompt", metavar="TEXT", help="To train on. May be repeated.")]
-_Claims = Annotated[_List, typer.Option(metavar="WORD", help="A word of the claim's side. May be repeated.")]
-_Againsts = Annotated[_List, typer.Option(metavar="WORD", help="A word of the other side. May be repeated.")]
-_N = Annotated[int | None, typer.Option("-n", min=1, help="Completions to measure, each. [default: 128]")]
+_Words = Annotated[list[str] | None, typer.Option(metavar="WORD")]
 
 
-def inoculate(
-    out: Annotated[str, typer.Option("--out", help="Folder for the adapter, the report and all else.")],
-    claim: Annotated[
-        str | None, typer.Argument(metavar="CLAIM", help="The statement that is wanted.")
-    ] = None,
-    against: Annotated[str | None, typer.Option("--against", help="Its opposite.")] = None,
-    prompt: _Prompts = None,
-    held_out: Annotated[
-        _List,
-        typer.Option(
-            "--held-out", metavar="TEXT", help="A wording to measure on, never trained on. May be repeated."
-        ),
-    ] = None,
-    mention_claim: _Claims = None,
-    mention_against: _Againsts = None,
-    dipole: DipoleFile = None,
-    model: Model = None,
-    revision: Revision = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    judge: Annotated[
-        str | None, typer.Option("--judge", help="A model that scores in place of the one that is trained.")
-    ] = None,
-    trust_remote_code: Trust = False,
-    special_tokens: SpecialTokens = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in the folder.")] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in the folder, with the settings that it has.")
-    ] = False,
-    n: _N = None,
-    bystanders: Annotated[
-        str | None,
-        typer.Option(
-            "--bystanders",
-            help="Dipoles that should not move: an arsenal's file or name, or none. [default: ready ones]",
-        ),
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print effect.json, on one line, in place of the summary.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on standard error.")] = False,
-    fields: Any = None,
-) -> int:
-    """Train a model to hold a claim against its opposite, and measure what changed and what else changed."""
-    flags = dict(locals())
-    from dipole.cli._perform import perform
+@dataclass(frozen=True, kw_only=True)
+class Inoculate:
+    """Train a model to hold a claim against its opposite, and measure what changed and what else changed.
 
-    return perform(flags)
+    Attributes:
+        out: Folder for the adapter, the report and all else.
+        claim: The statement that is wanted.
+        against: Its opposite.
+        prompt: To train on. May be repeated.
+        held_out: A wording to measure on, never trained on. May be repeated.
+        mention_claim: A word of the claim's side. May be repeated.
+        mention_against: A word of the other side. May be repeated.
+        dipole: A dipole file (TOML; FILE:NAME of several), or a ready one by name; see `dipole dipoles`.
+        overwrite: Replace the run in the folder.
+        resume: Continue the run in the folder, with the settings that it has.
+        n: Completions to measure, each. [default: 128]
+        bystanders: Dipoles that should not move: an arsenal's file or name, or none. [default: ready ones]
+        json: Print effect.json, on one line, in place of the summary.
+        quiet: No progress on standard error.
+    """
+
+    out: str
+    claim: Annotated[str | None, typer.Argument(metavar="CLAIM")] = None
+    against: str | None = None
+    prompt: Texts = None
+    held_out: Texts = None
+    mention_claim: _Words = None
+    mention_against: _Words = None
+    dipole: str | None = None
+    source: JudgedSource
+    overwrite: bool = False
+    resume: bool = False
+    n: Annotated[int | None, typer.Option(min=1)] = None
+    bystanders: str | None = None
+    json: bool = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q")] = False
+    fields: Mapping[str, Any]
+
+    def run(self) -> int:
+        """Train, measure and print; the exit code."""
+        from dipole.cli._job import new_job, resumed_job
+        from dipole.inoculate import inoculate
+
+        folder = output_folder(self.out, self.overwrite, self.resume)
+        job = resumed_job(self, folder) if self.resume else new_job(self)
+        judge = job.source.judge
+        lm = job.source.load()
+        with progress(self.quiet) as show:
+            outcome = inoculate(
+                lm,
+                job.dipole,
+                folder,
+                job.control,
+                judge=None if judge is None else replace(job.source, model=judge, revision=None).load(),
+                bystanders=job.bystanders,
+                n=job.settings["n"],
+                overwrite=self.overwrite,
+                resume=self.resume,
+                command=job.command,
+                settings=job.settings,
+                on_round=shown_rounds(show, "measuring before and after"),
+            )
+        if outcome is None:  # a process that only helped to train
+            return 0
+        if self.json:
+            emit_json(outcome.record)
+        else:
+            from dipole.report import terminal_summary
+
+            emit_drawn(partial(terminal_summary, outcome.effect))
+        if not self.quiet:
+            tell(f"dipole: the report is {folder / 'report.html'}; use it with --intervention {folder}")
+        return INTERRUPTED if outcome.run.interrupted else 0

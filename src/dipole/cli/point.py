@@ -2,71 +2,85 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from dipole.cli._flags import (
-    CorpusPath,
-    Device,
-    Dtype,
-    Json,
-    Layers,
-    Model,
-    Overwrite,
-    Quiet,
-    Revision,
-    SpecialTokens,
-    Topic,
-    Trust,
-    WordsPerDocument,
-)
+from dipole.cli._console import tell
+from dipole.cli._flags import File, Texts
+from dipole.cli._groups import Output, Source
+from dipole.cli._named import folder_of, topic_of
+from dipole.cli._progress import progress
+from dipole.shown.terminal import one_line
+from dipole.types import UserError
 
 
-def point(
-    topic: Topic,
-    corpus: CorpusPath,
-    out: Annotated[str, typer.Option("--out", help="Folder for the notion.")],
-    words_per_document: WordsPerDocument = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            "--method",
-            help="auto (intersection, or fixed-point where that is nearly everything), intersection, "
-            "difference, residual, probe, kmeans, mixture or fixed-point.",
-        ),
-    ] = "auto",
-    steer: Annotated[str, typer.Option("--steer", help="fudge (guidance by a probe) or vector.")] = "fudge",
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option("--prompt", metavar="TEXT", help="A neutral prompt to write behind. May be repeated."),
-    ] = None,
-    truth: Annotated[
-        str | None,
-        typer.Option(
-            "--truth", metavar="FILE", help="Labels (CSV: id, label) to measure by, never to fit by."
-        ),
-    ] = None,
-    flavour: Annotated[
-        str | None,
-        typer.Option("--flavour", metavar="FILE", help="Further labels, by which the report splits."),
-    ] = None,
-    layers: Layers = "auto",
-    n: Annotated[int, typer.Option("-n", help="Texts to write for the report, each way; 0 for none.")] = 64,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="Token budget of each.")] = 120,
-    seed: Annotated[int, typer.Option("--seed", help="Of clusters, draws and texts.")] = 0,
-    model: Model = None,
-    revision: Revision = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    trust_remote_code: Trust = False,
-    special_tokens: SpecialTokens = None,
-    overwrite: Overwrite = False,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Find the model's own notion behind a topic, for `generate --intervention` and `score --recognizer`."""
-    flags = dict(locals())
-    from dipole.cli._pointing import perform
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """Find the model's own notion behind a topic, for `generate --intervention` and `score --recognizer`.
 
-    perform(flags)
+    Attributes:
+        topic: A topic of a folder that `dipole topics` made, as topics:3.
+        corpus: Documents: a folder of .txt files, or a .txt, .jsonl, .csv or .tsv file; .gz may follow.
+        out: Folder for the notion.
+        words_per_document: Cut each document into passages of about so many words.
+        method: auto (intersection, or fixed-point where that is nearly everything), intersection, difference,
+            residual, probe, kmeans, mixture or fixed-point.
+        steer: fudge (guidance by a probe) or vector.
+        prompt: A neutral prompt to write behind. May be repeated.
+        truth: Labels (CSV: id, label) to measure by, never to fit by.
+        flavour: Further labels, by which the report splits.
+        layers: Layers to read, from 0 with commas, or auto.
+        n: Texts to write for the report, each way; 0 for none.
+        max_new_tokens: Token budget of each.
+        seed: Of clusters, draws and texts.
+    """
+
+    topic: Annotated[str, typer.Argument(metavar="TOPIC")]
+    corpus: str
+    out: str
+    words_per_document: int | None = None
+    method: str = "auto"
+    steer: str = "fudge"
+    prompt: Texts = None
+    truth: File = None
+    flavour: File = None
+    layers: str = "auto"
+    n: int = 64
+    max_new_tokens: int = 120
+    seed: int = 0
+    source: Source
+    output: Output
+
+    def run(self) -> None:
+        """Point, save and print what was found."""
+        folder = self.output.folder(self.out, reads=[folder_of(self.topic)])
+        from dipole.corpora.corpus import open_corpus, read_labels
+        from dipole.pointing.point import point
+        from dipole.pointing.record import Settings
+        from dipole.runs import keeping
+
+        if self.flavour is not None and self.truth is None:
+            raise UserError(
+                "--flavour splits what is measured by the truth; give --truth too, or leave it out."
+            )
+        names = ("method", "steer", "layers", "n", "max_new_tokens", "seed")
+        settings = Settings(**{name: getattr(self, name) for name in names})
+        corpus = open_corpus(self.corpus, self.words_per_document)
+        truth, flavour = (None if file is None else read_labels(file) for file in (self.truth, self.flavour))
+        pointer, lm = topic_of(self.topic), self.source.load()
+        with progress(self.output.quiet) as show, keeping(folder, self.output.overwrite) as keep:
+            found = point(
+                lm, pointer, corpus, settings, prompts=self.prompt or (), truth=truth, flavour=flavour,
+                progress=show,
+            )  # fmt: skip
+            keep(found)
+        for note in found.notes:
+            tell(f"dipole: note: {note}")
+        record = found.to_dict()
+        for written in record["written"]:
+            written.pop("texts")
+        self.output.show(found, record)
+        where = one_line(str(folder))
+        self.output.say(f"look at {where}/report.html; use it with --intervention {where}:1.0")

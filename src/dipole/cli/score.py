@@ -3,84 +3,86 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dipole.cli._concept import concept_from
-from dipole.cli._console import emit, emit_json, one_line, tell
-from dipole.cli._flags import Device, DipoleFile, Dtype, Json, Revision, SpecialTokens, Trust
-from dipole.cli._progress import counted
-from dipole.cli._recognizer import is_fitted, load_fitted, load_recognizer
+from dipole.cli._concept import poles_from
+from dipole.cli._console import emit, emit_json, tell
+from dipole.cli._groups import Poles, Source
+from dipole.cli._named import is_fitted, load_fitted, load_recognizer
+from dipole.cli._progress import progress
 from dipole.cli._streams import flush_output
 from dipole.cli._texts import batches_from
-from dipole.types import Score
+
+if TYPE_CHECKING:
+    from dipole.recognizers.score import Scored
 
 
-def score(
-    texts: Annotated[
-        list[str],
-        typer.Argument(metavar="TEXT…", help="Texts; `-` reads them from standard input, one a line."),
-    ],
-    claim: Annotated[str | None, typer.Option("--claim", help="The statement.")] = None,
-    against: Annotated[str | None, typer.Option("--against", help="Its opposite.")] = None,
-    dipole: DipoleFile = None,
-    recognizer: Annotated[
-        str,
-        typer.Option(
-            "--recognizer",
-            help="velma, embedding or nli; or a folder with a fitted one, as topics:3, which needs no claim.",
-        ),
-    ] = "velma",
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "--judge", help="The LM that reads (velma): as for `generate`. [default: tiny]"
-        ),
-    ] = None,
-    revision: Revision = None,
-    dtype: Dtype = None,
-    device: Device = None,
-    trust_remote_code: Trust = False,
-    special_tokens: SpecialTokens = None,
-    prior_correction: Annotated[
-        bool,
-        typer.Option("--prior-correction", help="Subtract what the statements score after nothing (velma)."),
-    ] = False,
-    json: Json = False,
-) -> None:
-    """Score texts: log-odds in nats, positive towards the claim (or topic), and the probability they mean."""
-    source = (model, revision, dtype, device, trust_remote_code, special_tokens)
-    batches = batches_from(texts)
-    if is_fitted(recognizer):
-        made, concept = load_fitted(recognizer, source, prior_correction, (claim, against, dipole)), None
-    else:
-        concept = concept_from(claim, against, dipole)
-        made = load_recognizer(recognizer, source, prior_correction)
-    if not json and sys.stdout.isatty():
-        emit("log-odds  probability  text")
-    number = 0
-    with counted("texts scored") as on_more:
-        for batch in batches:
-            for text, found in zip(batch, made.score(batch, concept), strict=True):
-                number += 1
-                _print(text, found, number, json)
-            flush_output()  # who reads sees each batch when it is done
-            on_more(len(batch))
+@dataclass(frozen=True, kw_only=True)
+class Judge(Source):
+    """The model that a recognizer reads with.
+
+    Attributes:
+        model: The LM that reads (velma): as for `generate`. [default: tiny]
+    """
+
+    model: Annotated[str | None, typer.Option("--model", "--judge")] = None
 
 
-def _print(text: str, found: Score, number: int, as_json: bool) -> None:
-    if as_json:
-        record = {"text": text, "log_odds": found.value, "probability": found.probability}
-        emit_json(record | ({"reason": found.reason} if found.reason else {}))
-        return
-    emit(_row(text, found))
-    if found.reason:
-        tell(f"dipole: warning: text {number}: {found.reason}")
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Score texts: log-odds in nats, positive towards the claim (or topic), and the probability they mean.
+
+    Attributes:
+        texts: Texts; `-` reads them from standard input, one a line.
+        claim: The statement.
+        against: Its opposite.
+        dipole: A dipole file (TOML; FILE:NAME of several), or a ready one by name; see `dipole dipoles`.
+        recognizer: velma, embedding or nli; or a folder with a fitted one, as topics:3, which needs no claim.
+        prior_correction: Subtract what the statements score after nothing (velma).
+        json: Print JSON, one object a line.
+    """
+
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT…")]
+    claim: str | None = None
+    against: str | None = None
+    dipole: str | None = None
+    recognizer: str = "velma"
+    source: Judge
+    prior_correction: bool = False
+    json: bool = False
+
+    def run(self) -> None:
+        """Score and print, batch by batch."""
+        from dipole.recognizers.score import HEADER, score
+
+        batches = batches_from(self.texts)
+        poles = Poles(dipole=self.dipole, claim=self.claim, against=self.against)
+        if is_fitted(self.recognizer):
+            made, concept = load_fitted(self.recognizer, self.source, self.prior_correction, poles), None
+        else:
+            concept = poles_from(poles)
+            made = load_recognizer(self.recognizer, self.source, self.prior_correction)
+        if not self.json and sys.stdout.isatty():
+            emit(HEADER)
+        done = 0
+        with progress(quiet=sys.stdout.isatty() or not sys.stderr.isatty()) as show:
+            for batch in batches:
+                found = score(batch, concept, made)
+                if self.json:
+                    for row in found.to_dicts():
+                        emit_json(row)
+                else:
+                    _print(found, done)
+                flush_output()  # who reads sees each batch when it is done
+                done += len(batch)
+                show("scoring", note=f"{done:,} texts")
 
 
-def _row(text: str, found: Score) -> str:
-    value, probability = (
-        (f"{found.value:+.3f}", f"{found.probability:.4f}") if found.is_scored else ("n/a", "n/a")
-    )
-    return f"{value:>8}  {probability:>11}  {one_line(text)}"
+def _print(found: Scored, before: int) -> None:
+    for number, (line, each) in enumerate(zip(found.lines(), found.scores, strict=True), before + 1):
+        emit(line)
+        if each.reason:
+            tell(f"dipole: warning: text {number}: {each.reason}")

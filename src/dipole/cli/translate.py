@@ -2,71 +2,93 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import typer
 
-from dipole.cli._flags import (
-    Against,
-    Claim,
-    CorpusPath,
-    Device,
-    DipoleFile,
-    Dtype,
-    Json,
-    Overwrite,
-    Quiet,
-    SpecialTokens,
-    Trust,
-    WordsPerDocument,
-)
+from dipole.cli._concept import dipole_from
+from dipole.cli._console import tell
+from dipole.cli._flags import Texts
+from dipole.cli._groups import Output, Poles, Source, Wanted
+from dipole.cli._named import base_of, loaded_vector
+from dipole.cli._progress import progress
+from dipole.shown.terminal import one_line
+from dipole.types import UserError
 
 
-def translate(
-    vector: Annotated[str, typer.Argument(metavar="FOLDER", help="A vector that `dipole fit vector` made.")],
-    to: Annotated[str, typer.Option("--to", help="The model that it is wanted for.")],
-    corpus: CorpusPath,
-    out: Annotated[str, typer.Option("--out", help="Folder for the translated vector.")],
-    from_: Annotated[
-        str | None,
-        typer.Option("--from", help="The model that it was made for. [default: as the vector names it]"),
-    ] = None,
-    words_per_document: WordsPerDocument = None,
-    layers: Annotated[
-        str,
-        typer.Option("--layers", help="Layers of --to to try, such as 2,3, or auto: equal relative depth."),
-    ] = "auto",
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--prompt",
-            metavar="TEXT",
-            help="Where the vector acts; the map is best there. May be repeated. [default: as it was made]",
-        ),
-    ] = None,
-    near: Annotated[
-        bool, typer.Option("--near/--all-text", help="A map best near the prompts, or one for all text.")
-    ] = True,
-    dipole: DipoleFile = None,
-    claim: Claim = None,
-    against: Against = None,
-    n: Annotated[int, typer.Option("-n", help="Pairs of completions to measure the effect by.")] = 48,
-    max_tokens: Annotated[int, typer.Option("--max-tokens", help="Tokens of a text that are read.")] = 512,
-    batch_size: Annotated[int, typer.Option("--batch-size", help="Rows a forward.")] = 32,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of nulls and completions.")] = 0,
-    dtype: Dtype = None,
-    device: Device = None,
-    trust_remote_code: Trust = False,
-    special_tokens: SpecialTokens = None,
-    overwrite: Overwrite = False,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Both(Source):
+    """How both models are loaded, which have flags of their own."""
+
+    model: None = field(default=None, init=False)
+    revision: None = field(default=None, init=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translate:
     """Translate a steering vector to another model by a linear map (stitching).
 
     With a dipole the result is measured beside the target's own vector and nulls.
-    """
-    flags = dict(locals())
-    from dipole.cli._translating import perform
 
-    perform(flags)
+    Attributes:
+        vector: A vector that `dipole fit vector` made.
+        to: The model that it is wanted for.
+        corpus: Documents: a folder of .txt files, or a .txt, .jsonl, .csv or .tsv file; .gz may follow.
+        out: Folder for the translated vector.
+        from_: The model that it was made for. [default: as the vector names it]
+        words_per_document: Cut each document into passages of about so many words.
+        layers: Layers of --to to try, such as 2,3, or auto: equal relative depth.
+        prompt: Where the vector acts; the map is best there. May be repeated. [default: as it was made]
+        near: A map best near the prompts, or one for all text.
+        n: Pairs of completions to measure the effect by.
+        max_tokens: Tokens of a text that are read.
+        batch_size: Rows a forward.
+        seed: Seed of nulls and completions.
+    """
+
+    vector: Annotated[str, typer.Argument(metavar="FOLDER")]
+    to: str
+    corpus: str
+    out: str
+    from_: Annotated[str | None, typer.Option("--from")] = None
+    words_per_document: int | None = None
+    layers: str = "auto"
+    prompt: Texts = None
+    near: Annotated[bool, typer.Option("--near/--all-text")] = True
+    poles: Poles
+    n: int = 48
+    max_tokens: int = 512
+    batch_size: int = 32
+    seed: int = 0
+    source: Both
+    output: Output
+
+    def run(self) -> None:
+        """Translate, save and print what came through."""
+        folder = self.output.folder(self.out, reads=[self.vector])
+        from dipole.corpora.corpus import open_corpus
+        from dipole.runs import keeping
+        from dipole.stitching.translate import Translation, translate
+
+        names = ("layers", "near", "max_tokens", "batch_size", "n", "seed")
+        settings = Translation(**{name: getattr(self, name) for name in names})
+        corpus, dipole = open_corpus(self.corpus, self.words_per_document), None
+        if self.poles.given:
+            dipole = dipole_from(Wanted(**vars(self.poles)), self.to, need_prompts=False)
+        vector = loaded_vector(self.vector, "be translated")
+        base = self.from_ or base_of([(vector, self.vector)])
+        if base is None:
+            raise UserError("Nothing tells which model the vector was made for; name it with --from.")
+        source, target = self.source.load(base), self.source.load(self.to)
+        with progress(self.output.quiet) as show, keeping(folder, self.output.overwrite) as keep:
+            made = translate(
+                vector, source, target, corpus, self.prompt or (), dipole, settings, show, self.corpus
+            )
+            keep(made)
+        for skipped in corpus.skipped[:5]:
+            tell(f"dipole: {skipped.name} was left out: {skipped.reason}")
+        where = one_line(str(folder))
+        record = {"out": str(folder), "layer": made.vector.layers[0], **made.facts}
+        self.output.show(f"{where}: {made}", record)
+        self.output.say(f"use it with --intervention {where}; see report.html there")

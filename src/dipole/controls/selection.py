@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from dipole.concepts import Dipole
-from dipole.lm import LM, sample_seed
-from dipole.reading.losses import loss_under, times_as_perplexing
+from dipole.lm import LM
+from dipole.reading.losses import loss_under, perplexity_ratio
 from dipole.reading.pairs import halves
+from dipole.reading.told import spread
 from dipole.recognizers.velma import Velma
 from dipole.types import UserError, scored_text
 
@@ -19,7 +20,10 @@ RULE = (
     "within a tenth of its gain, where that is less), among those whose completions have at most {ceiling:g} "
     "times the base's own perplexity under the base"
 )
+CEILING = 1.2
 _NEAR, _TENTH = 0.02, 0.1
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,27 @@ def pick(trials: Sequence[Trial], ceiling: float, base_score: float) -> int:
     return min(near, key=lambda i: (trials[i].push, -trials[i].score))
 
 
+def choose(
+    candidates: Sequence[tuple[Mapping[str, Any], float, Made]],
+    measure: Callable[[Made], tuple[float, float]],
+    base_score: float,
+    prompts: Sequence[str],
+    rule: str = RULE,
+) -> Selection:
+    """Measure every candidate and pick one.
+
+    Args:
+        candidates: For each its plain data, its push, and what is measured.
+        measure: Gives score and perplexity ratio, as `Trial` has them.
+        base_score: The score without an intervention.
+        prompts: What was continued to measure.
+        rule: The choice in words, `{ceiling}` in it.
+    """
+    trials = tuple(Trial(dict(data), push, *measure(made)) for data, push, made in candidates)
+    chosen = pick(trials, CEILING, base_score)
+    return Selection(chosen, trials, base_score, tuple(prompts), rule.format(ceiling=CEILING))
+
+
 def select(
     lm: LM,
     dipole: Dipole,
@@ -107,41 +132,31 @@ def select(
     prompts: Sequence[str],
     n: int = 32,
     max_new_tokens: int = 28,
-    ceiling: float = 1.2,
     seed: int = 0,
 ) -> Selection:
-    """Try every candidate on the same prompts and random numbers, and pick one by the rule.
+    """Try every candidate on the same prompts and random numbers, judge with VELMA, and pick by `RULE`.
 
     Args:
         lm: The LM without the intervention; VELMA judges with its base.
         dipole: What is wanted.
         candidates: For each its plain data, its push, and what applies it.
         prompts: Prompts to continue, none of which the candidates were fitted on.
-        n: Completions a candidate, spread over the prompts.
+        n: Completions a candidate, spread over the prompts; at least one for each.
         max_new_tokens: Token budget of a completion.
-        ceiling: Largest quotient of perplexities under the base that still counts as fluent.
         seed: Seed of the completions.
     """
-    base = lm.base
-    texts = [prompts[i % len(prompts)] for i in range(max(n, len(prompts)))]
-    seeds = [sample_seed(seed, i % len(prompts), i // len(prompts)) for i in range(len(texts))]
-    judge = Velma(base)
+    asked, seeds = spread(prompts, max(n, len(prompts)), seed)
+    judge = Velma(lm.base)
 
-    def measured(steered: LM) -> tuple[float, float]:
-        samples = steered.sample(texts, seeds, max_new_tokens)
-        scores = [score.probability for score in judge.score([scored_text(s) for s in samples], dipole)]
-        known = [score for score in scores if not math.isnan(score)]
-        return (sum(known) / len(known) if known else math.nan), loss_under(base, samples)
+    def score(texts: Sequence[str]) -> float:
+        known = [found.probability for found in judge.score(texts, dipole) if found.is_scored]
+        return sum(known) / len(known) if known else math.nan
 
-    base_score, base_loss = measured(lm)
-    trials = []
-    for data, push, apply in candidates:
-        score, loss = measured(apply(lm))
-        trials.append(Trial(dict(data), push, score, times_as_perplexing(loss, base_loss)))
-    return Selection(
-        pick(trials, ceiling, base_score),
-        tuple(trials),
-        base_score,
-        tuple(prompts),
-        RULE.format(ceiling=ceiling),
-    )
+    own = lm.sample(asked, seeds, max_new_tokens)
+    base_loss = loss_under(lm.base, own)
+
+    def measure(apply: Callable[[LM], LM]) -> tuple[float, float]:
+        samples = apply(lm).sample(asked, seeds, max_new_tokens)
+        return score([scored_text(s) for s in samples]), perplexity_ratio(lm.base, samples, base_loss)
+
+    return choose(candidates, measure, score([scored_text(s) for s in own]), prompts)

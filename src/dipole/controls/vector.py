@@ -18,13 +18,13 @@ from dipole.controls.layers import (
     layers_of,
     steering_vector,
 )
-from dipole.controls.selection import Selection, Trial, pick, split_prompts
+from dipole.controls.selection import Selection, choose, split_prompts
 from dipole.engaging.operators import Operator
 from dipole.interventions.activations import SteeringVector
-from dipole.reading.losses import loss_under
+from dipole.reading.losses import loss_under, perplexity_ratio
 from dipole.reading.pairs import WORDINGS, read_pairs
-from dipole.reading.told import Told, leanings, perplexity_ratio, preference, tell
-from dipole.types import Surface, UserError
+from dipole.reading.told import Told, leanings, preference, tell
+from dipole.types import Sample, Surface, UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM
@@ -39,7 +39,6 @@ RULE = (
     "the other way round, -1), among those whose completions have at most {ceiling:g} times the base's own "
     "perplexity under the base (geometric mean of both)"
 )
-CEILING = 1.2
 _OPERATORS = ("add", "piecewise", "project")
 _SMALL = 0.1  # relative norm at which layers are compared
 _SWEPT = 3  # at most so many layers at which scales are tried,
@@ -133,20 +132,21 @@ class Vector:
     def _select(
         self, lm: LM, tried: Sequence[SteeringVector], told: Told, prompts: Sequence[str]
     ) -> Selection:
-        own = loss_under(lm.base, lm.sample(told.prompts, told.seeds, self.max_new_tokens))
-        trials = []
-        for vector in tried:
+        def written(by: LM) -> list[Sample]:
+            return by.sample(told.prompts, told.seeds, self.max_new_tokens)
+
+        own = loss_under(lm.base, written(lm))
+
+        def measure(vector: SteeringVector) -> tuple[float, float]:
             sides = [vector.apply(lm, sign) for sign in (1.0, -1.0)]
             there, back = (preference(leanings(side, told)) for side in sides)
-            ratios = [perplexity_ratio(side, told, own, self.max_new_tokens) for side in sides]
-            ratio = math.sqrt(ratios[0] * ratios[1])
-            push = vector.relative[0]
-            trials.append(
-                Trial({"layer": vector.layers[0], "scale": push}, push, (there + 1 - back) / 2, ratio)
-            )
+            ratios = [perplexity_ratio(lm.base, written(side), own) for side in sides]
+            return (there + 1 - back) / 2, math.sqrt(ratios[0] * ratios[1])
+
+        pushes = [vector.relative[0] for vector in tried]
+        data = [{"layer": v.layers[0], "scale": push} for v, push in zip(tried, pushes, strict=True)]
         base = preference(leanings(lm, told))
-        rule = RULE.format(ceiling=CEILING)
-        return Selection(pick(trials, CEILING, base), tuple(trials), base, tuple(prompts), rule)
+        return choose(list(zip(data, pushes, tried, strict=True)), measure, base, prompts, RULE)
 
 
 def strongest(pulls: Sequence[float]) -> list[int]:

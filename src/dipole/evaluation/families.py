@@ -9,6 +9,7 @@ from typing import Any
 
 from dipole.concepts import Dipole
 from dipole.evaluation.families_fit import named
+from dipole.evaluation.families_origin import comparison_origin
 from dipole.evaluation.families_records import (
     KL_VALUES,
     STRENGTHS,
@@ -18,10 +19,12 @@ from dipole.evaluation.families_records import (
     Point,
     Verdict,
 )
-from dipole.evaluation.families_run import OnStep, Plan, silent
+from dipole.evaluation.families_run import Plan
 from dipole.evaluation.meters.protocol import Meter
 from dipole.evaluation.serialise import plain
 from dipole.lm import LM
+from dipole.origin import now
+from dipole.progress import Progress, silent
 from dipole.protocols import Control, Intervention, Recognizer
 from dipole.types import UserError
 
@@ -59,7 +62,7 @@ def compare_controls(
     tolerance: float = 0.05,
     batch_size: int = 64,
     meters: Sequence[Recognizer | Meter | str] = (),
-    on_step: OnStep | None = None,
+    progress: Progress = silent,
 ) -> Comparison:
     """Fit controls to one dipole and measure all of them alike.
 
@@ -85,14 +88,14 @@ def compare_controls(
         tolerance: Fall of VELMA's probability from which an input counts as moved the wrong way.
         batch_size: Rows a forward.
         meters: What to measure beside VELMA, sides, likelihood, variety and length; as for `compare`.
-        on_step: Progress.
+        progress: Told what is measured next.
 
     Raises:
         UserError: There is nothing to compare, no control could be fitted, or a number is out of range.
     """
     from dipole.registry import CONTROLS, resolve
 
-    entries = list(controls)
+    started, entries = now(), list(controls)
     if not entries:
         raise UserError("There is nothing to compare; name controls, such as prompt and vector.")
     if BASELINE not in {candidate.name for candidate in named(entries)}:
@@ -102,9 +105,10 @@ def compare_controls(
     )
     made = Plan(
         lm, dipole, tuple(strengths), tuple(kl_values), n, seed, repeats, max_new_tokens, bystander_n, null,
-        tolerance, batch_size, on_step or silent, tuple(meters),
+        tolerance, batch_size, progress, tuple(meters),
     )  # fmt: skip
-    return made.run(named(entries), bystanders)
+    found = made.run(named(entries), bystanders)
+    return replace(found, origin=comparison_origin(lm, found, started))
 
 
 def sweep(
@@ -123,7 +127,7 @@ def sweep(
     tolerance: float = 0.05,
     batch_size: int = 64,
     meters: Sequence[Recognizer | Meter | str] = (),
-    on_step: OnStep | None = None,
+    progress: Progress = silent,
 ) -> Comparison:
     """One control's dose-response curve, by the machinery of `compare_controls`, without the baseline.
 
@@ -142,17 +146,19 @@ def sweep(
         tolerance: Fall of VELMA's probability from which an input counts as moved the wrong way.
         batch_size: Rows a forward.
         meters: What else to measure.
-        on_step: Progress.
+        progress: Told what is measured next.
 
     Raises:
         UserError: The control can't be fitted, or a number is out of range.
     """
+    started = now()
     _check(lm, strengths, (), n=n, repeats=repeats, max_new_tokens=max_new_tokens, bystander_n=bystander_n)
     made = Plan(
         lm, dipole, tuple(strengths), KL_VALUES, n, seed, repeats, max_new_tokens, bystander_n, null,
-        tolerance, batch_size, on_step or silent, tuple(meters),
+        tolerance, batch_size, progress, tuple(meters),
     )  # fmt: skip
-    return replace(made.run(named([control]), bystanders), sweep=True)
+    found = made.run(named([control]), bystanders)
+    return replace(found, sweep=True, origin=comparison_origin(lm, found, started))
 
 
 def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:

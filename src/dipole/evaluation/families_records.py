@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dipole.effects import Bystander, Change, Interval
+from dipole.origin import Origin
+from dipole.shown.terminal import columns, one_line
 from dipole.types import Sample, Surface
 
 STRENGTHS = (-2.0, -1.0, -0.5, 0.25, 0.5, 1.0, 2.0)
 KL_VALUES = (0.5, 1.0, 2.0, 4.0)
 CLAIM_TARGET = 0.85
 PERPLEXITY_TARGET = 1.3
+_SHOWN = ("claim_share", "against_share", "velma_probability", "perplexity_ratio", "kl")
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,7 @@ class Comparison:
         samples: The base's completions in the first repeat.
         sides: Side that each of them took.
         sweep: Whether it is one control's curve only.
+        origin: What makes it again; None where it was not measured here.
     """
 
     concept: Mapping[str, Any]
@@ -194,6 +198,15 @@ class Comparison:
     samples: tuple[Sample, ...] = ()
     sides: tuple[str | None, ...] = ()
     sweep: bool = False
+    origin: Origin | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        """What a reader must see first, a line a control at strength 1, and what each came to."""
+        header = ("", *(name.replace("_", " ") for name in _SHOWN))
+        rows = [_shown("base", self.base)]
+        rows += [_shown(curve.label, curve.at(1.0)) for curve in self.curves]
+        said = [f"{one_line(c.label)}: {one_line(' '.join(c.verdict.sentences))}" for c in self.curves]
+        return "\n".join([*map(one_line, self.notes), *columns(header, rows), "", *said])
 
     def __getitem__(self, label: str) -> Curve:
         """The curve of that label."""
@@ -201,3 +214,9 @@ class Comparison:
             if curve.label == label:
                 return curve
         raise KeyError(f"no curve {label!r}; there are: {', '.join(c.label for c in self.curves)}")
+
+
+def _shown(label: str, point: Point | None) -> list[str]:
+    """A row of the printed table; empty where a quantity was not measured."""
+    found = [None if point is None else point.get(name) for name in _SHOWN]
+    return [label, *("" if change is None else f"{change.after.mean:.3f}" for change in found)]

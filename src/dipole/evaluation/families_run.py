@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -30,30 +30,23 @@ from dipole.evaluation.meters.bystanders import Watch, bystanders_of, watch
 from dipole.evaluation.meters.protocol import Family, Judge, Meter
 from dipole.evaluation.meters.recognizers import ways
 from dipole.lm import LM
+from dipole.progress import Progress
 from dipole.protocols import Recognizer
 from dipole.recognizers.velma import Velma
 from dipole.types import UserError
 
-OnStep = Callable[[int, int, str], None]
-"""Called before each step with the steps done, all steps, and what comes next in a few words."""
-
-
-def silent(done: int, total: int, what: str) -> None:
-    """No progress."""
-    del done, total, what
-
 
 @dataclass
 class _Steps:
-    """Counts steps for a progress bar; the total grows when a null turns up."""
+    """Counts steps; the total grows when a null turns up."""
 
-    tell: OnStep
+    progress: Progress
     total: int
     done: int = 0
 
     def __call__(self, what: str) -> None:
-        self.tell(self.done, max(self.total, self.done + 1), what)
         self.done += 1
+        self.progress("", self.done, max(self.total, self.done), what)
 
 
 @dataclass(frozen=True)
@@ -72,13 +65,13 @@ class Plan:
     null: bool
     tolerance: float
     batch_size: int
-    on_step: OnStep
+    progress: Progress
     meters: tuple[Recognizer | Meter | str, ...] = ()
 
     def run(self, candidates: Sequence[Candidate], bystanders: Iterable[Dipole]) -> Comparison:
         """Sample the base, fit, measure, match and judge."""
         usable, lacking = bystanders_of(self.dipole, bystanders)
-        steps = _Steps(self.on_step, 1 + len(candidates) * (1 + len(self.graded_strengths()) + bool(usable)))
+        steps = _Steps(self.progress, 1 + len(candidates) * (1 + len(self.graded_strengths()) + bool(usable)))
         steps("sampling the base")
         bench = self._bench()
         watched = watch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -14,9 +14,6 @@ from dipole.decoding.guides import Session
 from dipole.decoding.stepping import Read, steps
 from dipole.models.blocks import decoder_blocks
 from dipole.models.hidden import find_input, state_of
-
-if TYPE_CHECKING:
-    from dipole.interventions.fudge import Fudge
 
 _FORK_BYTES = 2**30
 
@@ -64,12 +61,32 @@ class FudgeGuide:
 
     streams: Sequence[Sequence[int]] = ()
 
-    def __init__(self, session: Session, made: Fudge, strength: float) -> None:
-        """Prepare; the prompts are read at the first step."""
-        self._made, self._strength = made, strength
+    def __init__(
+        self,
+        session: Session,
+        layer: int,
+        weight: Tensor,
+        bias: Tensor,
+        candidates: int,
+        mass: float,
+        strength: float,
+    ) -> None:
+        """Prepare; the prompts are read at the first step.
+
+        Args:
+            session: The batch.
+            layer: Block whose output is read.
+            weight: `(2 * width,)` of the probe, for the mean and the last state.
+            bias: `()` of the probe.
+            candidates: Most next tokens that are weighed.
+            mass: Share of the probability that they must have together.
+            strength: Exponent of what the probe says.
+        """
+        self._weight, self._bias = weight, bias
+        self._candidates, self._mass, self._strength = candidates, mass, strength
         rows = [row.ids for row in session.rows]
         self._stepper = steps(
-            session.resident, session.model, rows, _reader(decoder_blocks(session.model)[made.layer])
+            session.resident, session.model, rows, _reader(decoder_blocks(session.model)[layer])
         )
         self._ends = torch.tensor(sorted(session.resident.eos_ids), dtype=torch.long)
         self._counts = torch.tensor([[len(ids) - 1] for ids in rows])  # (rows, 1) tokens but the first
@@ -82,8 +99,8 @@ class FudgeGuide:
             self._read = self._stepper.start()
             device = self._read.device
             self._counts, self._ends = self._counts.to(device), self._ends.to(device)
-            self._weight, self._bias = self._made.weight.to(device), self._made.bias.to(device)
-        tokens, taken = likeliest(logits, self._made.candidates, self._made.mass)
+            self._weight, self._bias = self._weight.to(device), self._bias.to(device)
+        tokens, taken = likeliest(logits, self._candidates, self._mass)
         rows, place = taken.nonzero(as_tuple=True)
         chosen = tokens[rows, place]
         odds = torch.zeros(len(rows), device=logits.device)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,14 +22,33 @@ from dipole.interventions._pplm_maths import (
     step,
 )
 
-if TYPE_CHECKING:
-    from dipole.interventions.pplm import Pplm
+
+@dataclass(frozen=True)
+class Moves:
+    """How the past is moved; `Pplm` says what each number means."""
+
+    step_size: float
+    steps: int
+    gamma: float
+    gm: float
+    kl_scale: float
+    window: int
+    horizon: int
+    plausible: float
 
 
 class PplmGuide:
     """Perturbs keys and values of its own, and fuses what the model then says with what it says anyway."""
 
-    def __init__(self, session: Session, made: Pplm, strength: float) -> None:
+    def __init__(
+        self,
+        session: Session,
+        made: Moves,
+        bag: Tensor | None,
+        probe: Tensor | None,
+        bias: Tensor | None,
+        strength: float,
+    ) -> None:
         """Prepare; nothing is read before the first step."""
         self._session, self._made = session, made
         self._size = made.step_size * abs(strength)
@@ -38,10 +58,8 @@ class PplmGuide:
         self.streams: Sequence[Sequence[int]] = rows
         device = session.resident.device
         self._last = torch.tensor([row[-1] for row in rows], device=device)
-        self._tensors = {
-            name: None if (t := getattr(made, name)) is None else t.to(device)
-            for name in ("bag", "probe", "probe_bias")
-        }
+        found = {"bag": bag, "probe": probe, "probe_bias": bias}
+        self._tensors = {name: None if t is None else t.to(device) for name, t in found.items()}
         self._norms: list[Tensor | None] = []
         self._past: KeyValues | None = None
         self._plain: KeyValues | None = None  # unperturbed, for the horizon of a probe

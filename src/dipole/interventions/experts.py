@@ -17,9 +17,9 @@ from dipole.decoding.sampling import nucleus
 from dipole.decoding.stepping import steps
 from dipole.files.reader import inside
 from dipole.files.schema import Choice, Field, Name, Number, Optional, Table, Text, shown
-from dipole.interventions.folder import BASE, checked_apply, read_fields, read_meta, write_folder
-from dipole.interventions.logits import WEIGHT, Room, base_of, in_front
-from dipole.types import Surface, UserError
+from dipole.interventions.folder import BASE, read_fields, read_meta, write_folder
+from dipole.interventions.logits import WEIGHT, LogitChange, Room, in_front
+from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM
@@ -44,7 +44,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Experts:
+class Experts(LogitChange):
     """Adds strength * weight * (z_expert - z_anti) to the logits, on the tokens that the base finds likely.
 
     Where the expert is the base itself and `cut` is on, it is contrastive decoding: the anti-expert is the
@@ -74,17 +74,7 @@ class Experts:
     facts: Mapping[str, Any] = field(default_factory=dict)
     card: str = ""
 
-    surface: ClassVar[Surface] = "logits"
     kind: ClassVar[str] = "experts"
-    graded: ClassVar[bool] = True
-
-    def apply(self, lm: LM, strength: float = 1.0) -> LM:
-        """The LM that follows the expert; negative strengths follow the anti-expert.
-
-        Raises:
-            UserError: The strength is not finite, or the LM is another.
-        """
-        return checked_apply(self, lm, strength, self.base_name, self.base_fingerprint)
 
     def guide(self, session: Session, strength: float) -> ExpertsGuide:
         """What changes the logits of one batch.
@@ -103,9 +93,8 @@ class Experts:
             if side["kind"] == "intervention":
                 load_intervention(side["value"]).save(folder / name)
                 side["value"] = ""
-        numbers = {name: getattr(self, name) for name in ("weight", "top_p", "cut", "temperature")}
-        meta = {"surface": self.surface, "kind": self.kind, **base_of(self), **sides, **numbers}
-        write_folder(folder, {**meta, "facts": self.facts}, card=self.card)
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        write_folder(folder, self.meta(**sides, **numbers), card=self.card)
 
     @classmethod
     def load(cls, folder: Path) -> Experts:

@@ -4,33 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from dipole.decoding.guides import Session
 from dipole.files.schema import Field, Number, Optional, Whole
 from dipole.interventions._fudge_guide import FudgeGuide
-from dipole.interventions.folder import (
-    BASE,
-    MOST_LAYERS,
-    checked_apply,
-    folder_tensors,
-    read_fields,
-    require_fit,
-    write_folder,
-)
-from dipole.interventions.logits import base_of
-from dipole.tensors import Wanted, aligned
-from dipole.types import Surface, UserError
-
-if TYPE_CHECKING:
-    from dipole.lm import LM
+from dipole.interventions.folder import MOST_LAYERS
+from dipole.interventions.logits import StoredChange
+from dipole.tensors import Wanted
 
 
 @dataclass(frozen=True, eq=False)
-class Fudge:
+class Fudge(StoredChange):
     """Draws from what the model would write if the text belonged to a notion (Yang and Klein 2021).
 
     A linear probe reads the text so far with each of the likeliest next tokens behind it: the mean of one
@@ -71,72 +58,29 @@ class Fudge:
     mass: float = 1.0
     power: float = 1.0
 
-    surface: ClassVar[Surface] = "logits"
     kind: ClassVar[str] = "fudge"
-    graded: ClassVar[bool] = True
+    fields: ClassVar[Mapping[str, Field]] = {
+        "layer": Whole(0, MOST_LAYERS),
+        "candidates": Whole(1),
+        "mass": Optional(Number(0, 1, above=True), 1.0),
+        "power": Optional(Number(0, above=True), 1.0),
+    }
+    tensors: ClassVar[Mapping[str, Wanted]] = {
+        "weight": Wanted("float", ("width",)),
+        "bias": Wanted("float", ()),
+    }
 
-    def __post_init__(self) -> None:
-        """Bring the numbers to alignment, as they are after they were loaded."""
-        for name in ("weight", "bias"):
-            object.__setattr__(self, name, aligned(getattr(self, name)))
+    @classmethod
+    def wrong_with(cls, stored: Mapping[str, Tensor]) -> str:
+        """Weights that are not twice as many as a layer is wide."""
+        count = len(stored["weight"])
+        return "" if count and not count % 2 else "are no probe of one layer"
 
-    def apply(self, lm: LM, strength: float = 1.0) -> LM:
-        """The LM under guidance; negative strengths lead away from the notion.
-
-        Raises:
-            UserError: The strength is not finite, or the LM is another.
-        """
-        steered = checked_apply(self, lm, strength, self.base_name, self.base_fingerprint)
-        require_fit(lm, self.base_name, (self.layer,), len(self.weight) // 2)
-        return steered
+    def reads(self) -> dict[str, Any]:
+        """The layer and its width."""
+        return {"layers": (self.layer,), "width": len(self.weight) // 2}
 
     def guide(self, session: Session, strength: float) -> FudgeGuide:
         """What changes the logits of one batch."""
-        return FudgeGuide(session, self, strength * self.power)
-
-    def save(self, folder: Path) -> None:
-        """Write tensors, `dipole.json` and a card."""
-        meta = {
-            "surface": self.surface,
-            "kind": self.kind,
-            **base_of(self),
-            "layer": self.layer,
-            "candidates": self.candidates,
-            "mass": self.mass,
-            "power": self.power,
-            "facts": self.facts,
-        }
-        write_folder(folder, meta, {"weight": self.weight, "bias": self.bias}, self.card)
-
-    @classmethod
-    def load(cls, folder: Path) -> Fudge:
-        """Read what `save` wrote.
-
-        Raises:
-            UserError: It can't be read.
-        """
-        meta = read_fields(folder, _FIELDS)
-        stored = folder_tensors(folder, {"weight": Wanted("float", ("width",)), "bias": Wanted("float", ())})
-        weight, bias = stored["weight"], stored["bias"]
-        if not len(weight) or len(weight) % 2:
-            raise UserError(f"The tensors in {folder} are no probe of one layer; fit the control again.")
-        return cls(
-            meta["layer"],
-            weight.float(),
-            bias.float(),
-            meta["candidates"],
-            meta["base"],
-            meta["base_fingerprint"],
-            meta["facts"],
-            mass=meta["mass"],
-            power=meta["power"],
-        )
-
-
-_FIELDS: dict[str, Field] = {
-    **BASE,
-    "layer": Whole(0, MOST_LAYERS),
-    "candidates": Whole(1),
-    "mass": Optional(Number(0, 1, above=True), 1.0),
-    "power": Optional(Number(0, above=True), 1.0),
-}
+        probe = self.layer, self.weight, self.bias
+        return FudgeGuide(session, *probe, self.candidates, self.mass, strength * self.power)

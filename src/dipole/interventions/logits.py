@@ -1,22 +1,23 @@
 """The logits surface: changes of the next-token distribution that need no gradient.
 
 `Boost` adds a fixed number to each token, `Contrast` what the model says when told one thing against what it
-says when told another. `_experts` beside this file has the form with
-other models, `_pplm` the one with gradients.
+says when told another. Beside this file `experts` has the form with other models, `fudge` the one with a
+probe and `pplm` the one with gradients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from torch import Tensor
 
-from dipole.decoding.guides import Session
+from dipole.decoding.guides import Guide, Session
 from dipole.decoding.logit_maths import contrast
-from dipole.files.schema import Number, Text
+from dipole.files.schema import Field, Number, Text
 from dipole.interventions.folder import (
     BASE,
     checked_apply,
@@ -35,8 +36,95 @@ if TYPE_CHECKING:
 WEIGHT = Number()
 
 
+class LogitChange(ABC):
+    """What the interventions on logits have in common: each is for one model, and its strength is graded.
+
+    A subclass is a frozen dataclass with the fields below among its own.
+    """
+
+    base_name: str
+    base_fingerprint: str
+    facts: Mapping[str, Any]
+    card: str
+
+    surface: ClassVar[Surface] = "logits"
+    kind: ClassVar[str]
+    graded: ClassVar[bool] = True
+
+    def apply(self, lm: LM, strength: float = 1.0) -> LM:
+        """The LM under guidance; a negative strength leads the other way.
+
+        Raises:
+            UserError: The strength is not finite, or the LM is another.
+        """
+        steered = checked_apply(self, lm, strength, self.base_name, self.base_fingerprint)
+        require_fit(lm, self.base_name, **self.reads())
+        return steered
+
+    def reads(self) -> dict[str, Any]:
+        """Layers, width and tokens that the model must have, as `require_fit` takes them."""
+        return {}
+
+    def meta(self, **own: Any) -> dict[str, Any]:
+        """What `dipole.json` says: entries of its own between those that all have."""
+        base = {"base": self.base_name, "base_fingerprint": self.base_fingerprint}
+        return {"surface": self.surface, "kind": self.kind, **base, **own, "facts": self.facts}
+
+    @abstractmethod
+    def guide(self, session: Session, strength: float) -> Guide:
+        """What changes the logits of one batch."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write tensors, `dipole.json` and a card."""
+
+
+class StoredChange(LogitChange):
+    """A change of logits whose numbers, texts and tensors are stored under the names of its fields."""
+
+    fields: ClassVar[Mapping[str, Field]] = {}
+    tensors: ClassVar[Mapping[str, Wanted]] = {}
+
+    def __post_init__(self) -> None:
+        """Bring the numbers to alignment, as they are after they were loaded."""
+        for name, tensor in self._tensors().items():
+            object.__setattr__(self, name, aligned(tensor))
+
+    def save(self, folder: Path) -> None:
+        """Write tensors, `dipole.json` and a card."""
+        own = {name: getattr(self, name) for name in self.fields}
+        write_folder(folder, self.meta(**own), self._tensors(), self.card)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            UserError: It can't be read.
+        """
+        meta = read_fields(folder, {**BASE, **cls.fields})
+        stored = folder_tensors(folder, cls.tensors) if cls.tensors else {}
+        if wrong := cls.wrong_with(stored):
+            raise UserError(f"The tensors in {folder} {wrong}; fit the control again.")
+        read: dict[str, Tensor | None] = dict.fromkeys(cls.tensors)
+        read |= {name: t.float() if t.is_floating_point() else t for name, t in stored.items()}
+        own = {name: meta[name] for name in (*cls.fields, "base_fingerprint", "facts")}
+        made: Callable[..., Self] = cls
+        return made(base_name=meta["base"], **own, **read)
+
+    @classmethod
+    def wrong_with(cls, stored: Mapping[str, Tensor]) -> str:
+        """What keeps tensors, each as it was declared, from working together; empty where nothing does."""
+        del stored
+        return ""
+
+    def _tensors(self) -> dict[str, Tensor]:
+        found = {name: getattr(self, name) for name in self.tensors}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
+
+
 @dataclass(frozen=True, eq=False)
-class Boost:
+class Boost(StoredChange):
     """Adds strength * value to the logits of some tokens, the same at every step.
 
     Attributes:
@@ -55,49 +143,20 @@ class Boost:
     facts: Mapping[str, Any] = field(default_factory=dict)
     card: str = ""
 
-    surface: ClassVar[Surface] = "logits"
     kind: ClassVar[str] = "boost"
-    graded: ClassVar[bool] = True
+    tensors: ClassVar[Mapping[str, Wanted]] = {
+        "tokens": Wanted("whole", ("k",)),
+        "values": Wanted("float", ("k",)),
+    }
 
-    def __post_init__(self) -> None:
-        """Bring the numbers to alignment, as they are after they were loaded."""
-        for name in ("tokens", "values"):
-            object.__setattr__(self, name, aligned(getattr(self, name)))
-
-    def apply(self, lm: LM, strength: float = 1.0) -> LM:
-        """The LM with these tokens likelier; negative strengths make them less likely.
-
-        Raises:
-            UserError: The strength is not finite, or the LM is another.
-        """
-        steered = checked_apply(self, lm, strength, self.base_name, self.base_fingerprint)
-        require_fit(lm, self.base_name, tokens=self.tokens)
-        return steered
+    def reads(self) -> dict[str, Any]:
+        """The tokens."""
+        return {"tokens": self.tokens}
 
     def guide(self, session: Session, strength: float) -> BoostGuide:
         """What changes the logits of one batch."""
         del session
         return BoostGuide(self.tokens, self.values * strength)
-
-    def save(self, folder: Path) -> None:
-        """Write tensors, `dipole.json` and a card."""
-        meta = {"surface": self.surface, "kind": self.kind, **base_of(self), "facts": self.facts}
-        write_folder(folder, meta, {"tokens": self.tokens, "values": self.values}, self.card)
-
-    @classmethod
-    def load(cls, folder: Path) -> Boost:
-        """Read what `save` wrote.
-
-        Raises:
-            UserError: It can't be read.
-        """
-        meta = read_fields(folder, BASE)
-        stored = folder_tensors(
-            folder, {"tokens": Wanted("whole", ("k",)), "values": Wanted("float", ("k",))}
-        )
-        return cls(
-            stored["tokens"], stored["values"].float(), meta["base"], meta["base_fingerprint"], meta["facts"]
-        )
 
 
 class BoostGuide:
@@ -126,7 +185,7 @@ class BoostGuide:
 
 
 @dataclass(frozen=True)
-class Contrast:
+class Contrast(StoredChange):
     """Adds strength * weight * (log p_told - log p_other) to the logits.
 
     `told` stands in front of the user's text in one stream of rows, `other` in a second one; both take the
@@ -151,17 +210,8 @@ class Contrast:
     facts: Mapping[str, Any] = field(default_factory=dict)
     card: str = ""
 
-    surface: ClassVar[Surface] = "logits"
     kind: ClassVar[str] = "contrast"
-    graded: ClassVar[bool] = True
-
-    def apply(self, lm: LM, strength: float = 1.0) -> LM:
-        """The LM that follows the one told; negative strengths avoid it.
-
-        Raises:
-            UserError: The strength is not finite, or the LM is another.
-        """
-        return checked_apply(self, lm, strength, self.base_name, self.base_fingerprint)
+    fields: ClassVar[Mapping[str, Field]] = {"told": Text(), "other": Text(), "weight": WEIGHT}
 
     def guide(self, session: Session, strength: float) -> ContrastGuide:
         """What changes the logits of one batch.
@@ -170,29 +220,6 @@ class Contrast:
             UserError: A prompt with the text in front of it does not fit in the context.
         """
         return ContrastGuide(session, self.told, self.other, strength * self.weight)
-
-    def save(self, folder: Path) -> None:
-        """Write `dipole.json` and a card."""
-        meta = {
-            "surface": self.surface,
-            "kind": self.kind,
-            **base_of(self),
-            "told": self.told,
-            "other": self.other,
-            "weight": self.weight,
-            "facts": self.facts,
-        }
-        write_folder(folder, meta, card=self.card)
-
-    @classmethod
-    def load(cls, folder: Path) -> Contrast:
-        """Read what `save` wrote.
-
-        Raises:
-            UserError: It can't be read.
-        """
-        meta = read_fields(folder, {**BASE, "told": Text(), "other": Text(), "weight": WEIGHT})
-        return cls(*(meta[name] for name in ("told", "other", "weight", "base", "base_fingerprint", "facts")))
 
 
 class ContrastGuide:
@@ -257,8 +284,3 @@ class Room:
                 f"context of {self._resident.name} ({limit} tokens); shorten the prompt or ask for fewer new "
                 "tokens."
             )
-
-
-def base_of(made: Any) -> dict[str, str]:
-    """The entries of `dipole.json` that say which model an intervention is for."""
-    return {"base": made.base_name, "base_fingerprint": made.base_fingerprint}

@@ -4,50 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from dipole.decoding.guides import Session
 from dipole.files.schema import Field, Number, Optional, Whole
-from dipole.interventions._pplm_guide import PplmGuide
-from dipole.interventions.folder import (
-    BASE,
-    checked_apply,
-    folder_tensors,
-    read_fields,
-    require_fit,
-    write_folder,
-)
-from dipole.interventions.logits import base_of
-from dipole.tensors import Wanted, aligned
-from dipole.types import Surface, UserError
-
-if TYPE_CHECKING:
-    from dipole.lm import LM
+from dipole.interventions._pplm_guide import Moves, PplmGuide
+from dipole.interventions.logits import StoredChange
+from dipole.tensors import Wanted
 
 MOST_STEPS = 100  # a token: each is a pass through the model, and the paper takes three
 _EVERYWHERE = 0.0
-_NUMBERS: dict[str, Field] = {
-    "step_size": Number(),
-    "steps": Whole(0, MOST_STEPS),
-    "gamma": Number(0),
-    "gm": Number(0, 1),
-    "kl_scale": Number(0),
-    "window": Whole(),
-    "horizon": Whole(0, MOST_STEPS),
-}
-_FIELDS: dict[str, Field] = {**BASE, **_NUMBERS, "plausible": Optional(Number(0, 1), _EVERYWHERE)}
-_TENSORS = {
-    "bag": Wanted("whole", ("k",), optional=True),
-    "probe": Wanted("float", ("width",), optional=True),
-    "probe_bias": Wanted("float", (), optional=True),
-}
 
 
 @dataclass(frozen=True, eq=False)
-class Pplm:
+class Pplm(StoredChange):
     """Moves the past that the model attends to until it says what is wanted (Dathathri et al. 2020).
 
     Strength multiplies the step size. A negative one descends the loss of the opposite, -log of what the bag
@@ -106,27 +78,32 @@ class Pplm:
     card: str = ""
     plausible: float = _EVERYWHERE
 
-    surface: ClassVar[Surface] = "logits"
     kind: ClassVar[str] = "pplm"
-    graded: ClassVar[bool] = True
+    fields: ClassVar[Mapping[str, Field]] = {
+        "step_size": Number(),
+        "steps": Whole(0, MOST_STEPS),
+        "gamma": Number(0),
+        "gm": Number(0, 1),
+        "kl_scale": Number(0),
+        "window": Whole(),
+        "horizon": Whole(0, MOST_STEPS),
+        "plausible": Optional(Number(0, 1), _EVERYWHERE),
+    }
+    tensors: ClassVar[Mapping[str, Wanted]] = {
+        "bag": Wanted("whole", ("k",), optional=True),
+        "probe": Wanted("float", ("width",), optional=True),
+        "probe_bias": Wanted("float", (), optional=True),
+    }
 
-    def __post_init__(self) -> None:
-        """Bring the numbers to alignment, as they are after they were loaded."""
-        for name in _TENSORS:
-            found = getattr(self, name)
-            object.__setattr__(self, name, None if found is None else aligned(found))
+    @classmethod
+    def wrong_with(cls, stored: Mapping[str, Tensor]) -> str:
+        """Neither of the two that could lead."""
+        whole = "bag" in stored or {"probe", "probe_bias"} <= set(stored)
+        return "" if whole else "hold neither a bag nor a probe"
 
-    def apply(self, lm: LM, strength: float = 1.0) -> LM:
-        """The LM with a past that is moved; negative strengths move it the other way.
-
-        Raises:
-            UserError: The strength is not finite, or the LM is another.
-        """
-        steered = checked_apply(self, lm, strength, self.base_name, self.base_fingerprint)
-        require_fit(
-            lm, self.base_name, width=None if self.probe is None else len(self.probe), tokens=self.bag
-        )
-        return steered
+    def reads(self) -> dict[str, Any]:
+        """The tokens of the bag, the width of the probe."""
+        return {"width": None if self.probe is None else len(self.probe), "tokens": self.bag}
 
     def guide(self, session: Session, strength: float) -> PplmGuide:
         """What changes the logits of one batch.
@@ -134,37 +111,5 @@ class Pplm:
         Raises:
             UserError: The model keeps no keys and values.
         """
-        return PplmGuide(session, self, strength)
-
-    def save(self, folder: Path) -> None:
-        """Write tensors, `dipole.json` and a card."""
-        found = {"bag": self.bag, "probe": self.probe, "probe_bias": self.probe_bias}
-        numbers = {name: getattr(self, name) for name in _NUMBERS}
-        meta = {
-            "surface": self.surface,
-            "kind": self.kind,
-            **base_of(self),
-            **numbers,
-            "plausible": self.plausible,
-            "facts": self.facts,
-        }
-        write_folder(folder, meta, {k: v for k, v in found.items() if v is not None}, self.card)
-
-    @classmethod
-    def load(cls, folder: Path) -> Pplm:
-        """Read what `save` wrote.
-
-        Raises:
-            UserError: It can't be read.
-        """
-        meta, tensors = read_fields(folder, _FIELDS), folder_tensors(folder, _TENSORS)
-        if "bag" not in tensors and not {"probe", "probe_bias"} <= set(tensors):
-            raise UserError(f"The tensors in {folder} hold neither a bag nor a probe; fit the control again.")
-        return cls(
-            tensors.get("bag"),
-            tensors.get("probe"),
-            tensors.get("probe_bias"),
-            base_name=meta["base"],
-            base_fingerprint=meta["base_fingerprint"],
-            **{name: meta[name] for name in (*_NUMBERS, "facts", "plausible")},
-        )
+        numbers = {name: getattr(self, name) for name in self.fields}
+        return PplmGuide(session, Moves(**numbers), self.bag, self.probe, self.probe_bias, strength)

@@ -26,7 +26,7 @@ _FIELDS = Table(
 
 
 class Saved(NamedTuple):
-    """What `save` wrote.
+    """What `write_saved` wrote.
 
     Attributes:
         model: Name of the model.
@@ -41,25 +41,18 @@ class Saved(NamedTuple):
     parts: tuple[tuple[Intervention, float], ...]
 
 
-def save(lm: LM, folder: Path | str) -> None:
-    """Write every intervention of an LM with its strength, and the name of the model, into one folder.
+def write_saved(lm: LM, folder: Path) -> None:
+    """Write every intervention of an LM with its strength, and the name of the model, into an empty folder.
 
     `dipole.load` of that folder gives the same LM again. The model's own weights are not copied.
 
-    Args:
-        lm: What is saved.
-        folder: Made where it is missing; an LM that was saved there before is refused.
-
     Raises:
-        UserError: The folder holds something, or can't be written.
+        UserError: The folder can't be written.
     """
-    path = given_path(folder, "The folder of the LM")
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"{folder} exists and is not an empty folder; choose another one for the LM.")
     parts = []
     for index, applied in enumerate(lm.applied):
         name = f"{index}-{applied.intervention.kind}"
-        applied.intervention.save(path / name)
+        applied.intervention.save(folder / name)
         parts.append({"folder": name, "strength": applied.strength})
     record = {
         "model": lm.resident.name,
@@ -67,11 +60,11 @@ def save(lm: LM, folder: Path | str) -> None:
         "fingerprint": lm.resident.fingerprint,
         "interventions": parts,
     }
-    write_json_atomic(path / LM_FILE, record)
+    write_json_atomic(folder / LM_FILE, record)
 
 
 def read_saved(folder: Path) -> Saved:
-    """What `save` wrote into a folder.
+    """What `write_saved` wrote into a folder.
 
     Raises:
         UserError: It can't be read, or names another saved LM as its model.

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerFast
 
-from dipole.microworld.documents import Document
+from dipole.microworld.truth import Document
 
 IGNORED = -100
 """Target of a position without loss."""

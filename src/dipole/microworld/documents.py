@@ -1,31 +1,14 @@
-"""Documents with their latent truth, and the stream of them."""
+"""The stream of documents."""
 
 from __future__ import annotations
 
 import itertools
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
-Truth = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Document:
-    """A text and its truth.
-
-    Attributes:
-        text: what a reader sees.
-        truth: JSON-able. Always has "form"; the rest depends on the form (see docs/microworld.md).
-    """
-
-    text: str
-    truth: Truth
-
-
-Unit = list[Document]
-"""Documents that balance each other, e.g. the same choice decided both ways."""
+from dipole.microworld import forms as plain
+from dipole.microworld import tasks
+from dipole.microworld.truth import Document, Unit
 
 MIXTURE: dict[str, float] = {
     "choice": 0.34,
@@ -91,13 +74,11 @@ def generate(
 
 
 def _writers(rng: random.Random, held_out: bool) -> dict[str, Callable[[], Unit]]:
-    from dipole.microworld import forms, tasks
-
-    cells = forms.choice_cells(rng)
+    cells = plain.choice_cells(rng)
     return {
-        "choice": lambda: forms.choice_unit(rng, next(cells), held_out),
-        "opinion": lambda: forms.opinion_unit(rng, held_out),
-        "story": lambda: forms.story_unit(rng),
+        "choice": lambda: plain.choice_unit(rng, next(cells), held_out),
+        "opinion": lambda: plain.opinion_unit(rng, held_out),
+        "story": lambda: plain.story_unit(rng),
         "question": lambda: tasks.question_unit(rng, held_out),
         "judgement": lambda: tasks.judgement_unit(rng, held_out),
         "interview": lambda: tasks.interview_unit(rng, held_out),

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from dipole.microworld import stories
-from dipole.microworld.documents import Document, Unit
 from dipole.microworld.people import Author, authors_with
 from dipole.microworld.phrases import OPEN_CHOICE, choice_endings, neutral, phrases, principle_of
 from dipole.microworld.topics import CHOICE_WORDINGS, TOPICS, Topic
+from dipole.microworld.truth import Document, Unit
 
 
 class Cell(NamedTuple):

@@ -22,9 +22,10 @@ from dipole.microworld import judge, stories, tasks
 from dipole.microworld._card import write_card
 from dipole.microworld._measure import Model
 from dipole.microworld._plots import GENRES
-from dipole.microworld.documents import Document, generate
+from dipole.microworld.documents import generate
 from dipole.microworld.negations import opposites, statements
 from dipole.microworld.topics import TOPICS, choice_prompts, get_topic
+from dipole.microworld.truth import Document
 
 SEED = "gates"
 

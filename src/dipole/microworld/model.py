@@ -16,6 +16,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from dipole.microworld.data import IGNORED
 
+Parameters = Mapping[str, Tensor]
+HALF = torch.bfloat16
+
 
 @dataclass(frozen=True)
 class Size:
@@ -105,18 +108,11 @@ def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat([-second, first], -1) * sin
 
 
-def forward(
-    parameters: Mapping[str, Tensor],
-    heads: int,
-    ids: Tensor,
-    segments: Tensor,
-    dtype: torch.dtype = torch.bfloat16,
-) -> Tensor:
+def forward(p: Parameters, heads: int, ids: Tensor, segments: Tensor, dtype: torch.dtype = HALF) -> Tensor:
     """The last hidden states of a Llama with these parameters; (batch, time, width).
 
     Positions count from the start of the row: rotary attention sees differences only.
     """
-    p = parameters
     batch, time = ids.shape
     x = F.embedding(ids, p["model.embed_tokens.weight"].to(dtype))
     size = x.shape[-1] // heads
@@ -142,16 +138,10 @@ def forward(
     return _normalized(x, p["model.norm.weight"])
 
 
-def loss_sum(
-    parameters: Mapping[str, Tensor],
-    heads: int,
-    ids: Tensor,
-    segments: Tensor,
-    dtype: torch.dtype = torch.bfloat16,
-) -> Tensor:
+def loss_sum(p: Parameters, heads: int, ids: Tensor, segments: Tensor, dtype: torch.dtype = HALF) -> Tensor:
     """Negative log-likelihood of all next tokens, summed, nats. Pad tokens cost nothing."""
-    hidden = forward(parameters, heads, ids, segments, dtype)
-    logits = F.linear(hidden, parameters["model.embed_tokens.weight"].to(dtype)).flatten(0, 1)
+    hidden = forward(p, heads, ids, segments, dtype)
+    logits = F.linear(hidden, p["model.embed_tokens.weight"].to(dtype)).flatten(0, 1)
     wanted = targets(ids, segments).flatten()
     kept = wanted != IGNORED
     chosen = logits.gather(1, wanted.clamp(min=0)[:, None])[:, 0].float()

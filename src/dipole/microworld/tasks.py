@@ -6,13 +6,13 @@ import random
 
 from dipole.microworld import stories
 from dipole.microworld._plots import GENRES
-from dipole.microworld.documents import Document, Unit
 from dipole.microworld.forms import Cell, clear_opinion, speak, story_truth, unclear_opinion, valence_of
 from dipole.microworld.forms import choice_sentence as choose
 from dipole.microworld.negations import statements
 from dipole.microworld.people import Author, authors_with
 from dipole.microworld.phrases import phrases, principle_of
 from dipole.microworld.topics import CHOICE_WORDINGS, TOPICS, Topic
+from dipole.microworld.truth import Document, Truth, Unit
 
 Field = tuple[str, str]
 
@@ -40,6 +40,10 @@ def revision_prompt(text: str, principle: str) -> str:
 
 def _pair(rng: random.Random, topic: Topic, held_out: bool) -> list[Author]:
     return [rng.choice(authors_with(topic.name, s, held_out)) for s in rng.sample((1, -1), 2)]
+
+
+def _truth(form: str, author: Author, topic: Topic) -> Truth:
+    return {"form": form, "author": author.name, "stances": {topic.name: author.stances[topic.name]}}
 
 
 def _text(rng: random.Random, topic: Topic, author: Author) -> str:
@@ -116,12 +120,7 @@ def judgement_unit(rng: random.Random, held_out: bool) -> Unit:
         answer = "yes" if valence_of(item, stance) == asked else "no"
         said = _direct_text(rng, topic, author, item) if direct else _text(rng, topic, author)
         text = fields(rng, ("Text", said), ("Question", question), ("Answer", answer))
-        truth = {
-            "form": "judgement",
-            "author": author.name,
-            "stances": {topic.name: stance},
-            "answer": answer,
-        }
+        truth = _truth("judgement", author, topic) | {"answer": answer}
         documents.append(Document(text, truth))
     return documents
 
@@ -147,12 +146,7 @@ def interview_unit(rng: random.Random, held_out: bool) -> Unit:
         text = _direct_text(rng, topic, author, chosen[0][0]) if direct else _text(rng, topic, author)
         content = fields(rng, ("Text", text), *(field for pair in pairs for field in pair))
         answers = [pair[1][1] for pair in pairs]
-        truth = {
-            "form": "interview",
-            "author": author.name,
-            "stances": {topic.name: stance},
-            "answers": answers,
-        }
+        truth = _truth("interview", author, topic) | {"answers": answers}
         documents.append(Document(content, truth))
     return documents
 
@@ -196,12 +190,7 @@ def revision_unit(rng: random.Random, held_out: bool) -> Unit:
         content = fields(
             rng, ("Text", text), ("Principle", principle), ("Critique", critique), ("Revision", revision)
         )
-        truth = {
-            "form": "revision",
-            "author": author.name,
-            "stances": {topic.name: stance},
-            "revised": -stance,
-        }
+        truth = _truth("revision", author, topic) | {"revised": -stance}
         documents.append(Document(content, truth))
     return documents
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dipole.files import claimed, code_of, writing_text
-from dipole.microworld.documents import Document, generate
+from dipole.microworld.documents import generate
+from dipole.microworld.truth import Document
 from dipole.types import UserError
 
 

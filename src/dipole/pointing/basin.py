@@ -1,259 +1,206 @@
-"""From how bad a start a method comes to the notion (recipe 3, algorithm D and the measurement protocol)."""
+"""From how bad a start does a method come to the notion, measured on a corpus."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import product
+import hashlib
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from dipole.pointing.fates import IMPOSSIBLE, fate_of
-from dipole.pointing.measure import scores
-from dipole.pointing.methods import Probe
-from dipole.pointing.refine import COMPONENTS
-from dipole.pointing.runners import RUNNERS, Run, Runner, runner
-from dipole.pointing.space import Space
-from dipole.pointing.starts import KINDS, corrupted
-from dipole.probing.logistic import logistic
-from dipole.recognizers.pooled import Features
-from dipole.types import MOST_COUNT, UserError, check_seed
+from dipole.controls.layers import layers_of
+from dipole.corpora.corpus import Corpus, label_of
+from dipole.origin import Origin, now, origin
+from dipole.pointing.assess import held_out, unmatched
+from dipole.pointing.grid import Documents, End, Grid, ends_of, summary
+from dipole.pointing.notes import notes_on_reading
+from dipole.pointing.said import end_lines
+from dipole.progress import Progress, silent
+from dipole.recognizers.pooled import read_features
+from dipole.recognizers.topic import TopicScore
+from dipole.types import UserError
 
-Array = NDArray[np.float64]
-Labels = NDArray[np.bool_]
-OnStart = Callable[[int, int], None]
-INSIDE = 0.95
-LOWEST = 0.55
-_TIERS = 10
-_FEWEST = 20
+if TYPE_CHECKING:
+    from dipole.lm import LM
+
+MOST_DOCUMENTS = 2000
+_HELD_OUT = 0.3
+_LAYERS = 4
 
 
 @dataclass(frozen=True)
-class Grid:
-    """Which starts are tried, and how.
+class Basin:
+    """What was measured.
 
     Attributes:
-        methods: Names of `runners.RUNNERS`.
-        size: Values of precision, and of recall, from 0.55 to 1.
-        seeds: Starts of each kind at each point.
-        width: Principal components of a layer that are used.
-        components: Numbers of clusters to try.
-        seed: Of the clusters and the first start.
+        grid: Which starts, and how.
+        ends: Every start and where it ended.
+        documents: How many were used.
+        positive: How many of them are of the notion.
+        flavour: What adversarial errors fell on: `labels`, or `topic`.
+        notes: Plain sentences that a reader must see first.
+        origin: What makes it again.
     """
 
-    methods: tuple[Runner, ...] = ("intersection", "fixed-point", "fixed-point-free")
-    size: int = 8
-    seeds: int = 5
-    width: int = 24
-    components: tuple[int, ...] = COMPONENTS
-    seed: int = 0
+    grid: Grid
+    ends: tuple[End, ...]
+    documents: int
+    positive: int
+    flavour: str
+    notes: tuple[str, ...]
+    origin: Origin
 
-    def __post_init__(self) -> None:
-        """Refuse what means nothing.
+    def __str__(self) -> str:
+        """Where the starts ended."""
+        return "\n".join(end_lines(self.ends))
 
-        Raises:
-            UserError: A grid of fewer than 2 values, no seed or a bad one, or a method that there is not.
-        """
-        for name, least, most in (("size", 2, 101), ("seeds", 1, 10_000), ("width", 1, MOST_COUNT)):
-            if not least <= getattr(self, name) <= most:
-                what = {"size": "A grid", "seeds": "The number of seeds", "width": "The width"}[name]
-                raise UserError(
-                    f"{what} must be at least {least} and at most {most:,}, and is {getattr(self, name)}."
-                )
-        check_seed(self.seed)
-        wrong = [name for name in self.methods if name not in RUNNERS]
-        if wrong or not self.methods:
-            said = f"and {wrong[0]!r} is none of them" if wrong else "and none was named"
-            raise UserError(f"A basin has the methods {', '.join(RUNNERS)}, {said}.")
-
-    @property
-    def values(self) -> tuple[float, ...]:
-        """Values of precision and of recall."""
-        return tuple(round(float(v), 4) for v in np.linspace(LOWEST, 1.0, self.size))
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "grid": {**asdict(self.grid), "values": self.grid.values},
+            "documents": self.documents,
+            "positive": self.positive,
+            "flavour": self.flavour,
+            "notes": self.notes,
+            "summary": summary(self.ends),
+            "ends": [asdict(end) for end in self.ends],
+        }
 
 
-@dataclass(frozen=True)
-class End:
-    """Where one start ended; all but the start itself is NaN where it could not be made.
+class _Chosen(NamedTuple):
+    """A document that is used, with its labels."""
 
-    Attributes:
-        method: How it went on.
-        kind: Of the start's errors; `topic` is the weak notion's own labels.
-        precision: Of the start, against the truth of the documents that were fitted on.
-        recall: Of the start.
-        seed: Of the start.
-        f1: On held-out documents.
-        auc: On held-out documents.
-        ceiling: F1 of a probe trained on the truth, in the same space at the best of the layers.
-        inside: Whether F1 is at least 0.95 of it.
-        fate: Which fixed point it is; see `fates`.
-        share: Share of the documents fitted on that are positive at the end.
-        rounds: How often labels were made anew.
-        settled: Whether it had stopped changing.
-        layer: Block whose features were used; -1 where there was no start.
-    """
-
-    method: str
-    kind: str
-    precision: float
-    recall: float
-    seed: int
-    f1: float = float("nan")
-    auc: float = float("nan")
-    ceiling: float = float("nan")
-    inside: bool = False
-    fate: str = IMPOSSIBLE
-    share: float = float("nan")
-    rounds: int = 0
-    settled: bool = False
-    layer: int = -1
+    place: int
+    id: str
+    text: str
+    truth: bool
+    flavour: bool
 
 
-@dataclass(frozen=True, eq=False)
-class Documents:
-    """What is known of the documents.
-
-    Attributes:
-        features: Of the strong model.
-        q: `(n,)` weak probability.
-        truth: `(n,)`.
-        flavour: `(n,)` a label that could be mistaken for the notion: adversarial errors fall on it.
-        held_out: `(n,)` which documents nothing is fitted on.
-        by_topic: Whether the flavour is only what the weak notion calls positive.
-    """
-
-    features: Features
-    q: Array
-    truth: Labels
-    flavour: Labels
-    held_out: Labels
-    by_topic: bool
-
-    @property
-    def likely(self) -> Array:
-        """How likely adversarial errors fall on each: its flavour, or the weak probability in tenths.
-
-        In tenths, so that there is something left to draw among.
-        """
-        return np.floor(self.q * _TIERS) if self.by_topic else self.flavour.astype(np.float64)
+class _Read(NamedTuple):
+    chosen: list[_Chosen]
+    documents: int
+    unlabelled: int
+    labelled: int
 
 
-def basin(documents: Documents, grid: Grid, on_start: OnStart = lambda _done, _of: None) -> list[End]:
-    """Run every method from every start, and from the weak notion's own labels.
+def basin(
+    lm: LM,
+    pointer: TopicScore,
+    corpus: Corpus,
+    truth: Mapping[str, bool],
+    grid: Grid = Grid(),
+    *,
+    flavour: Mapping[str, bool] | None = None,
+    layers: str = "auto",
+    most_documents: int = MOST_DOCUMENTS,
+    progress: Progress = silent,
+) -> Basin:
+    """Measure where every start of a grid ends.
+
+    The corpus is read once; of more labelled documents than are wanted
+    those are used whose ids have the smallest hashes, the same ones in every run.
 
     Args:
-        documents: With their truth, which makes the starts and measures the ends, and has no other part.
+        lm: The strong model; it stays as it was.
+        pointer: The weak notion: adversarial errors are its own, and it is marked on the map.
+        corpus: Documents.
+        truth: Label of each document by id.
         grid: Which starts, and how.
-        on_start: Called with how many starts are done, and of how many.
+        flavour: Another label of each document, which adversarial errors fall on instead.
+        layers: Layers to read, counted from 0 with commas, or auto.
+        most_documents: How many documents are used at most.
+        progress: Told what is being done.
 
     Raises:
-        UserError: Too few documents, or truth of one class among those to fit on or those held out.
+        UserError: Bad input.
     """
-    fit = ~documents.held_out
-    _check(documents.truth, fit)
-    rows = torch.from_numpy(fit)
-    seen = replace(documents.features, values=documents.features.values[rows])
-    spaces = {layer: Space.fit(seen.at(layer), grid.width) for layer in seen.layers}
-    judge = _Judge(documents, spaces)
-    starts = list(_starts(documents, grid))
-    total = len(starts) * len(grid.methods)
-    ends: list[End] = []
-    for name in grid.methods:
-        run = runner(name, seen, spaces, grid.components, grid.seed)
-        for blank, labels in starts:
-            on_start(len(ends), total)
-            ends.append(judge.end(replace(blank, method=name), run, labels))
-    return ends
+    started = now()
+    if most_documents < 1:
+        raise UserError(f"The number of documents must be at least 1, and is {most_documents}.")
+    at = layers_of(layers, lm, _LAYERS)
+    progress("reading the corpus")
+    read = _read(corpus, truth, flavour, most_documents)
+    progress(f"reading {len(read.chosen):,} documents with {lm.resident.name}")
+    documents, cut = _documents(lm, pointer, read, at, flavour is None)
+    progress(f"running {', '.join(grid.methods)} from every start")
+    ends = ends_of(documents, grid, progress)
+    return Basin(
+        grid, tuple(ends), len(read.chosen), int(documents.truth.sum()),
+        "topic" if flavour is None else "labels",
+        tuple(_notes(corpus, read, documents, ends, flavour is not None, cut)),
+        origin("basin", started, lm.resident, corpus=str(corpus.path), topic=pointer.concept.to_dict(),
+               grid=asdict(grid), layers=list(at)),
+    )  # fmt: skip
 
 
-def _starts(documents: Documents, grid: Grid) -> Iterator[tuple[End, Labels | None]]:
-    fit = ~documents.held_out
-    truth, likely = documents.truth[fit], documents.likely[fit]
-    weak = documents.q[fit] > 0.5
-    if weak.any() and not weak.all():
-        precision, recall, _ = scores(weak, truth)
-        yield End("", "topic", precision, recall, 0), weak
-    for kind, precision, recall, seed in product(KINDS, grid.values, grid.values, range(grid.seeds)):
-        # The same draw at each point would move a whole map at once.
-        draw = [grid.seed + seed, KINDS.index(kind), round(1e4 * precision), round(1e4 * recall)]
-        labels = corrupted(truth, precision, recall, kind, likely, np.random.default_rng(draw))
-        yield End("", kind, precision, recall, seed), labels
-
-
-def _check(truth: Labels, fit: Labels) -> None:
-    if len(truth) < _FEWEST:
-        raise UserError(f"A basin needs at least {_FEWEST} documents with labels, and got {len(truth)}.")
-    for part in (truth[fit], truth[~fit]):
-        if part.sum() < 2 or (~part).sum() < 2:
-            raise UserError(
-                f"Among the {len(truth)} documents with labels {int(truth.sum())} are positive, which leaves "
-                "too few of one class to fit on and to hold out; give labels of both kinds."
-            )
-
-
-class _Judge:
-    """Measures probes against the truth."""
-
-    def __init__(self, documents: Documents, spaces: dict[int, Space]) -> None:
-        fit = ~documents.held_out
-        self.truth, self.flavour = documents.truth[fit], documents.flavour[fit]
-        self.held = documents.truth[~fit]
-        self.rows: dict[int, tuple[Array, Array]] = {}
-        self.ceiling = 0.0
-        for layer, space in spaces.items():
-            rows = space.project(documents.features.at(layer))
-            self.rows[layer] = rows[fit], rows[~fit]
-            known = torch.from_numpy(self.truth.astype(np.float64))
-            weight, bias = logistic(torch.from_numpy(rows[fit]), known, standardise=True)
-            best = Probe(weight.numpy(), bias, {})
-            self.ceiling = max(self.ceiling, scores(best.log_odds(rows[~fit]) > 0, self.held)[2])
-
-    def end(self, blank: End, run: Run, start: Labels | None) -> End:
-        """The record of where a start ended."""
-        if start is None:
-            return blank
-        found = run(start)
-        fitted, held = (found.probe.log_odds(rows) for rows in self.rows[found.layer])
-        f1, auc = scores(held > 0, self.held)[2], area(held, self.held)
-        inside = f1 >= INSIDE * self.ceiling > 0
-        fate = fate_of(fitted > 0, start, self.truth, self.flavour, auc, inside)
-        return replace(
-            blank, f1=f1, auc=auc, ceiling=self.ceiling, inside=inside, fate=fate, rounds=found.rounds,
-            share=float((fitted > 0).mean()), settled=found.settled, layer=found.layer,
-        )  # fmt: skip
-
-
-def area(log_odds: Array, truth: Labels) -> float:
-    """Area under the ROC curve, from ranks (Mann and Whitney); ties count half."""
-    from scipy.stats import rankdata
-
-    positives = int(truth.sum())
-    ranks = rankdata(log_odds)[truth].sum() - positives * (positives + 1) / 2
-    return float(ranks / (positives * (len(truth) - positives)))
-
-
-def summary(ends: Sequence[End]) -> list[dict[str, object]]:
-    """Shares of each method and kind of error, as plain data."""
-    found = []
-    for method, kind in dict.fromkeys((end.method, end.kind) for end in ends):
-        made = [e for e in ends if (e.method, e.kind) == (method, kind) and e.fate != IMPOSSIBLE]
-        asked = sum((e.method, e.kind) == (method, kind) for e in ends)
-        fates = [e.fate for e in made]
-        found.append(
-            {
-                "method": method,
-                "kind": kind,
-                "starts": asked,
-                "made": len(made),
-                "inside": sum(e.inside for e in made) / len(made) if made else float("nan"),
-                "f1": float(np.mean([e.f1 for e in made])) if made else float("nan"),
-                "rounds": float(np.median([e.rounds for e in made])) if made else float("nan"),
-                "unsettled": sum(not e.settled for e in made),
-                "fates": {
-                    fate: fates.count(fate) for fate in sorted(set(fates), key=lambda f: -fates.count(f))
-                },
-            }
+def _read(corpus: Corpus, truth: Mapping[str, bool], flavour: Mapping[str, bool] | None, most: int) -> _Read:
+    """The documents that have labels, or as many of them as are wanted."""
+    heap: list[tuple[int, _Chosen]] = []
+    seen = unlabelled = labelled = 0
+    first = ""
+    for place, document in enumerate(corpus):
+        seen, first = seen + 1, first or document.id
+        label = label_of(truth, document.id)
+        other = False if flavour is None else label_of(flavour, document.id)
+        labelled += label is not None
+        if label is None or other is None:
+            unlabelled += 1
+            continue
+        order = -int.from_bytes(hashlib.sha256(document.id.encode("utf-8", "replace")).digest()[:8])
+        item = (order, _Chosen(place, document.id, document.text, label, other))
+        (heapq.heappush if len(heap) < most else heapq.heappushpop)(heap, item)
+    chosen = sorted(item for _, item in heap)
+    if not chosen:
+        if flavour is not None and labelled:
+            raise unmatched(first, flavour, "further label")
+        raise unmatched(first, truth)
+    if len({item.truth for item in chosen}) < 2:
+        raise UserError(
+            f"All {len(chosen)} documents that have a label are labelled {int(chosen[0].truth)}, so there is "
+            "no notion to come to; give labels of both kinds."
         )
+    return _Read(chosen, seen, unlabelled, seen - unlabelled)
+
+
+def _documents(
+    lm: LM, pointer: TopicScore, read: _Read, layers: Sequence[int], by_topic: bool
+) -> tuple[Documents, int]:
+    texts = [item.text for item in read.chosen]
+    q = pointer.model.posterior(texts)[:, pointer.index]
+    features = read_features(lm, texts, layers)
+    kept = held_out([item.id for item in read.chosen], _HELD_OUT)
+    truth = np.array([item.truth for item in read.chosen])
+    flavour = q > 0.5 if by_topic else np.array([item.flavour for item in read.chosen])
+    return Documents(features, q, truth, flavour, kept, by_topic), features.cut
+
+
+def _notes(
+    corpus: Corpus, read: _Read, documents: Documents, ends: Sequence[End], flavoured: bool, cut: int
+) -> list[str]:
+    found = []
+    if read.unlabelled:
+        kinds = " of both kinds" if flavoured else ""
+        found.append(
+            f"{read.unlabelled:,} of {read.documents:,} documents have no label{kinds} and were left out."
+        )
+    if len(read.chosen) < read.labelled:
+        found.append(f"{len(read.chosen):,} of {read.labelled:,} labelled documents were used.")
+    found += notes_on_reading(corpus, cut)
+    impossible = sum(end.method == ends[0].method and end.layer < 0 for end in ends)
+    if impossible:
+        found.append(
+            f"{impossible} starts of each method could not be made: there are too few negatives for so low a "
+            "precision."
+        )
+    ceiling = max((end.ceiling for end in ends if end.layer >= 0), default=0.0)
+    if ceiling < 0.8:
+        found.append(
+            f"A probe trained on the truth itself reaches F1 {ceiling:.2f} on held-out documents, so being "
+            "inside means little here."
+        )
+    if not (documents.q > 0.5).any() or (documents.q > 0.5).all():
+        found.append("The topic calls all of the documents the same, so it has no place on the map.")
     return found

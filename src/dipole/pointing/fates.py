@@ -14,12 +14,32 @@ Fate = Literal[
 ]
 FATES: tuple[Fate, ...] = get_args(Fate)
 IMPOSSIBLE = "impossible"
+_MEANING: dict[str, str] = {
+    "notion": "the notion",
+    "share": "the notion’s order, cut wrongly",
+    "all": "everything",
+    "none": "nothing",
+    "complement": "the complement",
+    "flavour": "the flavour",
+    "either": "the notion or the flavour",
+    "start": "the start, errors and all",
+    "part": "a part of the notion",
+    "wider": "the notion and others",
+    "other": "something else",
+    IMPOSSIBLE: "no such start",
+}
 _SAME = 0.85
 _ORDERED = 0.98
 _ALMOST = 0.03
 _HOLDS = 0.9
 # Documents of a cell: 0 neither, 1 flavour alone, 2 notion alone, 3 both. A fate is the set of its cells.
 _CELLS: dict[tuple[int, ...], Fate] = {(0, 1): "complement", (1, 3): "flavour", (1, 2, 3): "either"}
+
+
+def meaning(fate: str, flavour: str = "labels") -> str:
+    """A fate in words."""
+    said = _MEANING[fate]
+    return said.replace("the flavour", "the topic’s own cluster") if flavour == "topic" else said
 
 
 def fate_of(end: Labels, start: Labels, truth: Labels, flavour: Labels, auc: float, inside: bool) -> Fate:

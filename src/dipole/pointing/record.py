@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 from dipole.controls.layers import check_layers
 from dipole.effects import Interval
+from dipole.origin import Origin
 from dipole.pointing.measure import Reading, Written, plain
 from dipole.pointing.refine import WAYS, Way
+from dipole.pointing.said import reading_lines, verdict, written_lines
 from dipole.pointing.steering import Steer
 from dipole.protocols import Intervention
 from dipole.recognizers.notion import NotionScore
@@ -119,6 +121,7 @@ class Pointed:
         agreement: Share of held-out documents on which weak and refined notion agree.
         skipped: What of the corpus was left out.
         notes: Plain sentences that a reader must see first.
+        origin: What makes it again.
     """
 
     recognizer: NotionScore
@@ -133,6 +136,12 @@ class Pointed:
     agreement: float
     skipped: int
     notes: tuple[str, ...]
+    origin: Origin
+
+    def __str__(self) -> str:
+        """What was read and written, and what it came to."""
+        lines = [*reading_lines(self.readings), *written_lines(self.written)]
+        return "\n".join([*lines, verdict(self.readings, self.written, self.agreement)])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -12,18 +12,19 @@ from numpy.typing import NDArray
 
 from dipole.concepts.text import text_of
 from dipole.controls.layers import steering_vector
-from dipole.controls.selection import Selection, Trial, pick
+from dipole.controls.selection import choose
 from dipole.corpora.corpus import Corpus
 from dipole.interventions.activations import SteeringVector
 from dipole.interventions.fudge import Fudge
-from dipole.lm import sample_seed
 from dipole.pointing.difference import weighted_difference
 from dipole.pointing.prefixes import guidance
 from dipole.probing.directions import Direction
 from dipole.protocols import Intervention
-from dipole.reading.losses import loss_under, times_as_perplexing
+from dipole.reading.losses import loss_under, perplexity_ratio
+from dipole.reading.told import spread
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.pooled import Features, read_features
+from dipole.types import Sample
 
 if TYPE_CHECKING:
     from dipole.lm import LM
@@ -35,7 +36,6 @@ _MOST_TEXTS = 2000
 _CANDIDATES, _MASS = 20, 0.99  # as the control fudge has them
 _SCALES = (0.2, 0.4, 0.6, 0.8)
 _TRIALS = 24
-_CEILING = 1.2
 RULE = (
     "the smallest push whose mean probability by the refined notion is within 0.02 (or a tenth of the gain) "
     "of the best, among those whose texts have at most {ceiling:g} times the base's own perplexity"
@@ -124,26 +124,22 @@ def _vector(
     direction = Direction(torch.from_numpy(weighted_difference(member[fit], rows)), 1)
     norm = features.norms[features.layers.index(layer)]
     made = steering_vector(lm, direction, layer, (norm, norm), "add")
-    asked = [prompts[i % len(prompts)] for i in range(_TRIALS)]
-    seeds = [sample_seed(seed + 1, i % len(prompts), i // len(prompts)) for i in range(_TRIALS)]
+    asked, seeds = spread(prompts, _TRIALS, seed + 1)
     base = lm.sample(asked, seeds, max_new_tokens)
     own = loss_under(lm.base, base)
 
-    def liked(texts: Sequence[str]) -> float:
-        return float(np.mean([score.probability for score in recognizer.score(texts)]))
-
-    tried, trials = [], []
-    for scale in _SCALES:
-        scaled = made.scaled(scale / made.relative[0])
-        samples = scaled.apply(lm, 1.0).sample(asked, seeds, max_new_tokens)
-        ratio = times_as_perplexing(loss_under(lm.base, samples), own)
-        tried.append(scaled)
-        trials.append(
-            Trial({"layer": layer, "scale": scale}, scale, liked([s.full_text for s in samples]), ratio)
+    def liked(samples: Sequence[Sample]) -> float:
+        return float(
+            np.mean([score.probability for score in recognizer.score([s.full_text for s in samples])])
         )
-    before = liked([s.full_text for s in base])
-    chosen = pick(trials, _CEILING, before)
-    selection = Selection(chosen, tuple(trials), before, tuple(prompts), RULE.format(ceiling=_CEILING))
-    return replace(
-        tried[chosen], read_token="unknown", template_hash="", facts={"selection": selection.to_dict()}
-    )
+
+    def measure(vector: SteeringVector) -> tuple[float, float]:
+        samples = vector.apply(lm, 1.0).sample(asked, seeds, max_new_tokens)
+        return liked(samples), perplexity_ratio(lm.base, samples, own)
+
+    tried = [
+        ({"layer": layer, "scale": scale}, scale, made.scaled(scale / made.relative[0])) for scale in _SCALES
+    ]
+    selection = choose(tried, measure, liked(base), prompts, RULE)
+    best = tried[selection.chosen][2]
+    return replace(best, read_token="unknown", template_hash="", facts={"selection": selection.to_dict()})

@@ -11,6 +11,7 @@ from dipole.evaluation.side_effects import paired_distinct
 from dipole.interventions.decode import best_of_each, several
 from dipole.lm import sample_seed
 from dipole.pointing.measure import Written, excess, share
+from dipole.progress import Progress, silent
 from dipole.protocols import Intervention
 from dipole.reading.losses import loss_under, times_as_perplexing
 from dipole.recognizers.notion import NotionScore
@@ -36,7 +37,7 @@ def write_and_measure(
     *,
     among_true: Interval,
     judge: Callable[[str], bool] | None = None,
-    on_step: Callable[[str], None] = lambda _: None,
+    progress: Progress = silent,
 ) -> tuple[Written, ...]:
     """Write n texts in each way; none for n = 0.
 
@@ -54,7 +55,7 @@ def write_and_measure(
         seed: Of the texts.
         among_true: Share of the true documents that the weak notion takes for its own.
         judge: Whether a text is of the notion.
-        on_step: Told what is being done.
+        progress: Told what is being done.
     """
     if not n:
         return ()
@@ -63,7 +64,7 @@ def write_and_measure(
     base: list[Sample] = []
     found = []
     for name in ("base", "steered", "reversed", "filtered"):
-        on_step(f"writing {n} texts: {name}")
+        progress(f"writing {n} texts: {name}")
         if name == "filtered":
             samples = _filtered(lm, pointer, asked, seeds, max_new_tokens)
         else:

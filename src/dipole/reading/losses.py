@@ -30,3 +30,8 @@ def loss_under(lm: LM, samples: Sequence[Sample]) -> float:
 def times_as_perplexing(loss: float, own: float) -> float:
     """Quotient of two perplexities from their losses in nats a token, at most e to the 50."""
     return math.exp(min(loss - own, 50.0))
+
+
+def perplexity_ratio(lm: LM, samples: Sequence[Sample], own: float) -> float:
+    """Perplexity of completions under an LM, over that of completions whose loss is `own`."""
+    return times_as_perplexing(loss_under(lm, samples), own)

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from dipole.concepts import Dipole
 from dipole.lm import LM, sample_seed
-from dipole.reading.losses import loss_under, times_as_perplexing
 from dipole.reading.pairs import WORDINGS, pair_texts
 from dipole.types import Sample
 
@@ -35,10 +34,15 @@ class Told(NamedTuple):
         return [prompt + sample.text for prompt, sample in zip(self.prompts, side, strict=True)]
 
 
+def spread(prompts: Sequence[str], n: int, seed: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """N prompts, each in turn, and a seed for each; the k-th time that a prompt comes has its k-th seed."""
+    places = [divmod(i, len(prompts)) for i in range(n)]
+    return tuple(prompts[i] for _, i in places), tuple(sample_seed(seed, i, k) for k, i in places)
+
+
 def tell(lm: LM, dipole: Dipole, prompts: Sequence[str], n: int, max_new_tokens: int, seed: int) -> Told:
     """Have the LM write n completions under each pole, spread over the prompts."""
-    asked = tuple(prompts[i % len(prompts)] for i in range(n))
-    seeds = tuple(sample_seed(seed, i % len(prompts), i // len(prompts)) for i in range(n))
+    asked, seeds = spread(prompts, n, seed)
     sides = [
         tuple(lm.sample(texts, seeds, max_new_tokens)) for texts in pair_texts(dipole, asked, WORDINGS[:1])
     ]
@@ -60,9 +64,3 @@ def leanings(lm: LM, told: Told) -> Tensor:
 def preference(leaning: Tensor) -> float:
     """Mean probability of the claim's side of each pair (Bradley-Terry): 0.5 where it takes neither."""
     return float(leaning.sigmoid().mean())
-
-
-def perplexity_ratio(lm: LM, told: Told, base_loss: float, max_new_tokens: int) -> float:
-    """Perplexity under the base of what the LM writes to the prompts, over that of the base's own text."""
-    written = lm.sample(told.prompts, told.seeds, max_new_tokens)
-    return times_as_perplexing(loss_under(lm.base, written), base_loss)

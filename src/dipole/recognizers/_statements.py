@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -50,3 +51,15 @@ def texts_of(texts: Sequence[str], recognizer: str) -> list[str]:
     if isinstance(texts, str):
         raise UserError(f"{recognizer} scores a list of texts, and was given one string; put it in a list.")
     return list(texts)
+
+
+def check_settings(recognizer: str, temperature: float, batch_size: int) -> None:
+    """Refuse values that mean nothing.
+
+    Raises:
+        UserError: The temperature is not above 0, or the batch size below 1.
+    """
+    if not (temperature > 0 and math.isfinite(temperature)):
+        raise UserError(f"The temperature of {recognizer} must be above 0, and is {temperature}.")
+    if batch_size < 1:
+        raise UserError(f"batch_size must be at least 1, and is {batch_size}.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from dipole.models.turns import Turns
-from dipole.recognizers._statements import Poles, statements, texts_of
+from dipole.recognizers._statements import Poles, check_settings, statements, texts_of
 from dipole.types import Score, UserError
 
 _TURNS = Turns()  # a tokenizer is told how to cut and pad before each use
@@ -57,10 +56,7 @@ class Embedding:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
-        if not (self.temperature > 0 and math.isfinite(self.temperature)):
-            raise UserError(f"The temperature of embedding must be above 0, and is {self.temperature}.")
-        if self.batch_size < 1:
-            raise UserError(f"batch_size must be at least 1, and is {self.batch_size}.")
+        check_settings(self.name, self.temperature, self.batch_size)
 
     def score(self, texts: Sequence[str], concept: Poles) -> list[Score]:
         """Log-odds of each text, positive towards the claim; an empty text is unscored.

@@ -13,13 +13,14 @@ Departures from scikit-learn's defaults:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dipole.progress import Progress, silent
 from dipole.types import MOST_SEED, UserError, check_seed
 from dipole.words import terms
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 Array = NDArray[np.float64]
-OnIteration = Callable[[int, int, float], None]
 """Called after each iteration: its number from 0, how many there will be, and how much the topics moved."""
 
 SPLITTINGS: dict[str, dict[str, Any]] = {
@@ -182,7 +182,7 @@ def count_words(texts: Iterable[str], settings: Settings) -> tuple[csr_matrix, t
     return counts[:, kept].astype(np.float64), tuple(str(names[i]) for i in kept), counts.shape[1]
 
 
-def fit_lda(counts: csr_matrix, settings: Settings, on_iteration: OnIteration | None = None) -> Found:
+def fit_lda(counts: csr_matrix, settings: Settings, progress: Progress = silent) -> Found:
     """Fit by variational Bayes; see the module's docstring. The same seed gives the same topics."""
     first = settings.first
     total = settings.restarts * first + settings.iterations - first
@@ -193,8 +193,8 @@ def fit_lda(counts: csr_matrix, settings: Settings, on_iteration: OnIteration | 
         nonlocal done
         for _ in range(iterations):
             start.step()
-            if on_iteration is not None:
-                on_iteration(done, total, start.moved)
+            moved = "a new start" if start.moved >= 1 else f"topics moved {100 * start.moved:.3f}%"
+            progress("iteration", done + 1, total, moved)
             done += 1
         return start.bound()
 

@@ -15,10 +15,11 @@ import numpy as np
 from dipole.concepts.topic import Topic
 from dipole.corpora.corpus import Document
 from dipole.files.paths import given_path
+from dipole.progress import Progress, silent
 from dipole.recognizers import _topic_folder, lda
 from dipole.recognizers._statements import texts_of
 from dipole.recognizers._topic_folder import Training
-from dipole.recognizers.lda import Array, Found, OnIteration, Settings, word_distributions
+from dipole.recognizers.lda import Array, Found, Settings, word_distributions
 from dipole.types import DipoleWarning, Score, UserError
 
 if TYPE_CHECKING:
@@ -68,14 +69,14 @@ class TopicModel:
         cls,
         documents: Iterable[Document],
         settings: Settings = Settings(),
-        on_iteration: OnIteration | None = None,
+        progress: Progress = silent,
     ) -> TopicModel:
         """Fit to documents, which are streamed once; their word counts stay in memory.
 
         Args:
             documents: A corpus.
             settings: Number of topics, iterations, seed, …
-            on_iteration: Called after each iteration.
+            progress: Told of each iteration.
 
         Raises:
             UserError: Fewer documents than topics, no word left to count, or scikit-learn is missing.
@@ -88,7 +89,7 @@ class TopicModel:
                 yield document.text
 
         counts, vocabulary, all_words = lda.count_words(texts(), settings)
-        found: Found = lda.fit_lda(counts, settings, on_iteration)
+        found: Found = lda.fit_lda(counts, settings, progress)
         model = cls(vocabulary=vocabulary, settings=settings, shares=np.empty(0), **found._asdict())
         training = Training(tuple(ids), model.shares_of(counts), counts, all_words)
         return replace(model, shares=training.theta.mean(axis=0), training=training)

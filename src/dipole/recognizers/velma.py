@@ -10,9 +10,9 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor
 
 from dipole.lm import LM
-from dipole.recognizers._statements import Poles, statements, texts_of
+from dipole.recognizers._statements import Poles, check_settings, statements, texts_of
 from dipole.recognizers.likelihood import continuation_likelihoods
-from dipole.types import Score, UserError
+from dipole.types import Score
 
 
 class IdScores(NamedTuple):
@@ -81,10 +81,7 @@ class Velma:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
-        if not (self.temperature > 0 and math.isfinite(self.temperature)):
-            raise UserError(f"The temperature of velma must be above 0, and is {self.temperature}.")
-        if self.batch_size < 1:
-            raise UserError(f"batch_size must be at least 1, and is {self.batch_size}.")
+        check_settings(self.name, self.temperature, self.batch_size)
 
     def score(self, texts: Sequence[str], concept: Poles) -> list[Score]:
         """Log-odds of each text, positive towards the claim.

@@ -3,35 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from dipole.pointing.basin import INSIDE, End, summary
-from dipole.pointing.fates import FATES, IMPOSSIBLE
+from dipole.pointing.basin import Basin
+from dipole.pointing.fates import FATES, IMPOSSIBLE, meaning
+from dipole.pointing.grid import INSIDE, End, summary
 from dipole.pointing.runners import SAYS
+from dipole.pointing.said import fates_in, others, percent, sentences, shown_rows
 from dipole.report.basin_map import FATE_COLOURS, SHADES, basin_map, held_band
 from dipole.report.facts import Fact
-from dipole.report.formatting import duration, number
 from dipole.report.templates import template
-from dipole.report.text import one_line, visible
-
-if TYPE_CHECKING:
-    from dipole.basin import Basin
-
-KINDS = {"uniform": "uniform", "adversarial": "adversarial", "topic": "the topic itself"}
-_MEANING: dict[str, str] = {
-    "notion": "the notion",
-    "share": "the notion’s order, cut wrongly",
-    "all": "everything",
-    "none": "nothing",
-    "complement": "the complement",
-    "flavour": "the flavour",
-    "either": "the notion or the flavour",
-    "start": "the start, errors and all",
-    "part": "a part of the notion",
-    "wider": "the notion and others",
-    "other": "something else",
-    IMPOSSIBLE: "no such start",
-}
+from dipole.shown.numbers import duration
+from dipole.shown.text import one_line, visible
 
 
 def render_basin_html(found: Basin, manifest: Mapping[str, Any]) -> str:
@@ -43,7 +26,7 @@ def render_basin_html(found: Basin, manifest: Mapping[str, Any]) -> str:
     """
     topic = manifest.get("topic") or {}
     rows = summary(found.ends)
-    seen = {fate for row in rows for fate in _fates(row)}
+    seen = {fate for row in rows for fate in fates_in(row)}
     view = {
         "title": one_line(", ".join(str(word) for word in list(topic.get("words") or [])[:3]) or "a notion"),
         "model": one_line(str(manifest.get("model") or "")),
@@ -65,60 +48,6 @@ def render_basin_html(found: Basin, manifest: Mapping[str, Any]) -> str:
     return str(template("basin.html.jinja").render(view=view))
 
 
-def meaning(fate: str, flavour: str = "labels") -> str:
-    """A fate in words."""
-    said = _MEANING[fate]
-    return said.replace("the flavour", "the topic’s own cluster") if flavour == "topic" else said
-
-
-def in_words(ends: Sequence[End]) -> str:
-    """What happened."""
-    return "\n".join(sentences(ends))
-
-
-def sentences(ends: Sequence[End]) -> list[str]:
-    """What happened, in a sentence for each method."""
-    rows = summary(ends)
-    said = []
-    for method in dict.fromkeys(str(row["method"]) for row in rows):
-        of = {row["kind"]: row for row in rows if row["method"] == method}
-        made = [kind for kind in ("uniform", "adversarial") if kind in of and of[kind]["made"]]
-        shares = [f"{_percent(of[kind]['inside'])} with {kind} errors" for kind in made]
-        sentence = f"{method}: of the starts {' and '.join(shares) or 'none'} come to the notion"
-        own = next((end for end in ends if (end.method, end.kind) == (method, "topic")), None)
-        if own is not None:
-            sentence += f"; begun at the topic’s own labels it ends at F1 {own.f1:.2f}"
-        said.append(f"{sentence}.")
-    return said
-
-
-def shown_rows(ends: Sequence[End], flavour: str = "labels") -> list[list[str]]:
-    """Method, kind of error, starts, share inside, mean F1, median rounds, and where the others end."""
-    return [
-        [
-            str(row["method"]),
-            KINDS[str(row["kind"])],
-            f"{row['made']:,}" if row["made"] == row["starts"] else f"{row['made']:,} of {row['starts']:,}",
-            _percent(row["inside"]),
-            number(_float(row["f1"])),
-            f"{row['rounds']:g}" if row["made"] else number(None),
-            _others(row, flavour),
-        ]
-        for row in summary(ends)
-    ]
-
-
-def _others(row: Mapping[str, object], flavour: str) -> str:
-    lost = [(fate, count) for fate, count in _fates(row).items() if fate != "notion"]
-    return ", ".join(f"{meaning(fate, flavour)} {count}" for fate, count in lost)
-
-
-def _fates(row: Mapping[str, object]) -> Mapping[str, int]:
-    fates = row["fates"]
-    assert isinstance(fates, Mapping)
-    return fates
-
-
 def _method(found: Basin, rows: Sequence[Mapping[str, object]], method: str) -> dict[str, Any]:
     own = next((end for end in found.ends if (end.method, end.kind) == (method, "topic")), None)
     maps = []
@@ -127,11 +56,11 @@ def _method(found: Basin, rows: Sequence[Mapping[str, object]], method: str) -> 
             continue
         kind = str(row["kind"])
         ends = [end for end in found.ends if (end.method, end.kind) == (method, kind)]
-        lost = _others(row, found.flavour)
+        lost = others(row, found.flavour)
         maps.append(
             {
                 "kind": f"{kind} errors",
-                "inside": _percent(row["inside"]),
+                "inside": percent(row["inside"]),
                 "svg": basin_map(ends, found.grid.values, own, method == "fixed-point"),
                 "lost": f"The others end at: {lost}."
                 if lost
@@ -169,14 +98,6 @@ def _adversarial(flavour: str) -> str:
         "adversarial errors fall on the flavour: negatives that have it are added first, and positives "
         "that have it are kept first"
     )
-
-
-def _percent(value: object) -> str:
-    return number(_float(value), "share").replace(".0%", "%")
-
-
-def _float(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")
 
 
 def _facts(found: Basin, manifest: Mapping[str, Any]) -> list[Fact]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dipole.pointing.basin import INSIDE, End
+from dipole.pointing.grid import INSIDE, End
 from dipole.report import comparison_svg as svg
 
 Array = NDArray[np.float64]

@@ -10,8 +10,8 @@ from dipole.effects import Effect
 from dipole.report import facts
 from dipole.report.manifest import reproduce_command
 from dipole.report.markdown import bystander_table, effect_table, escape, fenced
-from dipole.report.text import one_line, visible
 from dipole.report.verdict import notes, verdict
+from dipole.shown.text import one_line, visible
 
 _BYSTANDERS = 10
 

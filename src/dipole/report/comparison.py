@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from dipole.evaluation.families import Comparison, comparison_to_dict
 from dipole.files import write_json_atomic, write_text_atomic
-from dipole.lm import LM
 from dipole.report import comparison_view as view
 from dipole.report.comparison_page import render_comparison_html, render_comparison_markdown
-from dipole.report.manifest import manifest
 from dipole.report.write import _toml
 
 if TYPE_CHECKING:
@@ -32,7 +28,7 @@ def write_comparison(folder: Path, comparison: Comparison, facts: Mapping[str, A
     Args:
         folder: Output folder, made where it is missing.
         comparison: What `compare_controls` or `sweep` measured.
-        facts: What is needed to know and repeat the run; see `comparison_facts`. May be empty.
+        facts: What is needed to know and repeat the run; its manifest. May be empty.
 
     Raises:
         UserError: A file can't be written; older files are left intact.
@@ -102,71 +98,3 @@ def _table(title: str, header: Sequence[str], rows: Sequence[Sequence[view.Cell]
     for row in rows:
         made.add_row(*(Text(cell.value) for cell in row))
     return made
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What a comparison was asked to do, as a manifest records a control."""
-
-    controls: tuple[str, ...]
-    strengths: tuple[float, ...]
-    n: int
-    repeats: int
-    max_new_tokens: int
-    bystander_n: int
-    tolerance: float
-    null: bool
-
-    name: ClassVar[str] = "compare"
-
-
-def comparison_facts(
-    lm: LM,
-    comparison: Comparison,
-    *,
-    started: datetime,
-    finished: datetime,
-    out: str | None = None,
-    command: Sequence[str] | None = None,
-) -> dict[str, Any]:
-    """What is needed to know and repeat a comparison, as plain data (for `manifest.json` too).
-
-    Args:
-        lm: The base.
-        comparison: What was measured.
-        started: When it began, with a time zone.
-        finished: When it ended.
-        out: Output folder as the user wrote it.
-        command: Arguments of the command line; those of this process by default.
-    """
-    import torch
-
-    asked = comparison.settings
-    proper = [curve for curve in comparison.curves if not curve.null_of]
-    control = _Asked(
-        controls=tuple(curve.label for curve in proper),
-        strengths=tuple(asked["strengths"]),
-        **{
-            name: asked[name]
-            for name in ("n", "repeats", "max_new_tokens", "bystander_n", "tolerance", "null")
-        },
-    )
-    return manifest(
-        control=control,
-        concept=comparison.concept,
-        prompts=comparison.fitted_on,
-        held_out=comparison.prompts,
-        seed=int(asked["seed"]),
-        model=lm.resident.name,
-        revision=lm.resident.revision,
-        fingerprint=lm.resident.fingerprint,
-        started=started,
-        finished=finished,
-        device=str(lm.resident.device),
-        threads=torch.get_num_threads(),
-        out=out,
-        command=command,
-        extra={
-            "controls": {curve.label: {"name": curve.control, "fields": curve.settings} for curve in proper}
-        },
-    )

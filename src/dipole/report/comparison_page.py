@@ -10,10 +10,10 @@ from dipole.evaluation.families_records import PERPLEXITY_TARGET
 from dipole.report import comparison_view as view
 from dipole.report.comparison_plots import bystander_plot, dose_plot, effect_plot, kl_limit
 from dipole.report.facts import Fact, facts, model_name
-from dipole.report.formatting import number
 from dipole.report.markdown import escape, fenced, marked, table
 from dipole.report.templates import template
-from dipole.report.text import one_line, visible
+from dipole.shown.numbers import number
+from dipole.shown.text import one_line, visible
 
 _SURFACES = ("prompt", "tokens", "logits", "activations", "weights", "decode")
 

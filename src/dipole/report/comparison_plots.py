@@ -25,7 +25,7 @@ from dipole.report.comparison_svg import (
     ticks,
     title,
 )
-from dipole.report.formatting import change, number, plain_bounds
+from dipole.shown.numbers import change, number, plain_bounds
 
 UNITS = {"claim_share": "share", "velma_probability": "share"}
 AXES = {"claim_share": "on the claim’s side", "velma_probability": "VELMA probability of the claim"}

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-from dipole.report.formatting import MINUS
-from dipole.report.text import one_line
+from dipole.shown.numbers import MINUS
+from dipole.shown.text import one_line
 
 CHARACTER = 7.0
 """Mean width of a character of label text, in the units of the drawing."""

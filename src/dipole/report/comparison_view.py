@@ -9,8 +9,8 @@ from typing import NamedTuple
 from dipole.effects import Interval
 from dipole.evaluation.families import Comparison, Curve, Matched, Point
 from dipole.evaluation.families_records import CLAIM_TARGET, PERPLEXITY_TARGET
-from dipole.report.formatting import NONE, change, duration, number, plain_bounds
-from dipole.report.text import Piece, concept_mentions, one_line, pieces
+from dipole.shown.numbers import NONE, change, duration, number, plain_bounds
+from dipole.shown.text import Piece, concept_mentions, one_line, pieces
 
 SHOWN_PROMPTS = 4
 MAIN_LABELS = {"claim_share": "claim", "velma_probability": "VELMA"}

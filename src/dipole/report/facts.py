@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dipole.report.formatting import duration
-from dipole.report.text import one_line, shell_line, visible
+from dipole.shown.numbers import duration
+from dipole.shown.text import one_line, shell_line, visible
 
 
 class Fact(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any
 
 from dipole.report.facts import facts, model_name
 from dipole.report.markdown import escape, fenced, table
-from dipole.report.text import one_line, shell_line, visible
+from dipole.shown.text import one_line, shell_line, visible
 
 _NOTICEABLE = 0.05
 _FLUENT = 1.3

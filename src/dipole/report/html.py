@@ -5,11 +5,12 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from dipole.report import facts, formatting, plots
+from dipole.report import facts, plots
 from dipole.report.manifest import reproduce_command
 from dipole.report.page import Page, count_text
 from dipole.report.templates import environment
-from dipole.report.text import heading, one_line, visible
+from dipole.shown import numbers
+from dipole.shown.text import heading, one_line, visible
 
 
 def render_html(page: Page, folder: str) -> str:
@@ -46,11 +47,11 @@ def _template() -> Any:
     own.filters["line"] = one_line
     own.globals.update(
         heading=heading,
-        number=formatting.number,
-        change=formatting.change,
-        bounds=formatting.bounds,
-        plain_bounds=formatting.plain_bounds,
-        unit_label=formatting.unit_label,
+        number=numbers.number,
+        change=numbers.change,
+        bounds=numbers.bounds,
+        plain_bounds=numbers.plain_bounds,
+        unit_label=numbers.unit_label,
         count_text=count_text,
     )
     return own.get_template("report.html.jinja")

@@ -12,7 +12,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from dipole.files import to_plain
-from dipole.report.text import shell_line
+from dipole.shown.text import shell_line
 from dipole.types import UserError
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 
 from dipole.effects import Change, Effect
 from dipole.report import facts, plots
-from dipole.report.formatting import NONE, bounds, change, number, plain_bounds, sparkline, unit_label
 from dipole.report.manifest import reproduce_command
 from dipole.report.page import Count, Group, Page, Row, count_text
-from dipole.report.text import Piece, heading, inline, one_line, visible
+from dipole.shown.numbers import NONE, bounds, change, number, plain_bounds, sparkline, unit_label
+from dipole.shown.text import Piece, heading, inline, one_line, visible
 
 _SPECIAL = re.compile(r"([\\`*_~|\[\]$])")
 _ALIGN = {"l": "---", "r": "--:"}

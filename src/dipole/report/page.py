@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from dipole.effects import Bystander, Change, Effect
 from dipole.report.facts import Fact, facts
-from dipole.report.formatting import number
-from dipole.report.text import Piece, concept_mentions, one_line, pieces
 from dipole.report.verdict import Figure, headline_figures, notes, verdict
+from dipole.shown.numbers import number
+from dipole.shown.text import Piece, concept_mentions, one_line, pieces
 from dipole.types import Sample
 
 SHOWN_ROWS = 32  # the published form has 32; further rows are folded away

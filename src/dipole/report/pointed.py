@@ -7,10 +7,11 @@ from typing import Any
 
 from dipole.pointing.measure import Reading, Written
 from dipole.pointing.record import Differing, Mapped, Pointed
+from dipole.pointing.said import verdict
 from dipole.report import comparison_svg as svg
-from dipole.report.formatting import NONE, bounds, change, duration, number, plain_bounds
 from dipole.report.templates import template
-from dipole.report.text import one_line, shell_line, visible
+from dipole.shown.numbers import NONE, bounds, change, duration, number, plain_bounds
+from dipole.shown.text import one_line, shell_line, visible
 
 _NAMES = {
     "weak": "the topic model",
@@ -37,7 +38,7 @@ def render_pointed_html(pointed: Pointed, manifest: Mapping[str, Any]) -> str:
         "words": one_line(", ".join(str(word) for word in list(concept.get("words") or [])[:10])),
         "model": one_line(str(manifest.get("model") or "")),
         "notes": [one_line(note) for note in pointed.notes],
-        "verdict": one_line(verdict(pointed)),
+        "verdict": one_line(verdict(pointed.readings, pointed.written, pointed.agreement)),
         "readings": [_reading(r) for r in pointed.readings],
         "cells": _cells(pointed.readings),
         "maps": _maps(pointed.documents),
@@ -55,33 +56,6 @@ def render_pointed_html(pointed: Pointed, manifest: Mapping[str, Any]) -> str:
         "facts": _facts(pointed, manifest),
     }
     return str(template("pointed.html.jinja").render(view=view))
-
-
-def verdict(pointed: Pointed) -> str:
-    """What happened, in a sentence or two."""
-    by_name = {reading.name: reading for reading in pointed.readings}
-    parts = []
-    if "refined" in by_name:
-        weak, refined = by_name["weak"].f1.mean, by_name["refined"].f1.mean
-        part = f"F1 against the truth: {weak:.2f} by the topic model, {refined:.2f} by the model’s own notion"
-        if "ceiling" in by_name:
-            part += f", {by_name['ceiling'].f1.mean:.2f} by a probe that was trained on the truth"
-        parts.append(part + ".")
-    else:
-        parts.append(
-            f"The topic model and the model’s own notion agree on {number(pointed.agreement, 'share')} of "
-            "the held-out documents."
-        )
-    by_way = {written.name: written for written in pointed.written}
-    if "steered" in by_way:
-        before, after = by_way["base"], by_way["steered"]
-        told = "the judge" if after.judged is not None else "its own notion"
-        one, other = (w.refined if w.judged is None else w.judged for w in (before, after))
-        parts.append(
-            f"By {told}, {number(one.mean, 'share')} of what it writes is of the notion, and steered "
-            f"{number(other.mean, 'share')} (95% interval {plain_bounds(other, 'share')})."
-        )
-    return " ".join(parts)
 
 
 def _reading(reading: Reading) -> dict[str, str]:

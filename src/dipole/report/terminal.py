@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dipole.effects import Change, Effect
-from dipole.report.formatting import bounds, change, number, plain_bounds, unit_label
 from dipole.report.page import Group, build_page, count_text
-from dipole.report.text import Piece, heading
+from dipole.shown.numbers import bounds, change, number, plain_bounds, unit_label
+from dipole.shown.text import Piece, heading
 
 if TYPE_CHECKING:
     from rich.console import Console

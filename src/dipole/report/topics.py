@@ -8,39 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from dipole.corpora.corpus import Skipped
 from dipole.recognizers.topic import TopicModel
+from dipole.recognizers.topics import Topics, TopicView, notes_on
 from dipole.report import comparison_svg as svg
 from dipole.report.facts import Fact
-from dipole.report.formatting import duration, number
 from dipole.report.templates import template
-from dipole.report.text import one_line, shell_line, visible
-from dipole.report.topics_view import Map, TopicView, document_map, ring
+from dipole.report.topics_map import Map, document_map, ring
+from dipole.shown.numbers import duration, number
+from dipole.shown.text import one_line, shell_line, visible
 
 _LONGEST = 260
 _MOST_SKIPPED = 20
 _WIDTH, _HEIGHT, _RADIUS = 920.0, 600.0, 235.0
 _LABELLED = ((14, 3), (40, 1))  # words of a label for up to so many topics; beyond, numbers alone
 _LONGEST_WORD = 18
-_STILL_MOVING = 0.01
 
 
-def render_topics_html(
-    model: TopicModel,
-    topics: Sequence[TopicView],
-    skipped: Sequence[Skipped],
-    manifest: Mapping[str, Any],
-    chosen: int | None = None,
-) -> str:
+def render_topics_html(found: Topics, manifest: Mapping[str, Any]) -> str:
     """The page, without scripts and without a request to anywhere.
 
     Args:
-        model: The fitted model, with its training documents.
-        topics: What is shown of each topic.
-        skipped: Files and rows that were left out.
+        found: What was found, with the training documents.
         manifest: What reproduces the fit.
-        chosen: Topic that words or examples picked out.
     """
+    model, topics, chosen = found.model, found.topics, found.chosen
     theta = model.training.theta if model.training else np.empty((0, model.n_topics))
     order = ring(theta)
     folder = str(manifest.get("out") or "topics")
@@ -53,39 +44,16 @@ def render_topics_html(
         "by_share": sorted(shown, key=lambda topic: -topic["size"]),
         "largest": max(topic["size"] for topic in shown),
         "chosen": None if chosen is None else shown[chosen],
-        "notes": notes(model, skipped),
+        "notes": notes_on(model, found.skipped),
         "map": _drawn(document_map(theta), shown),
         "mapped": min(len(theta), len(document_map(theta).rows)),
         "command": visible(str(manifest.get("command") or "")),
         "use": _use(folder, chosen or 0),
         "facts": _facts(model, manifest),
-        "skipped": [(one_line(s.name), one_line(s.reason)) for s in skipped[:_MOST_SKIPPED]],
-        "more_skipped": max(0, len(skipped) - _MOST_SKIPPED),
+        "skipped": [(one_line(s.name), one_line(s.reason)) for s in found.skipped[:_MOST_SKIPPED]],
+        "more_skipped": max(0, len(found.skipped) - _MOST_SKIPPED),
     }
     return str(template("topics.html.jinja").render(view=data))
-
-
-def notes(model: TopicModel, skipped: Sequence[Skipped]) -> list[str]:
-    """Plain sentences that a reader must see first."""
-    found = []
-    if skipped:
-        first = one_line(f"{skipped[0].name} {skipped[0].reason}")
-        rest = "" if len(skipped) == 1 else f", and {len(skipped) - 1} more"
-        found.append(f"{len(skipped)} left out: {first}{rest}.")
-    training = model.training
-    if training is not None and training.counts is not None:
-        silent = int((np.asarray(training.counts.sum(axis=1)).ravel() == 0).sum())
-        if silent:
-            found.append(
-                f"Without any word that is counted: {silent} of {len(training.ids)} documents, in which all "
-                "topics have equal shares."
-            )
-    if model.moved > _STILL_MOVING:
-        found.append(
-            f"The topics were still moving in the last iteration ({100 * model.moved:.1f}% of their "
-            "probability); give more --iterations."
-        )
-    return found
 
 
 def _colour(place: int, of: int) -> str:

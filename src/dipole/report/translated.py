@@ -9,77 +9,19 @@ from typing import TYPE_CHECKING, Any
 from dipole.report.comparison_svg import Scale, band, drawing, element, line, path, text, tick_text, title
 from dipole.report.facts import facts as manifest_facts
 from dipole.report.facts import model_name
-from dipole.report.formatting import number, plain_bounds
 from dipole.report.markdown import escape, table
 from dipole.report.templates import template
-from dipole.report.text import one_line, shell_line, visible
-from dipole.report.translated_rows import label_of, layer_rows, null_words, plain, response_rows
+from dipole.shown.numbers import number, plain_bounds
+from dipole.shown.text import one_line, shell_line, visible
+from dipole.stitching.said import label_of, layer_rows, notes, response_rows, verdict
 
 if TYPE_CHECKING:
     from dipole.evaluation.response import Response
-    from dipole.evaluation.transfer import Transfer
     from dipole.interventions.activations import SteeringVector
+    from dipole.stitching.transfer import Transfer
 
 _WIDTH, _HEIGHT = 720.0, 330.0
 _COLOURS = {"source": "s-weights", "native": "claim-side", "translated": "s-activations"}
-
-
-def verdict(facts: Mapping[str, Any], transfer: Transfer | None) -> str:
-    """One sentence on what came through."""
-    if transfer is None:
-        return (
-            f"The map leaves {plain(facts['map']['fvu'])} of the variance of held-out text unexplained "
-            f"(shuffled pairs: {plain(facts['map']['fvu_shuffled'])}). Whether the vector still steers was "
-            "not measured; a dipole would do that."
-        )
-    kept, own = transfer["translated"].retention, transfer["native"].effect
-    if kept is None:
-        return (
-            f"Nothing can be said of what came through: the target's own vector has an effect of "
-            f"{number(own.mean)} {plain_bounds(own)}, which can't be told from none."
-        )
-    nulls = [r for r in transfer.responses if r.name in ("shuffled", "random")]
-    return (
-        f"The translated vector keeps {number(kept.mean, 'share')} {plain_bounds(kept, 'share')} of the "
-        "native vector's effect at equal strength; "
-        + ", ".join(null_words(r) for r in nulls if r.retention is not None)
-        + "."
-    )
-
-
-def notes(facts: Mapping[str, Any], transfer: Transfer | None) -> list[str]:
-    """What a reader must see first."""
-    found, corpus = [], facts["corpus"]
-    if corpus["relaxed"]:
-        exact = facts["map"]["fvu_exact_pairs"]
-        found.append(
-            f"Only {number(corpus['kept'], 'share')} of the tokens end together in both models, so tokens "
-            "that end in the same word were paired too; without those the variance unexplained is "
-            f"{plain(exact)}."
-        )
-    if not corpus["whole"]:
-        found.append(
-            f"The corpus has too few files ({corpus['units']}) to keep the passages of each together, so the "
-            "map was fitted on some passages and reported on others of the same file; of a new file more of "
-            "the variance would be unexplained."
-        )
-    if not facts["near"]:
-        found.append(
-            "One map for all text was fitted, because nothing tells where the vector acts, or it was asked "
-            "for; that often loses a vector that works. Give prompts of the kind it acts on."
-        )
-    elif facts["power"] == 0.0:
-        found.append(
-            "The corpus is too small to let rows near the prompts count more, so one map for all text was "
-            "fitted."
-        )
-    if transfer is not None and not transfer.held_out:
-        found.append(
-            "The dipole has no held-out prompts: the vector was measured on prompts it was fitted on."
-        )
-    if transfer is not None and abs(transfer["source"].effect.mean) < 0.05:
-        found.append("The vector does next to nothing in its own model, so there is little to translate.")
-    return found
 
 
 def render_translated_html(vector: SteeringVector, manifest: Mapping[str, Any]) -> str:

@@ -6,8 +6,8 @@ import math
 from typing import NamedTuple
 
 from dipole.effects import Change, Effect, Interval
-from dipole.report.formatting import change, number, plain_bounds
-from dipole.report.text import one_line
+from dipole.shown.numbers import change, number, plain_bounds
+from dipole.shown.text import one_line
 
 # Names under which the numbers of the verdict are looked for, the first that is there.
 CLAIM = ("claim_share", "truth_claim_share")

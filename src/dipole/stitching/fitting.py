@@ -9,10 +9,11 @@ corpus.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dipole.lm import LM
+from dipole.progress import Progress, silent
 from dipole.reading.pairs import read_last
 from dipole.stitching.nearness import ROWS_PER_WIDTH, CosineCounts, Nearness, near
 from dipole.stitching.pairing import RELAX_BELOW
@@ -23,7 +24,6 @@ from dipole.stitching.sums import Sums
 from dipole.types import DipoleWarning, UserError
 
 _FIT_SHARE = 0.8
-OnStep = Callable[[int, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ def survey(
     prompts: Sequence[str] = (),
     max_tokens: int = 512,
     batch_size: int = 32,
-    on_step: OnStep | None = None,
+    progress: Progress = silent,
 ) -> Survey:
     """Read the corpus with the source alone; with both tokenizers.
 
@@ -98,7 +98,7 @@ def survey(
         prompts: Texts at whose last token maps have to be best; none for equal weights.
         max_tokens: Tokens of a document that are read at most.
         batch_size: Rows a forward.
-        on_step: Called with how many documents were read so far, and a word.
+        progress: Told how many documents were read so far.
 
     Raises:
         UserError: No text gives a pair.
@@ -108,8 +108,7 @@ def survey(
     for _, states in source_rows(source, target, documents, wanted, tally, max_tokens, batch_size):
         if prompts:
             moments.add(states[0], states[0][:, :0])
-        if on_step is not None:
-            on_step(tally.documents, "reading the source")
+        progress("reading the source", note=f"{tally.documents:,} documents")
     if not tally.pairs:
         raise UserError(
             f"None of the {tally.documents} documents gives a pair of tokens of {source.resident.name} and "
@@ -134,8 +133,7 @@ def survey(
     for part, states in stream:
         if part == "fit":
             counts.add(made.cosines(states[0]))
-        if on_step is not None:
-            on_step(again.documents, "weighing")
+        progress("weighing", note=f"{again.documents:,} documents")
     power = counts.largest_power(ROWS_PER_WIDTH * wide)
     return Survey(tally, relaxed, replace(made, power=power), counts.effective(power), split)
 
@@ -151,7 +149,7 @@ def fit_stitches(
     max_tokens: int = 512,
     batch_size: int = 32,
     seed: int = 0,
-    on_step: OnStep | None = None,
+    progress: Progress = silent,
 ) -> list[Stitch]:
     """Fit one map for each target layer, in one pass.
 
@@ -166,7 +164,7 @@ def fit_stitches(
         max_tokens: Tokens of a document that are read at most.
         batch_size: Rows a forward.
         seed: Of the shuffled pairs.
-        on_step: Called with how many documents were read so far, and a word.
+        progress: Told how many documents were read so far.
 
     Raises:
         UserError: Too few documents to hold some out, or activations that are not finite.
@@ -186,8 +184,7 @@ def fit_stitches(
     )
     for rows in stream:
         sums.add(rows, None if found.nearness is None else found.nearness.weights(rows.source[0]))
-        if on_step is not None:
-            on_step(tally.documents, "reading both")
+        progress("reading both", note=f"{tally.documents:,} documents")
     sums.finish()
     return _stitches(source_layer, target_layers, sums, penalties)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple, Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +43,10 @@ class Automaton(Protocol):
 
     def cuts(self, before: State, after: Ints) -> Ints:
         """How many cuts to be paid for lie between a state and each of those after it, `(n,)`."""
+        ...
+
+    def behind(self, prompt: str) -> State | None:
+        """The state of a text that begins right behind a prompt; None where nothing can."""
         ...
 
 
@@ -224,6 +231,33 @@ class AutomatonWalk:
     def copy(self) -> AutomatonWalk:
         """Another walk from the same place."""
         return AutomatonWalk(self.masks, self.state, self.first)
+
+
+class AutomatonLanguage(ABC):
+    """A language that an automaton recognises; its masks are made once for each vocabulary."""
+
+    @cached_property
+    def _known(self) -> WeakKeyDictionary[Vocabulary, Masks]:
+        return WeakKeyDictionary()
+
+    def walks(self, vocabulary: Vocabulary, rows: Sequence[tuple[str, bool]], name: str) -> list[Walk]:
+        """One walk for each row.
+
+        Raises:
+            UserError: The tokenizer can't write what the language holds.
+        """
+        if vocabulary not in self._known:
+            self._known[vocabulary] = self.masks(vocabulary, name)
+        masks = self._known[vocabulary]
+        return [AutomatonWalk(masks, masks.automaton.behind(prompt), drops) for prompt, drops in rows]
+
+    @abstractmethod
+    def masks(self, vocabulary: Vocabulary, name: str) -> Masks:
+        """What the tokens of a vocabulary can write.
+
+        Raises:
+            UserError: The tokenizer of that model can't write what the language holds.
+        """
 
 
 def only(tokens: Sequence[int]) -> Allowed:

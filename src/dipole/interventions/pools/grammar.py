@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from torch import Tensor
 
 from dipole.files.schema import Field, Optional, Text
 from dipole.interventions.pools.automaton import Allowed, Walk, only
 from dipole.interventions.pools.json_schema import checked_schema
+from dipole.interventions.pools.language import PlainLanguage
 from dipole.interventions.pools.vocabulary import Vocabulary
-from dipole.tensors import Wanted
 from dipole.types import UserError
 
 _TRIALS, _TRIAL_TOKENS = 4, 32
@@ -23,7 +22,7 @@ _JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": 
 
 
 @dataclass(frozen=True)
-class Grammar:
+class Grammar(PlainLanguage):
     """Texts that match a regular expression as a whole, or a JSON schema.
 
     The text begins right behind the prompt: a regular expression that wants a space there says so. JSON is
@@ -107,26 +106,6 @@ class Grammar:
             every = np.arange(len(walk.vocabulary.texts))
             tokens = allowed.tokens if allowed.listed else np.setdiff1d(every, allowed.tokens)
             walk.advance(int(rng.choice(tokens)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {"regex": self.regex, "json_schema": self.json_schema}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Nothing."""
-        return {}
-
-    @classmethod
-    def wanted(cls, data: Mapping[str, Any]) -> dict[str, Wanted]:
-        """Nothing."""
-        del data
-        return {}
-
-    @classmethod
-    def from_saved(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The grammar again."""
-        del tensors
-        return cls(data["regex"], data["json_schema"])
 
 
 @dataclass(eq=False)

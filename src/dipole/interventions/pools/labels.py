@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Self
-from weakref import WeakKeyDictionary
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from dipole.files.schema import Field, Items, Optional, Text
-from dipole.interventions.pools.automaton import AutomatonWalk, Masks, State, Walk, run
-from dipole.interventions.pools.language import opens_with_space
+from dipole.interventions.pools.automaton import AutomatonLanguage, Masks, State, run
+from dipole.interventions.pools.language import PlainLanguage, opens_with_space
 from dipole.interventions.pools.sorted_texts import Bytes, SortedTexts, sort_texts
 from dipole.interventions.pools.vocabulary import Ints, Vocabulary
-from dipole.tensors import Wanted
 from dipole.types import UserError
 
 
@@ -62,6 +59,10 @@ class LabelAutomaton:
         places = [self.texts.starts[low:high] + depth for low, high, depth in states.tolist()]
         return np.array([bool(self.good[place].any()) for place in places], dtype=bool)
 
+    def behind(self, prompt: str) -> State | None:
+        """The root, or the state behind the space that stands before each text."""
+        return self.root if opens_with_space(prompt) else run(self, self.root, b" ")
+
 
 def completable(texts: SortedTexts, vocabulary: Vocabulary) -> NDArray[np.bool_]:
     """From which bytes on tokens can write a text to its end, `(bytes,)`; by recursion from the ends."""
@@ -78,7 +79,7 @@ def completable(texts: SortedTexts, vocabulary: Vocabulary) -> NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Labels:
+class Labels(PlainLanguage, AutomatonLanguage):
     """One of some labels and nothing else, in any of its tokenisations.
 
     A label has a space before it, unless the prompt is empty or ends in a blank or an opening sign. The
@@ -118,26 +119,13 @@ class Labels:
     def _sorted(self) -> SortedTexts:
         return sort_texts([f" {label}{self.terminator}".encode() for label in self.labels])
 
-    @cached_property
-    def _masks(self) -> WeakKeyDictionary[Vocabulary, Masks]:
-        return WeakKeyDictionary()
-
-    def walks(self, vocabulary: Vocabulary, rows: Sequence[tuple[str, bool]], name: str) -> list[Walk]:
-        """One walk for each row.
+    def masks(self, vocabulary: Vocabulary, name: str) -> Masks:
+        """What the tokens of a vocabulary can write.
 
         Raises:
             UserError: The tokenizer can't write one of the labels.
         """
-        if vocabulary not in self._masks:
-            self._masks[vocabulary] = Masks(self._automaton(vocabulary, name), vocabulary)
-        masks = self._masks[vocabulary]
-        automaton = masks.automaton
-        assert isinstance(automaton, LabelAutomaton)
-        bare = run(automaton, automaton.root, b" ")  # behind the space
-        return [
-            AutomatonWalk(masks, automaton.root if opens_with_space(prompt) else bare, drops)
-            for prompt, drops in rows
-        ]
+        return Masks(self._automaton(vocabulary, name), vocabulary)
 
     def _automaton(self, vocabulary: Vocabulary, name: str) -> LabelAutomaton:
         if not vocabulary.unwritable(" " + "".join(self.labels) + self.terminator):
@@ -151,23 +139,3 @@ class Labels:
                     "whose tokenizer covers every byte."
                 )
         return LabelAutomaton(self._sorted, good)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return {"labels": list(self.labels), "terminator": self.terminator}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Nothing."""
-        return {}
-
-    @classmethod
-    def wanted(cls, data: Mapping[str, Any]) -> dict[str, Wanted]:
-        """Nothing."""
-        del data
-        return {}
-
-    @classmethod
-    def from_saved(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        """The labels again."""
-        del tensors
-        return cls(data["labels"], data["terminator"])

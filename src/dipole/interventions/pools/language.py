@@ -64,6 +64,33 @@ class Language(Protocol):
         ...
 
 
+class PlainLanguage:
+    """A language, a dataclass, that is all in its fields: plain data, as `fields` declares them."""
+
+    fields: ClassVar[Mapping[str, Field]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        found = {name: getattr(self, name) for name in self.fields}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+    @classmethod
+    def wanted(cls, data: Mapping[str, Any]) -> dict[str, Wanted]:
+        """Nothing."""
+        del data
+        return {}
+
+    @classmethod
+    def from_saved(cls, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """The language again."""
+        del tensors
+        return cls(**data)
+
+
 def require_writable(vocabulary: Vocabulary, text: str, what: str, name: str) -> None:
     """Refuse texts at which a tokenizer without tokens for single bytes could get stuck.
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Self
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dipole.files.schema import Field, Items, Maybe, Number, Optional, Text, Whole
-from dipole.interventions.pools.automaton import AutomatonWalk, Masks, State, Walk, run
+from dipole.interventions.pools.automaton import AutomatonLanguage, Masks, State, run
 from dipole.interventions.pools.language import opens_with_space, require_writable
 from dipole.interventions.pools.sorted_texts import Bytes
 from dipole.interventions.pools.sources import Document, Segment, Sources
@@ -141,7 +140,7 @@ class QuoteAutomaton:
 
 
 @dataclass(frozen=True)
-class Quotes:
+class Quotes(AutomatonLanguage):
     """Text made of quotes.
 
     Without `separator` and `marks` it is one quote. With a separator it is quotes with the separator between
@@ -194,22 +193,15 @@ class Quotes:
             return QuoteAutomaton(self.sources, self.marks[0].encode(), self.marks[1].encode())
         return QuoteAutomaton(self.sources, closing=self.separator.encode())
 
-    @cached_property
-    def _masks(self) -> WeakKeyDictionary[Vocabulary, Masks]:
-        return WeakKeyDictionary()
-
-    def walks(self, vocabulary: Vocabulary, rows: Sequence[tuple[str, bool]], name: str) -> list[Walk]:
-        """One walk for each row.
+    def masks(self, vocabulary: Vocabulary, name: str) -> Masks:
+        """What the tokens of a vocabulary can write.
 
         Raises:
             UserError: The tokenizer can't write the sources, or they have nothing to quote.
         """
-        if vocabulary not in self._masks:
-            for text in (self.sources.characters, self.separator, *(self.marks or ())):
-                require_writable(vocabulary, text, "what may be quoted", name)
-            self._masks[vocabulary] = _SettledMasks(self.automaton, vocabulary)
-        masks = self._masks[vocabulary]
-        return [AutomatonWalk(masks, self.automaton.behind(prompt), drops) for prompt, drops in rows]
+        for text in (self.sources.characters, self.separator, *(self.marks or ())):
+            require_writable(vocabulary, text, "what may be quoted", name)
+        return _SettledMasks(self.automaton, vocabulary)
 
     def attribute(self, text: str, prompt: str = "") -> list[Segment]:
         """Where each quote of a text stands in its source; `segment.text == source[start:end]`.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from dipole.files.plain_text import lines_of, read_plain_text
 from dipole.files.schema import Field, Whole
-from dipole.interventions.pools.automaton import AutomatonWalk, Masks, State, Walk, run
+from dipole.interventions.pools.automaton import AutomatonLanguage, Masks, State, run
 from dipole.interventions.pools.language import require_writable
 from dipole.interventions.pools.sorted_texts import Bytes, SortedTexts, sort_texts
 from dipole.interventions.pools.vocabulary import Ints, Vocabulary
@@ -100,7 +99,7 @@ class LinkAutomaton:
 
 
 @dataclass(frozen=True)
-class Titles:
+class Titles(AutomatonLanguage):
     r"""Free text in which a link's text is a title and its target is the title's own.
 
     Attributes:
@@ -123,22 +122,15 @@ class Titles:
         """The automaton, built when it is first needed: about a second for a million titles."""
         return LinkAutomaton(sort_texts(self.links))
 
-    @cached_property
-    def _masks(self) -> WeakKeyDictionary[Vocabulary, Masks]:
-        return WeakKeyDictionary()
-
-    def walks(self, vocabulary: Vocabulary, rows: Sequence[tuple[str, bool]], name: str) -> list[Walk]:
-        """One walk for each row.
+    def masks(self, vocabulary: Vocabulary, name: str) -> Masks:
+        """What the tokens of a vocabulary can write.
 
         Raises:
             UserError: The tokenizer can't write one of the titles.
         """
-        if vocabulary not in self._masks:
-            if not vocabulary.single_bytes[np.unique(self.automaton.links.data)[1:]].all():
-                require_writable(vocabulary, b"".join(self.links).decode(), "a title", name)
-            self._masks[vocabulary] = Masks(self.automaton, vocabulary)
-        masks = self._masks[vocabulary]
-        return [AutomatonWalk(masks, self.automaton.behind(prompt), drops) for prompt, drops in rows]
+        if not vocabulary.single_bytes[np.unique(self.automaton.links.data)[1:]].all():
+            require_writable(vocabulary, b"".join(self.links).decode(), "a title", name)
+        return Masks(self.automaton, vocabulary)
 
     def to_dict(self) -> dict[str, Any]:
         """How many there are; they themselves are a tensor."""

@@ -1,0 +1,127 @@
+"""Where a record comes from: what makes it again, and when it was made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+
+class Loaded(Protocol):
+    """A model as it was loaded."""
+
+    @property
+    def name(self) -> str:
+        """What the user asked for."""
+        ...
+
+    @property
+    def revision(self) -> str | None:
+        """Commit on the hub."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its weights."""
+        ...
+
+    @property
+    def device(self) -> Any:
+        """Where it is."""
+        ...
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What the manifest of a record will say.
+
+    Attributes:
+        entries: What makes it again, as plain data.
+        started: When the work began, with a time zone.
+        finished: When it ended.
+        device: Device that the model was on; None where there was no model.
+    """
+
+    entries: Mapping[str, Any]
+    started: datetime
+    finished: datetime
+    device: str | None = None
+
+
+def now() -> datetime:
+    """This moment, with a time zone."""
+    return datetime.now(UTC)
+
+
+def origin(verb: str, started: datetime, model: Loaded | None = None, **asked: Any) -> Origin:
+    """Of what is no fit of a control.
+
+    Args:
+        verb: What was done.
+        started: When it began.
+        model: What it read with, if anything.
+        asked: With which arguments.
+    """
+    names = {} if model is None else {**named(model), "model": model.name}
+    names.pop("name", None)
+    return Origin({"verb": verb, **names, **asked}, started, now(), _device(model))
+
+
+def fit_origin(
+    control: Any,
+    concept: Mapping[str, Any],
+    started: datetime,
+    model: Loaded,
+    *,
+    seed: int,
+    prompts: Sequence[str] = (),
+    held_out: Sequence[str] = (),
+    judge: Loaded | None = None,
+    **more: Any,
+) -> Origin:
+    """Of what was fitted to a concept, or measured for one.
+
+    Args:
+        control: How; a dataclass with a `name`, every field of which is recorded.
+        concept: The concept as plain data.
+        started: When it began.
+        model: The model that was steered.
+        seed: Seed of the run.
+        prompts: Prompts that were fitted on.
+        held_out: Prompts that were measured on.
+        judge: A scorer in place of the model itself.
+        more: Further entries.
+    """
+    entries = {
+        "concept": dict(concept),
+        "prompts": list(prompts),
+        "held_out": list(held_out),
+        "control": {
+            "name": str(getattr(control, "name", type(control).__name__.lower())),
+            "class": f"{type(control).__module__}:{type(control).__qualname__}",
+            "fields": {f.name: getattr(control, f.name) for f in dataclasses.fields(control)},
+            "changed": [f.name for f in dataclasses.fields(control) if _changed(control, f)],
+        },
+        "seed": seed,
+        "model": named(model),
+        "judge": None if judge is None else named(judge),
+    }
+    return Origin({**entries, **more}, started, now(), _device(model))
+
+
+def named(model: Loaded) -> dict[str, Any]:
+    """Name, revision and fingerprint of a model."""
+    return {"name": model.name, "revision": model.revision, "fingerprint": model.fingerprint}
+
+
+def _device(model: Loaded | None) -> str | None:
+    return None if model is None else str(model.device)
+
+
+def _changed(control: Any, field: dataclasses.Field[Any]) -> bool:
+    """Whether the field differs from its default."""
+    factory = field.default_factory
+    made = field.default if factory is dataclasses.MISSING else factory()
+    return made is dataclasses.MISSING or made != getattr(control, field.name)

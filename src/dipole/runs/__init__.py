@@ -1,0 +1,6 @@
+"""What a verb gives, kept in a folder: its files, its page, its card and the manifest that makes it again."""
+
+from dipole.runs.keeping import keeping, save
+from dipole.runs.manifest import manifest
+
+__all__ = ["keeping", "manifest", "save"]
