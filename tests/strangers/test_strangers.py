@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dipole.cli._controls import lines
 
 import dipole
 from contracts import recipes, test_controls
 from dipole import plugins
 from dipole.cli import run
-from dipole.cli._controls import lines
 from dipole.cli.docs import control_table, reference
 from dipole.concepts import load_dipole
 from dipole.evaluation.families import compare_controls, comparison_to_dict
@@ -79,7 +79,7 @@ def test_a_name_of_ours_is_never_anothers(
     plugins.entry_points_of.cache_clear()
     assert resolve(CONTROLS, "boost").__module__ == "dipole.controls.boost"
     with pytest.raises(
-        UserError, match="'broken' of another package can't be imported .* update that package"
+        UserError, match=r"'broken' of another package can't be imported .* update that package"
     ):
         resolve(CONTROLS, "broken")
 

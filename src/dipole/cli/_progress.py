@@ -77,15 +77,3 @@ def _bar() -> Iterator[Progress]:
 
 def _counted(what: str, done: int, total: int) -> str:
     return f"{what} {done:,}/{total:,}".lstrip()
-
-
-def shown_rounds(show: Progress, after: str) -> Callable[[int, int, dict[str, float]], None]:
-    """What is called after each round of training, and what is done after the last one."""
-
-    def on_round(index: int, total: int, metrics: dict[str, float]) -> None:
-        note = "  ".join(text.format(metrics[name]) for name, text in _NUMBERS.items() if name in metrics)
-        show("round", index + 1, total, note)
-        if index + 1 == total:
-            show(after)
-
-    return on_round

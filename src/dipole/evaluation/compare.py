@@ -13,6 +13,8 @@ from dipole.evaluation.bench import COSTS, TOWARDS, families_of, make_bench, pro
 from dipole.evaluation.meters.bystanders import bystanders_of, watch
 from dipole.evaluation.meters.protocol import Judge, Meter
 from dipole.evaluation.notes import effect_notes
+from dipole.evaluation.origins import Pair, effect_origin
+from dipole.origin import now
 from dipole.protocols import LM, Recognizer
 from dipole.registry import make_recognizer
 from dipole.types import UserError

@@ -19,9 +19,7 @@ from dipole.evaluation.families_records import (
 )
 from dipole.evaluation.families_run import Plan
 from dipole.evaluation.meters.protocol import Meter
-from dipole.evaluation.origins import comparison_origin
 from dipole.evaluation.serialise import plain
-from dipole.origin import now
 from dipole.progress import Progress, silent
 from dipole.protocols import LM, Control, Intervention, Recognizer
 from dipole.types import UserError

@@ -12,8 +12,8 @@ import numpy as np
 from dipole.concepts import Dipole
 from dipole.concepts.text import same_pole
 from dipole.effects import Bystander, Change, Interval
-from dipole.evaluation.meters.protocol import Judge
-from dipole.evaluation.statistics import interval, mean_interval, quotient, resampling
+from dipole.evaluation.meters.protocol import Array, Judge
+from dipole.evaluation.statistics import mean_interval, resampling
 from dipole.protocols import LM
 from dipole.types import Sample, sample_seed
 
