@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dipole.cli._controls import lines
 
 import dipole
 from contracts import recipes, test_controls
 from dipole import plugins
 from dipole.cli import run
-from dipole.cli._controls import lines
 from dipole.cli.docs import control_table, reference
 from dipole.concepts import load_dipole
 from dipole.evaluation.families import compare_controls, comparison_to_dict

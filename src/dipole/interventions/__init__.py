@@ -54,7 +54,7 @@ def load_intervention(folder: str | Path) -> Intervention:
     if not given.is_dir():
         what = "is a file" if given.exists() else "does not exist"
         raise UserError(
-            f"{folder} {what}; wanted the folder of an intervention, such as the --out folder of a run."
+            f"{folder} {what}; wanted the folder of an intervention, such as the output folder of a run."
         )
     nested = not _holds_intervention(given) and (given / "adapter").is_dir()
     path = inside(given, "adapter") if nested else given
@@ -113,9 +113,9 @@ def _kind(folder: Path) -> Any:
     ):
         return "adapter"
     whole = any((folder / name).is_file() for name in ("config.json", "lm.json"))
-    hint = " It is a whole model: use --model." if whole else ""
+    hint = " It is a whole model: use model=…." if whole else ""
     raise UserError(
-        f"{folder} holds no intervention (no {META_FILE} and no adapter_config.json).{hint} Give the --out "
+        f"{folder} holds no intervention (no {META_FILE} and no adapter_config.json).{hint} Give the output "
         "folder of a run that has finished, or a PEFT adapter."
     )
 
