@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.files import to_plain
 from dipole.shown.text import shell_line
-from dipole.types import UserError
+from dipole.types import UserError, fields_of
 
 if TYPE_CHECKING:
     from dipole.protocols import LM
@@ -208,7 +208,7 @@ def _flag(name: str, value: Any) -> list[str]:
 def _fields(control: Any) -> dict[str, Any]:
     if not dataclasses.is_dataclass(control) or isinstance(control, type):
         return {}
-    return {f.name: to_plain(getattr(control, f.name)) for f in dataclasses.fields(control)}
+    return {f.name: to_plain(getattr(control, f.name)) for f in fields_of(control)}
 
 
 def _changed(control: Any) -> list[str]:
@@ -216,7 +216,7 @@ def _changed(control: Any) -> list[str]:
     if not dataclasses.is_dataclass(control) or isinstance(control, type):
         return []
     changed = []
-    for f in dataclasses.fields(control):
+    for f in fields_of(control):
         made = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
         if made is dataclasses.MISSING or made != getattr(control, f.name):
             changed.append(f.name)
