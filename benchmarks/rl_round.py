@@ -117,10 +117,11 @@ def ours(rounds: int, velma: bool) -> dict[str, Any]:
     import torch
     from accelerate import Accelerator
 
-    from dipole.controls.weights import _loop, _policy, _ppo_rounds
-    from dipole.controls.weights.ppo import PPO
+    from dipole.controls.weights.policy import Policy
+    from dipole.controls.weights.ppo import PPO, PPORounds
     from dipole.lm import LM
     from dipole.models.resident import TransformersResident
+    from dipole.protocols import Run
     from dipole.recognizers.velma import Velma
     from dipole.types import Score
 
@@ -138,13 +139,11 @@ def ours(rounds: int, velma: bool) -> dict[str, Any]:
             return [Score(reward(text)) for text in texts]
 
     clock = Clock()
-    clock.wrap(_ppo_rounds.PPORounds, "_sample", "sampling")
-    clock.wrap(_ppo_rounds.PPORounds, "_judge", "scoring")
+    clock.wrap(PPORounds, "_sample", "sampling")
+    clock.wrap(PPORounds, "_judge", "scoring")
     # The old policy is read from the first update's own pass, so a forward without gradient is the
     # reference's.
-    clock.wrap(
-        _policy.Policy, "forward", lambda *_, **__: "forward" if torch.is_grad_enabled() else "reference"
-    )
+    clock.wrap(Policy, "forward", lambda *_, **__: "forward" if torch.is_grad_enabled() else "reference")
     clock.wrap(Accelerator, "backward", "backward")
     clock.wrap(torch.optim.Adam, "step", "optimiser")
     lm = LM(TransformersResident(network().eval().requires_grad_(False), tokenizer(), "gpt2's shape"))
@@ -167,8 +166,8 @@ def ours(rounds: int, velma: bool) -> dict[str, Any]:
         if index == 0:
             clock.seconds.clear()  # the first round warms up
 
-    run = _loop.Run(on_round=after)
-    ppo.fit(lm, Concept(), run, Velma(judge=lm) if velma else Words())
+    run = Run(recognizer=Velma(judge=lm) if velma else Words(), on_round=after)
+    ppo.fit(lm, Concept(), run)
     phases = {name: seconds / (rounds - 1) for name, seconds in clock.seconds.items()}
     phases["other"] = statistics.mean(between(ends)["cpu"]) - sum(phases.values())
     return {**between(ends), "phases": phases}

@@ -34,7 +34,7 @@ def run(name: str, swapped: bool, model: str) -> dict[str, Any]:
 
     from dipole import PPO, compare, load
     from dipole.concepts import load_arsenal
-    from dipole.controls.weights import Run
+    from dipole.protocols import Run
     from dipole.recognizers.velma import Velma
 
     lm = load(model)

@@ -16,10 +16,10 @@ import torch
 from architectures import fresh_tiny_model, tiny_model
 from contracts.recipes import DIPOLE, INTERVENTIONS, random_adapter, random_vector
 from contracts.state import state
-from dipole.controls.weights._loop import Run
 from dipole.controls.weights.ppo import PPO
 from dipole.lm import LM
 from dipole.models.turns import Turns
+from dipole.protocols import Run
 from dipole.recognizers.velma import Velma
 from dipole.types import UserError
 

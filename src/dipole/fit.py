@@ -14,12 +14,11 @@ from dipole.files import MANIFEST, is_main_process, staged, to_plain, write_mani
 from dipole.files.paths import given_path
 from dipole.files.reader import read_json
 from dipole.interventions.folder import read_meta
-from dipole.protocols import Intervention
+from dipole.protocols import Control, Intervention, Run
 from dipole.report.fitted import fitted_card, selection_of, verdict_of
 
 if TYPE_CHECKING:
-    from dipole.controls.weights._loop import Run
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 CARD = "README.md"
 _HISTORY = "history.jsonl"
@@ -51,7 +50,7 @@ class Fitted:
 def fit(
     lm: LM,
     concept: Any,
-    control: Any,
+    control: Control,
     out: Path | str,
     *,
     overwrite: bool = False,
@@ -76,14 +75,12 @@ def fit(
     Raises:
         UserError: Bad input, or a folder that can't be used.
     """
-    from dipole.controls.weights._loop import Run
     from dipole.interventions import load_intervention
 
     folder, started = given_path(out, "The output folder"), datetime.now(UTC)
     run = Run(on_round=on_round)
     with staged(folder, overwrite) as made:
-        intervention = _fitted(lm, concept, control, run)
-        intervention.save(made)
+        control.fit(lm, concept, run).save(made)
         meta = read_meta(made)
         _write_papers(made, meta, lm, concept, control, folder, started, command, run)
     if not is_main_process():
@@ -97,12 +94,6 @@ def fit(
         _stopped(run),
         run.interrupted,
     )
-
-
-def _fitted(lm: LM, concept: Any, control: Any, run: Run) -> Intervention:
-    extra = (run,) if control.surface == "weights" else ()
-    found: Intervention = control.fit(lm, concept, *extra)
-    return found
 
 
 def _stopped(run: Run) -> str | None:

@@ -7,24 +7,40 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from dipole.controls.weights._loop import HISTORY, Metrics, Run
+from dipole.controls.weights.checkpoint import HISTORY
 from dipole.controls.weights.ppo import PPO
 from dipole.effects import Effect
 from dipole.files import MANIFEST, run_folder, working_folder, write_json_atomic
 from dipole.files.paths import given_path
 from dipole.files.reader import inside, read_json
 from dipole.files.schema import Facts, Flag, Maybe, Name, Optional, Table, Text, Whole, checked, of_fields
-from dipole.protocols import Recognizer
+from dipole.interventions.weights import Adapter
+from dipole.protocols import Control, Metrics, Recognizer, Run
+from dipole.registry import CONTROLS, make_recognizer, resolve
 from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.concepts import Dipole
     from dipole.interventions.weights import Adapter
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 EFFECT = "effect.json"
+
+
+class Trained(Control, Protocol):
+    """A control that trains an adapter."""
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Token budget of a completion, when trained and when measured."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +64,7 @@ def inoculate(
     lm: LM,
     dipole: Dipole,
     out: Path | str,
-    control: PPO = PPO(),
+    control: Trained = PPO(),
     *,
     judge: LM | None = None,
     bystanders: Sequence[Dipole] = (),
@@ -68,7 +84,7 @@ def inoculate(
         lm: The model to steer; it stays as it was.
         dipole: What is wanted; `prompts` are trained on, `held_out` are only measured.
         out: Output folder; an existing one is refused unless `overwrite` or `resume` is asked for.
-        control: How to fit.
+        control: How to train: any control that makes an adapter.
         judge: Scorer in place of the model itself.
         bystanders: Dipoles that nobody asked to move.
         n: Completions measured before and after.
@@ -89,21 +105,23 @@ def inoculate(
     folder = given_path(out, "The output folder")
     state = PartialState(cpu=lm.resident.device.type == "cpu")
     started = datetime.now(UTC)
-    recognizer = control.recognizer(judge or lm)
+    require_trained(control)
+    rewarded = control.judged_by.rewarded
+    recognizer = make_recognizer(rewarded[0], judge or lm) if rewarded else None
     manifest = _Manifest(lm, dipole, folder, control, judge, command, started, settings or {})
     _rehearse(lm, dipole, bystanders, control, recognizer)
-    run = Run(resume=resume, identity=manifest.identity(), on_round=on_round)
+    run = Run(resume=resume, identity=manifest.identity(), recognizer=recognizer, on_round=on_round)
     if not state.is_main_process:
         state.wait_for_everyone()  # until the folder is ready
         run.folder = working_folder(folder)
-        control.fit(lm, dipole, run, recognizer)
+        control.fit(lm, dipole, run)
         return None
     with run_folder(folder, overwrite=overwrite, resume=resume) as run.folder:
         if not resume:  # a run that turns out to be another one keeps its papers
             dipole.save(run.folder / "dipole.toml", overwrite=True)
             manifest.write(run.folder, started, finished=False)
         state.wait_for_everyone()
-        adapter = control.fit(lm, dipole, run, recognizer)
+        adapter: Adapter = control.fit(lm, dipole, run)  # type: ignore[assignment]
         adapter.save(run.folder / "adapter")  # before anything else can fail
         effect = _measure(lm, adapter, dipole, recognizer, bystanders, n, control, run)
         finished = run.stopped is None or not run.interrupted
@@ -111,24 +129,42 @@ def inoculate(
         return _keep(run.folder, adapter, effect, run, facts)
 
 
+def require_trained(control: Any) -> None:
+    """Refuse a control, or the class of one, that makes no adapter.
+
+    Raises:
+        UserError: It makes something else.
+    """
+    if control.makes is not Adapter:
+        raise UserError(
+            f"inoculate trains an adapter, and {control.name} makes none; use `dipole fit {control.name}` "
+            "and `dipole compare`, or a control of the weights, such as ppo or sft."
+        )
+
+
 def _rehearse(
-    lm: LM, dipole: Dipole, bystanders: Sequence[Dipole], control: PPO, recognizer: Recognizer
+    lm: LM,
+    dipole: Dipole,
+    bystanders: Sequence[Dipole],
+    control: Trained,
+    recognizer: Recognizer | None,
 ) -> None:
     """Find out before anything is written or trained whether every text will fit."""
     watched = (prompt for bystander in bystanders for prompt in bystander.held_out or bystander.prompts)
     for prompt in (*dipole.prompts, *dipole.held_out, *watched):
         lm.require_room(prompt, control.max_new_tokens)
-    recognizer.score(dipole.prompts[:1], dipole)
+    if recognizer is not None:
+        recognizer.score(dipole.prompts[:1], dipole)
 
 
 def _measure(
     lm: LM,
     adapter: Adapter,
     dipole: Dipole,
-    recognizer: Recognizer,
+    recognizer: Recognizer | None,
     bystanders: Sequence[Dipole],
     n: int,
-    control: PPO,
+    control: Trained,
     run: Run,
 ) -> Effect:
     from dipole.evaluation.compare import compare
@@ -153,7 +189,7 @@ class _Manifest:
     lm: LM
     dipole: Dipole
     out: Path
-    control: PPO
+    control: Trained
     judge: LM | None
     command: Sequence[str] | None
     started: datetime
@@ -162,7 +198,7 @@ class _Manifest:
     def identity(self) -> dict[str, Any]:
         """What must be the same for a checkpoint to be continued."""
         return {
-            "control": {"name": self.control.name, **dataclasses.asdict(self.control)},
+            "control": {"name": self.control.name, **dataclasses.asdict(self.control)},  # type: ignore[call-overload]
             "concept": self.dipole.to_dict(),
             "model": self.lm.resident.fingerprint,
             "judge": None if self.judge is None else self.judge.resident.fingerprint,
@@ -222,7 +258,7 @@ def _keep(folder: Path, adapter: Adapter, effect: Effect, run: Run, facts: dict[
 
 
 def resume_settings(out: Path) -> dict[str, Any]:
-    """The manifest of a run that is to be continued.
+    """The manifest of a run that is to be continued, the fields of its control checked.
 
     Raises:
         UserError: There is none, or it can't be read.
@@ -232,7 +268,9 @@ def resume_settings(out: Path) -> dict[str, Any]:
         raise UserError(f"There is no run to resume in {out}; leave out --resume to start one there.")
     remedy = "start again in another folder"
     facts = checked(_RESUMABLE, read_json(path, remedy), path, remedy)
-    fields = checked(of_fields(PPO), facts["control"]["fields"], f"The control in {path}", remedy)
+    made = resolve(CONTROLS, facts["control"]["name"])
+    require_trained(made)
+    fields = checked(of_fields(made), facts["control"]["fields"], f"The control in {path}", remedy)
     return {**facts, "control": {**facts["control"], "fields": fields}}
 
 
@@ -240,7 +278,7 @@ _NAME = Name(4096, 1)
 _SCORER = Table({"name": _NAME, "revision": Optional(Maybe(_NAME))}, more=True)
 _RESUMABLE = Table(
     {
-        "control": Table({"fields": Facts()}, more=True),
+        "control": Table({"name": Name(100, 1), "fields": Facts()}, more=True),
         "concept": Facts(),
         "model": Table({"name": _NAME, "revision": Optional(Maybe(_NAME))}, more=True),
         "judge": Optional(Maybe(_SCORER)),

@@ -21,6 +21,7 @@ from dipole.types import UserError
 CONTROLS: dict[str, str] = {
     "prompt": "dipole.controls.prompt:Prompt",
     "ppo": "dipole.controls.weights.ppo:PPO",
+    "sft": "dipole.controls.weights.sft:SFT",
     "best_of": "dipole.controls.best_of:BestOf",
     "vector": "dipole.controls.vector:Vector",
     "ablate": "dipole.controls.ablate:Ablate",

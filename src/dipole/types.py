@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 FinishReason = Literal["eos", "length"]
 Surface = Literal["prompt", "weights", "activations", "tokens", "logits", "decode"]
@@ -35,6 +35,17 @@ def check_seed(seed: int, most: int = MOST_SEED) -> None:
         raise UserError(f"The seed must be from 0 to {most}, and is {seed}.")
 
 
+def sample_seed(seed: int, prompt_index: int, sample_index: int) -> int:
+    """A 63-bit seed of one sample (splitmix64 over the three numbers)."""
+    state = seed & 0xFFFFFFFFFFFFFFFF
+    for part in (prompt_index, sample_index):
+        state = (state + 0x9E3779B97F4A7C15 * (part + 1)) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state >> 1
+
+
 @dataclass(frozen=True)
 class Sample:
     """One completion.
@@ -61,6 +72,18 @@ class Sample:
     def full_text(self) -> str:
         """Prompt and continuation."""
         return self.prompt + self.text
+
+
+class JudgedBy(NamedTuple):
+    """The recognizers, by name, that had a say in how a control was fitted.
+
+    Attributes:
+        rewarded: Whose score it was made to raise; what they say of it is in-loop.
+        chosen: Whose score chose a strength or setting, which flatters it a little.
+    """
+
+    rewarded: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
 
 
 def scored_text(sample: Sample) -> str:

@@ -22,6 +22,7 @@ from dipole.cli.inoculate import Inoculate
 from dipole.concepts import load_dipole
 from dipole.controls.weights.ppo import PPO
 from dipole.registry import options
+from dipole.report.manifest import reproduce_command
 from dipole.shown.terminal import one_line, visible
 
 ODD = ["I hate staples.", "مرحبا بالعالم", "📎📎📎", "[bold]not markup[/]", "x" * 100_000]
@@ -143,6 +144,45 @@ def test_inoculate_prints_the_effect(cli: Cli, model: Path, tmp_path: Path) -> N
     assert again.code == 0
     assert again.err == ""
     assert PROMPT in again.out
+
+
+SFT = ("--control", "sft", "-n", "4", "--bystanders", "none", "--max-new-tokens", "4", "--rounds", "2")
+
+
+def test_inoculate_trains_with_the_control_that_is_named(cli: Cli, model: Path, tmp_path: Path) -> None:
+    """Its flags, its line of progress, its in-loop judge, its papers; and it goes on as what it was."""
+    out, words = tmp_path / "run", ("--mention-claim", "paper", "--mention-against", "staple")
+    judged = ("--agree", "0", "--recognizer", "mentions")
+    result = cli("inoculate", *POLES, *SFT, *words, *judged, "--model", model, "--out", out, "--json")
+    assert result.code == 0, result.err
+    assert "loss" in result.err
+    assert "reward" not in result.err
+    effect, facts = (json.loads((out / name).read_text("utf-8")) for name in ("effect.json", "manifest.json"))
+    assert json.loads(result.out) == effect
+    looped = {change["name"] for change in effect["changes"] if change["in_loop"]}
+    assert {"mentions_probability", "claim_share"} <= looped
+    assert not any(name.startswith("velma") for name in looped)
+    assert (facts["control"]["name"], facts["control"]["fields"]["agree"]) == ("sft", 0.0)
+    assert "Loss, nats a token" in (out / "report.md").read_text("utf-8")
+    assert "--control sft" in reproduce_command(facts)
+    weights = (out / "adapter" / "adapter_model.safetensors").read_bytes()
+    again = cli("inoculate", "--resume", "--out", out, "--json", "--control", "sft", "--rounds", "2")
+    assert again.code == 0, again.err
+    assert (out / "adapter" / "adapter_model.safetensors").read_bytes() == weights
+    other = cli("inoculate", "--resume", "--out", out, "--control", "ppo")
+    assert (other.code, "--control can't change" in other.err) == (2, True), other.err
+    foreign = cli("inoculate", "--resume", "--out", out, "--clip", "0.3")
+    assert (foreign.code, "no such setting" in foreign.err) == (2, True), foreign.err
+
+
+@pytest.mark.parametrize(("control", "word"), [("vector", "dipole fit vector"), ("sfd", "mean 'sft'")])
+def test_inoculate_wants_a_control_that_trains(
+    control: str, word: str, cli: Cli, model: Path, tmp_path: Path
+) -> None:
+    for given in (("--control", control), (f"--control={control}",)):
+        result = cli("inoculate", *POLES, *given, "--model", model, "--out", tmp_path / "run")
+        assert (result.code, word in result.err) == (2, True), result.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_resume_of_a_finished_run_measures_it_again(cli: Cli, trained: Path) -> None:

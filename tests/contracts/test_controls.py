@@ -15,14 +15,22 @@ from contracts.state import state
 from contracts.test_interventions import base_logits, logits
 from dipole import registry
 from dipole.interventions import load_intervention
-from dipole.protocols import Intervention
+from dipole.interventions.folder import judged_by, read_meta
+from dipole.protocols import Intervention, Run
 from dipole.types import UserError
 
 every = pytest.mark.parametrize(("control", "name"), [(c, n) for c in CONTROLS for n in ARCHITECTURES])
 
 
+WITHOUT = ("pool", "sft")  # can do without a concept, but not with the fields of their recipes
+
+
 def _made(control: str) -> Any:
     return registry.resolve(registry.CONTROLS, control)(**CONTROLS[control])
+
+
+def _fields(control: str) -> set[str]:
+    return {option.name for option in registry.options(registry.resolve(registry.CONTROLS, control))}
 
 
 def test_every_control_has_a_recipe() -> None:
@@ -35,6 +43,31 @@ def test_a_control_is_a_frozen_dataclass_with_its_name(control: str) -> None:
     assert made.name == control
     with pytest.raises(dataclasses.FrozenInstanceError):
         made.name = "other"
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+def test_what_a_control_declares_is_what_it_does(control: str, tmp_path: Path) -> None:
+    """Its artefact is of the class and surface that it says, has strengths or not, and names its judges."""
+    declared, lm = _made(control), tiny_model("gpt2")
+    without = declared.optional_concept and control not in WITHOUT
+    for concept in (DIPOLE, *((None,) if without else ())):
+        made = declared.fit(lm, concept, Run())
+        assert type(made) is declared.makes
+        assert (made.surface, made.graded) == (declared.surface, declared.graded)
+    made.save(tmp_path)
+    assert judged_by(read_meta(tmp_path)) == declared.judged_by
+    asked = [recognizer for names in declared.judged_by for recognizer in names]
+    assert set(asked) <= set(registry.RECOGNIZERS)
+    if declared.takes and not declared.optional_concept:
+        with pytest.raises(UserError, match="NoneType"):
+            declared.fit(lm, None)
+
+
+@pytest.mark.parametrize("control", [c for c in CONTROLS if {"recognizer", "reward"} & _fields(c)])
+def test_who_judges_follows_the_settings(control: str) -> None:
+    field = "reward" if "reward" in _fields(control) else "recognizer"
+    declared = dataclasses.replace(_made(control), **{field: "mentions"})
+    assert declared.judged_by.rewarded == ("mentions",)
 
 
 @every

@@ -27,8 +27,8 @@ from dipole.evaluation.statistics import resampling, wilson
 from dipole.interventions.activations import SteeringVector
 from dipole.interventions.logits import Boost
 from dipole.lm import LM
-from dipole.protocols import Intervention
-from dipole.types import UserError
+from dipole.protocols import Intervention, Run
+from dipole.types import JudgedBy, UserError
 from evaluation import fakes
 from evaluation.fakes import DIPOLE, OTHER
 from reference.families import effect_at, wrong_share
@@ -278,9 +278,16 @@ class Pushes:
     name: ClassVar[str] = "pushes"
     takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[str] = "logits"
+    makes: ClassVar[type[Boost]] = Boost
+    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Nobody 2026"
+    optional_concept: ClassVar[bool] = False
 
-    def fit(self, lm: LM, concept: Any) -> Intervention:
+    @property
+    def judged_by(self) -> JudgedBy:
+        return JudgedBy((self.reward,))
+
+    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Intervention:
         if self.size < 0:
             raise UserError("There are no words.")
         tokens = torch.tensor([5 + self.seed, 40 + self.seed, 60])

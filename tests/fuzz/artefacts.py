@@ -23,7 +23,7 @@ from dipole.cli._job import resumed_job
 from dipole.cli._named import _made_with
 from dipole.cli.inoculate import Inoculate
 from dipole.concepts import Arsenal, load_arsenal, load_dipole
-from dipole.controls.weights._loop import Run, run_rounds
+from dipole.controls.weights.loop import run_rounds
 from dipole.controls.weights.ppo import PPO
 from dipole.files import check_output, is_run
 from dipole.inoculate import resume_settings
@@ -33,7 +33,7 @@ from dipole.interventions.gguf import export_gguf, import_gguf
 from dipole.interventions.tokens import Document, Grammar, Labels, Pool, Quotes, Titles
 from dipole.lm import LM
 from dipole.models import load
-from dipole.protocols import Intervention
+from dipole.protocols import Intervention, Run
 from dipole.recognizers.fitted import load_fitted
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.topic import Settings, TopicModel

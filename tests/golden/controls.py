@@ -50,6 +50,7 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
             "lora_rank": 2,
         },
     ),
+    "sft": ("sft", {"completions": 8, "agree": 0.3, "rounds": 2, "batch_size": 4, "max_new_tokens": 8}),
     "best_of": ("best_of", {"n": 3}),
     "vector": ("vector", {"scales": "0.1,0.3", "max_layers": 2, **_DRAW}),
     "vector-probe": (
@@ -130,7 +131,7 @@ def _written(name: str, lm: _api.LM, made: _api.Intervention, strength: float) -
 
 
 def _tolerance(control: str) -> Tolerance:
-    return {"ppo": TRAINED, "pplm": PERTURBED}.get(control, READ)
+    return {"ppo": TRAINED, "sft": TRAINED, "pplm": PERTURBED}.get(control, READ)
 
 
 def _base(model: str, place: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import typer
 
 from dipole.cli._console import emit
 from dipole.cli._flags import command, switches
+from dipole.cli._job import TRAINED
 from dipole.cli.basin import Basin
 from dipole.cli.compare import Compare
 from dipole.cli.compose import Compose
@@ -71,11 +72,22 @@ def fields_for(command: str, arguments: Sequence[str]) -> tuple[Option, ...]:
     if next((argument for argument in arguments if not argument.startswith("-")), "") != command:
         return ()
     if command == "inoculate":
-        return options(resolve(CONTROLS, "ppo"))
+        from dipole.inoculate import require_trained
+
+        made = resolve(CONTROLS, _control_flag(arguments) or TRAINED)
+        require_trained(made)
+        return options(made)
     if command != "fit":
         return ()
     name = _control_in(arguments[list(arguments).index("fit") + 1 :])
     return () if name is None else options(resolve(CONTROLS, name))
+
+
+def _control_flag(arguments: Sequence[str]) -> str:
+    """The value of `--control`, of which the last counts; empty without one."""
+    pairs = zip(arguments, (*arguments[1:], ""), strict=False)
+    found = [a.partition("=")[2] or after for a, after in pairs if a.partition("=")[0] == "--control"]
+    return found[-1] if found else ""
 
 
 def _control_in(arguments: Sequence[str]) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +20,8 @@ def perform(flags: Fit) -> int:
     """Fit, save and print what was chosen; the exit code."""
     folder = flags.output.folder(flags.out)
     control = made_control(flags.control, flags.fields)
-    optional = signature(control.fit).parameters["concept"].default is None
     dipole = None
-    if flags.wanted.given or not optional:
+    if flags.wanted.given or not control.optional_concept:
         # What else a control can't do without, prompts for instance, it says by itself.
         dipole = dipole_from(flags.wanted, flags.source.name(), need_prompts=False)
     lm = flags.source.load()

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 from dipole.cli._concept import bystanders_from, dipole_from
 from dipole.cli._flags import flag
 from dipole.cli._groups import JudgedSource, Wanted
+from dipole.cli._named import made_control
 from dipole.concepts import Dipole, Mentions, load_dipole
 from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.cli.inoculate import Inoculate
-    from dipole.controls.weights.ppo import PPO
+    from dipole.inoculate import Trained
 
+TRAINED = "ppo"  # what is trained unless something else is asked for
 # What a run remembers of its flags in its manifest, and what they are when left out.
 DEFAULTS: dict[str, Any] = {
     "n": 128,
@@ -44,7 +46,7 @@ class Job:
     """
 
     dipole: Dipole
-    control: PPO
+    control: Trained
     bystanders: Sequence[Dipole]
     source: JudgedSource
     settings: Mapping[str, Any]
@@ -53,12 +55,10 @@ class Job:
 
 def new_job(flags: Inoculate) -> Job:
     """The job that the flags describe."""
-    from dipole.controls.weights.ppo import PPO
-
     model = flags.source.name()
     mentions = Mentions(tuple(flags.mention_claim or ()), tuple(flags.mention_against or ()))
     dipole = dipole_from(_wanted(flags), model, mentions)
-    control = PPO(**flags.fields)
+    control = made_control(flags.control or TRAINED, flags.fields)
     given = {"n": flags.n, "bystanders": flags.bystanders, **vars(flags.source)}
     settings = {name: default if given[name] is None else given[name] for name, default in DEFAULTS.items()}
     watched = bystanders_from(settings["bystanders"], model)
@@ -72,13 +72,12 @@ def _wanted(flags: Inoculate) -> Wanted:
 
 def resumed_job(flags: Inoculate, out: Path) -> Job:
     """The job of the run in `out`; flags that say something else are refused."""
-    from dipole.controls.weights.ppo import PPO
     from dipole.inoculate import resume_settings
 
     facts = resume_settings(out)
     try:
         dipole = Dipole.from_dict(facts["concept"], str(out / "manifest.json"))
-        control = PPO(**facts["control"]["fields"])
+        control = made_control(facts["control"]["name"], facts["control"]["fields"])
         model, judge = facts["model"], facts.get("judge") or {}
         settings = {**DEFAULTS, **facts.get("settings", {})}
         command = _words(facts["command"], out)
@@ -107,6 +106,7 @@ def _words(command: str, out: Path) -> list[str]:
 def _told(dipole: Dipole, facts: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """What each flag would have to say to agree with the run."""
     return {
+        "control": facts["control"]["name"],
         "claim": dipole.claim,
         "against": dipole.against,
         "dipole": dipole,
@@ -124,6 +124,11 @@ def _told(dipole: Dipole, facts: Mapping[str, Any], settings: Mapping[str, Any])
 
 def _refuse_conflicts(flags: Inoculate, told: Mapping[str, Any], out: Path) -> None:
     given = {**vars(flags), **vars(flags.source), **flags.fields}
+    if other := sorted(set(flags.fields) - set(told)):
+        raise UserError(
+            f"With --resume {flag(other[0])} can't be given: the run in {out} is one of {told['control']}, "
+            "which has no such setting."
+        )
     if given["dipole"] is not None:
         given["dipole"] = load_dipole(given["dipole"])
     for name, wanted in told.items():

@@ -29,6 +29,8 @@ class Inoculate:
         held_out: A wording to measure on, never trained on. May be repeated.
         mention_claim: A word of the claim's side. May be repeated.
         mention_against: A word of the other side. May be repeated.
+        control: What trains: a control of the weights; `dipole inoculate --control NAME --help` lists its
+            flags. [default: ppo]
         dipole: A dipole file (TOML; FILE:NAME of several), or a ready one by name; see `dipole dipoles`.
         overwrite: Replace the run in the folder.
         resume: Continue the run in the folder, with the settings that it has.
@@ -45,6 +47,7 @@ class Inoculate:
     held_out: Texts = None
     mention_claim: _Words = None
     mention_against: _Words = None
+    control: str | None = None
     dipole: str | None = None
     source: JudgedSource
     overwrite: bool = False

@@ -10,14 +10,15 @@ from dipole.types import UserError
 
 
 def require_dipole(control: Control, concept: Any) -> Dipole:
-    """The concept, if it is a dipole.
+    """The concept, if it is of a kind that the control takes.
 
     Raises:
         UserError: It is something else.
     """
-    if isinstance(concept, Dipole):
-        return concept
     kind = getattr(concept, "kind", type(concept).__name__)
+    if kind in control.takes:
+        dipole: Dipole = concept
+        return dipole
     raise UserError(
         f"{control.name} cannot be fitted to a {kind}: it takes a dipole, a statement and its opposite."
     )

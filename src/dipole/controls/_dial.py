@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from dipole.concepts import Dipole
 from dipole.controls.selection import select, split_prompts
 from dipole.protocols import Intervention
-from dipole.types import MOST_COUNT, UserError
+from dipole.types import MOST_COUNT, JudgedBy, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 Made = TypeVar("Made", bound=Intervention)
 
@@ -49,31 +49,46 @@ def require_positive(control: Any, *names: str) -> None:
             )
 
 
+class Dial(Protocol):
+    """A control whose weight is chosen from a grid.
+
+    Attributes:
+        weights: The grid, comma separated.
+        n: Completions a weight.
+        max_new_tokens: Token budget of each.
+        seed: Their seed.
+        judged_by: By whose score the weight is chosen.
+    """
+
+    @property
+    def weights(self) -> str: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def max_new_tokens(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def judged_by(self) -> JudgedBy: ...
+
+
 def fitted_weight(
-    lm: LM,
-    dipole: Dipole,
-    weights: str,
-    make: Callable[[float, Mapping[str, Any]], Made],
-    n: int,
-    max_new_tokens: int,
-    seed: int,
+    control: Dial, lm: LM, dipole: Dipole, make: Callable[[float, Mapping[str, Any]], Made]
 ) -> Made:
     """The intervention with the weight that does best on the prompts for choosing.
 
     Args:
+        control: What is fitted.
         lm: What it is fitted to.
         dipole: What is wanted.
-        weights: The grid, comma separated.
         make: Makes the intervention from a weight and its facts.
-        n: Completions a weight.
-        max_new_tokens: Token budget of each.
-        seed: Their seed.
 
     Raises:
         UserError: The dipole has no prompts, or they do not fit in the context.
     """
     _, choosing = split_prompts(dipole)
-    grid = numbers_of(weights, "weights")
+    grid = numbers_of(control.weights, "weights")
     tried = [({"weight": weight}, weight, make(weight, {}).apply) for weight in grid]
-    chosen = select(lm, dipole, tried, choosing, n, max_new_tokens, seed=seed)
-    return make(grid[chosen.chosen], {"selection": chosen.to_dict()})
+    chosen = select(lm, dipole, tried, choosing, control.n, control.max_new_tokens, seed=control.seed)
+    facts = {"judged_by": control.judged_by._asdict(), "selection": chosen.to_dict()}
+    return make(grid[chosen.chosen], facts)

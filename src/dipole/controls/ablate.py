@@ -26,10 +26,10 @@ from dipole.interventions.activations import SteeringVector
 from dipole.reading.pairs import WORDINGS, read_pairs
 from dipole.reading.told import tell
 from dipole.recognizers.velma import Velma
-from dipole.types import Surface, UserError
+from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 LIMITS = (
     "Ablation cannot push a torn model to the claim: it removes the direction in which claim and opposite "
@@ -106,7 +106,11 @@ class Ablate:
     name: ClassVar[str] = "ablate"
     takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "activations"
+    makes: ClassVar[type[SteeringVector]] = SteeringVector
+    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Arditi 2024, arXiv:2406.11717"
+    optional_concept: ClassVar[bool] = False
+    judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -116,7 +120,7 @@ class Ablate:
         if not (self.max_kl > 0 and math.isfinite(self.max_kl)):
             raise UserError(f"max_kl must be a number of nats above 0, and is {self.max_kl}.")
 
-    def fit(self, lm: LM, concept: Any) -> SteeringVector:
+    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> SteeringVector:
         """The direction of the layer that the rule takes.
 
         Raises:
@@ -133,6 +137,7 @@ class Ablate:
         trials, base_gap = self._tried(lm, dipole, made, choosing)
         chosen = pick(trials, self.max_kl)
         facts = {
+            "judged_by": self.judged_by._asdict(),
             "method": self.method,
             "wordings": list(WORDINGS),
             "pairs": reading.claim.shape[1],

@@ -9,10 +9,10 @@ from dipole.controls._concept import require_dipole
 from dipole.interventions.decode import MOST_DRAWS
 from dipole.interventions.decode import BestOf as Intervention
 from dipole.registry import RECOGNIZERS, resolve
-from dipole.types import Surface, UserError
+from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ class BestOf:
     name: ClassVar[str] = "best_of"
     takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "decode"
+    makes: ClassVar[type[Intervention]] = Intervention
+    graded: ClassVar[bool] = False
     paper: ClassVar[str] = "Stiennon 2020, arXiv:2009.01325"
+    optional_concept: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -44,11 +47,15 @@ class BestOf:
             raise UserError(f"n must be at most {MOST_DRAWS}, and is {self.n}; fit a control of the weights.")
         resolve(RECOGNIZERS, self.recognizer)
 
-    def fit(self, lm: LM, concept: Any) -> Intervention:
+    @property
+    def judged_by(self) -> JudgedBy:
+        """The recognizer chooses."""
+        return JudgedBy((self.recognizer,))
+
+    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Intervention:
         """The intervention that chooses.
 
         Raises:
             UserError: The concept is no dipole.
         """
-        del lm
         return Intervention(self.recognizer, require_dipole(self, concept).to_dict(), self.n)

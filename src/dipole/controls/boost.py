@@ -13,10 +13,10 @@ from dipole.controls._dial import fitted_weight, numbers_of, require_positive
 from dipole.controls._words import Bags, bags_of
 from dipole.controls.selection import split_prompts
 from dipole.interventions.logits import Boost as Intervention
-from dipole.types import Surface
+from dipole.types import JudgedBy, Surface
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,18 @@ class Boost:
     name: ClassVar[str] = "boost"
     takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "logits"
+    makes: ClassVar[type[Intervention]] = Intervention
+    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Ghazvininejad 2017 (Hafez)"
+    optional_concept: ClassVar[bool] = False
+    judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
         require_positive(self, "count", "n", "max_new_tokens")
         numbers_of(self.weights, "weights")
 
-    def fit(self, lm: LM, concept: Any) -> Intervention:
+    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Intervention:
         """The words with the addition that does best on the prompts for choosing.
 
         Raises:
@@ -69,7 +73,7 @@ class Boost:
             told = {**bags.facts(lm.resident), "weight": weight, **facts}
             return Intervention(tokens, signs * weight, lm.resident.name, lm.resident.fingerprint, told)
 
-        return fitted_weight(lm, dipole, self.weights, make, self.n, self.max_new_tokens, self.seed)
+        return fitted_weight(self, lm, dipole, make)
 
 
 def signed(bags: Bags) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,10 +10,10 @@ from dipole.controls._concept import require_dipole
 from dipole.controls._dial import fitted_weight, numbers_of, require_positive
 from dipole.controls.contrast import check_template, told_with
 from dipole.interventions.logits import Contrast as Intervention
-from dipole.types import Surface
+from dipole.types import JudgedBy, Surface
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,11 @@ class CFG:
     name: ClassVar[str] = "cfg"
     takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "logits"
+    makes: ClassVar[type[Intervention]] = Intervention
+    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Sanchez 2023, arXiv:2306.17806"
+    optional_concept: ClassVar[bool] = False
+    judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -50,7 +54,7 @@ class CFG:
         numbers_of(self.weights, "weights")
         check_template(self.template)
 
-    def fit(self, lm: LM, concept: Any) -> Intervention:
+    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Intervention:
         """The guidance that does best on the prompts for choosing.
 
         Raises:
@@ -62,4 +66,4 @@ class CFG:
         def make(weight: float, facts: Mapping[str, Any]) -> Intervention:
             return Intervention(told, "", weight, lm.resident.name, lm.resident.fingerprint, facts)
 
-        return fitted_weight(lm, dipole, self.weights, make, self.n, self.max_new_tokens, self.seed)
+        return fitted_weight(self, lm, dipole, make)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import fitted_weight, numbers_of, require_positive
 from dipole.interventions.logits import Contrast as Intervention
-from dipole.types import Surface, UserError
+from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 
 def told_with(template: str, pole: str) -> str:
@@ -57,7 +57,11 @@ class Contrast:
     name: ClassVar[str] = "contrast"
     takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "logits"
+    makes: ClassVar[type[Intervention]] = Intervention
+    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Liu 2021 (DExperts), arXiv:2105.03023, with one model told two things"
+    optional_concept: ClassVar[bool] = False
+    judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -65,7 +69,7 @@ class Contrast:
         numbers_of(self.weights, "weights")
         check_template(self.template)
 
-    def fit(self, lm: LM, concept: Any) -> Intervention:
+    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Intervention:
         """The contrast with the weight that does best on the prompts for choosing.
 
         Raises:
@@ -77,4 +81,4 @@ class Contrast:
         def make(weight: float, facts: Mapping[str, Any]) -> Intervention:
             return Intervention(told, other, weight, lm.resident.name, lm.resident.fingerprint, facts)
 
-        return fitted_weight(lm, dipole, self.weights, make, self.n, self.max_new_tokens, self.seed)
+        return fitted_weight(self, lm, dipole, make)

@@ -14,10 +14,10 @@ from dipole.decoding.guides import Session
 from dipole.files.paths import given_path
 from dipole.interventions.experts import Experts, Source, lm_of
 from dipole.models.load import BUNDLED
-from dipole.types import Surface, UserError
+from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,11 @@ class DExperts:
     name: ClassVar[str] = "dexperts"
     takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "logits"
+    makes: ClassVar[type[Experts]] = Experts
+    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Liu 2021, arXiv:2105.03023; Li 2022, arXiv:2210.15097"
+    optional_concept: ClassVar[bool] = False
+    judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -71,7 +75,7 @@ class DExperts:
         if not 1e-6 <= self.temperature < float("inf"):  # below it, dividing logits by it gives infinities
             raise UserError(f"temperature must be at least 1e-6 and finite, and is {self.temperature}.")
 
-    def fit(self, lm: LM, concept: Any) -> Experts:
+    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Experts:
         """The experts with the weight that does best on the prompts for choosing.
 
         Raises:
@@ -84,7 +88,7 @@ class DExperts:
             base = (lm.resident.name, lm.resident.fingerprint)
             return Experts(expert, anti, weight, self.top_p, self.cut, self.temperature, *base, facts)
 
-        return fitted_weight(lm, dipole, self.weights, make, self.n, self.max_new_tokens, self.seed)
+        return fitted_weight(self, lm, dipole, make)
 
     def _sides(self, lm: LM, dipole: Dipole) -> tuple[Source, Source]:
         if not self.expert and not self.anti:

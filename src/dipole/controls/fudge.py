@@ -19,10 +19,10 @@ from dipole.interventions.fudge import Fudge as Intervention
 from dipole.probing.logistic import logistic
 from dipole.reading.beginnings import Row, beginnings
 from dipole.reading.told import tell
-from dipole.types import Surface, UserError
+from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 
 class Found(NamedTuple):
@@ -74,7 +74,11 @@ class Fudge:
     name: ClassVar[str] = "fudge"
     takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "logits"
+    makes: ClassVar[type[Intervention]] = Intervention
+    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Yang 2021, arXiv:2104.05218"
+    optional_concept: ClassVar[bool] = False
+    judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -84,7 +88,7 @@ class Fudge:
         if not 0 < self.mass <= 1:
             raise UserError(f"mass must be above 0 and at most 1, and is {self.mass}.")
 
-    def fit(self, lm: LM, concept: Any) -> Intervention:
+    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Intervention:
         """The probe of the layer that predicts best, with the exponent that does best.
 
         Both are chosen on prompts that the probe was not fitted on.
@@ -109,7 +113,7 @@ class Fudge:
                 power=weight,
             )
 
-        return fitted_weight(lm, dipole, self.weights, make, self.n, self.max_new_tokens, self.seed)
+        return fitted_weight(self, lm, dipole, make)
 
     def _probe(self, lm: LM, dipole: Dipole) -> Found:
         """Fitted on half of the prompts, the layer chosen on the others."""

@@ -16,10 +16,10 @@ from dipole.controls._words import bags_of
 from dipole.controls.selection import split_prompts
 from dipole.interventions.pplm import MOST_STEPS
 from dipole.interventions.pplm import Pplm as Intervention
-from dipole.types import Surface, UserError
+from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,11 @@ class PPLM:
     name: ClassVar[str] = "pplm"
     takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "logits"
+    makes: ClassVar[type[Intervention]] = Intervention
+    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Dathathri 2020, arXiv:1912.02164"
+    optional_concept: ClassVar[bool] = False
+    judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -87,7 +91,7 @@ class PPLM:
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} must be from 0 to 1, and is {getattr(self, name)}.")
 
-    def fit(self, lm: LM, concept: Any) -> Intervention:
+    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Intervention:
         """The bag or probe with the step size that does best on the prompts for choosing.
 
         Raises:
@@ -115,7 +119,7 @@ class PPLM:
                 plausible=self.plausible,
             )
 
-        return fitted_weight(lm, dipole, self.weights, make, self.n, self.max_new_tokens, self.seed)
+        return fitted_weight(self, lm, dipole, make)
 
     def _attribute(
         self, lm: LM, dipole: Dipole

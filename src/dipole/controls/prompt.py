@@ -11,10 +11,10 @@ from dipole.controls._concept import require_dipole
 from dipole.controls.selection import select, split_prompts
 from dipole.interventions.prompt import Prefix
 from dipole.registry import make_recognizer
-from dipole.types import Surface, UserError, scored_text
+from dipole.types import JudgedBy, Surface, UserError, scored_text
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 Examples = tuple[tuple[str, str], ...]
 _PLAIN = "{pole}"
@@ -52,7 +52,10 @@ class Prompt:
     name: ClassVar[str] = "prompt"
     takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "prompt"
+    makes: ClassVar[type[Prefix]] = Prefix
+    graded: ClassVar[bool] = False
     paper: ClassVar[str] = "Brown 2020, arXiv:2005.14165"
+    optional_concept: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -80,7 +83,12 @@ class Prompt:
             raise UserError(f"shots must be whole numbers such as 0,2,4, and is {self.shots!r}.")
         return found
 
-    def fit(self, lm: LM, concept: Any) -> Prefix:
+    @property
+    def judged_by(self) -> JudgedBy:
+        """The recognizer picks the examples; VELMA how many of them."""
+        return JudgedBy((self.recognizer,), ("velma",))
+
+    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Prefix:
         """The prefix whose number of examples does best on the prompts for choosing.
 
         Raises:
@@ -102,7 +110,11 @@ class Prompt:
         chosen = select(lm, dipole, tried, choosing, self.n, self.max_new_tokens, seed=self.seed)
         best = fitting[chosen.chosen]
         note = best.note(lm.resident)
-        facts = {"selection": chosen.to_dict(), **({"notes": [note]} if note else {})}
+        facts = {
+            "judged_by": self.judged_by._asdict(),
+            "selection": chosen.to_dict(),
+            **({"notes": [note]} if note else {}),
+        }
         return self._prefix(lm, dipole, best.examples, best.opposite_examples, facts)
 
     def _prefix(

@@ -15,10 +15,10 @@ from dipole.controls._words import Bags, bags_of
 from dipole.controls.selection import split_prompts
 from dipole.decoding.logit_maths import nearness
 from dipole.interventions.logits import Boost as Intervention
-from dipole.types import Surface
+from dipole.types import JudgedBy, Surface
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,18 @@ class Semantic:
     name: ClassVar[str] = "semantic"
     takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "logits"
+    makes: ClassVar[type[Intervention]] = Intervention
+    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Pascual 2021 (K2T), arXiv:2109.09707"
+    optional_concept: ClassVar[bool] = False
+    judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
         require_positive(self, "count", "n", "max_new_tokens")
         numbers_of(self.weights, "weights")
 
-    def fit(self, lm: LM, concept: Any) -> Intervention:
+    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Intervention:
         """The words with the weight that does best on the prompts for choosing.
 
         Raises:
@@ -79,7 +83,7 @@ class Semantic:
                 tokens, near[tokens] * weight, lm.resident.name, lm.resident.fingerprint, told
             )
 
-        return fitted_weight(lm, dipole, self.weights, make, self.n, self.max_new_tokens, self.seed)
+        return fitted_weight(self, lm, dipole, make)
 
 
 @torch.no_grad()

@@ -24,10 +24,10 @@ from dipole.interventions.activations import SteeringVector
 from dipole.reading.losses import loss_under, perplexity_ratio
 from dipole.reading.pairs import WORDINGS, read_pairs
 from dipole.reading.told import Told, leanings, preference, tell
-from dipole.types import Sample, Surface, UserError
+from dipole.types import JudgedBy, Sample, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 NO_SIDE = (
     "This operator takes no side: it changes how strongly a state leans, not which way, so it cannot push a "
@@ -80,7 +80,11 @@ class Vector:
     name: ClassVar[str] = "vector"
     takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "activations"
+    makes: ClassVar[type[SteeringVector]] = SteeringVector
+    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Panickssery 2023 (CAA), arXiv:2312.06681; Zou 2023 (RepE), arXiv:2310.01405"
+    optional_concept: ClassVar[bool] = False
+    judged_by: ClassVar[JudgedBy] = JudgedBy()
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -94,7 +98,7 @@ class Vector:
                 "direction out of every layer use the control ablate."
             )
 
-    def fit(self, lm: LM, concept: Any) -> SteeringVector:
+    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> SteeringVector:
         """The vector of the layer and scale that do best on the prompts for choosing.
 
         Raises:
@@ -116,6 +120,7 @@ class Vector:
         chosen = self._select(lm, tried, told, choosing)
         accuracy = accuracies(found, read_pairs(lm, dipole, choosing, layers))
         facts: dict[str, Any] = {
+            "judged_by": self.judged_by._asdict(),
             "method": self.method,
             "wordings": list(WORDINGS),
             "pairs": reading.claim.shape[1],

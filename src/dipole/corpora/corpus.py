@@ -35,10 +35,12 @@ class Document:
     Attributes:
         id: Path inside the folder, the `id` of a row, or `file:line`; `…#k` for its k-th passage, from 0.
         text: What it says; never blank.
+        prompt: What it answers, where the row says so, in its `prompt`; empty elsewhere.
     """
 
     id: str
     text: str
+    prompt: str = ""
 
 
 class Corpus:
@@ -196,13 +198,13 @@ def _text_file(file: Path, name: str, words: int | None, skipped: list[Skipped])
             yield Document(f"{name}#{number}", passage)
 
 
-Rows = Callable[[Path, list[Skipped]], Iterator[tuple[str, str | None, Any]]]
-"""Line name, id and text of each row of a file."""
+Rows = Callable[[Path, list[Skipped]], Iterator[tuple[str, str | None, Any, Any]]]
+"""Line name, id, text and prompt of each row of a file."""
 
 
 def _documents(file: Path, rows: Rows, words: int | None, skipped: list[Skipped]) -> Iterator[Document]:
     seen: set[str] = set()
-    for where, given, text in rows(file, skipped):
+    for where, given, text, prompt in rows(file, skipped):
         name = given or where
         wrong = wrong_text(text)
         if wrong is None and given:
@@ -212,7 +214,7 @@ def _documents(file: Path, rows: Rows, words: int | None, skipped: list[Skipped]
         if wrong:
             skipped.append(Skipped(name, wrong))
         elif words is None:
-            yield Document(name, text)
+            yield Document(name, text, prompt if isinstance(prompt, str) else "")
         else:
             cut = passages(text.splitlines(), words)
             yield from (Document(f"{name}#{number}", passage) for number, passage in enumerate(cut))

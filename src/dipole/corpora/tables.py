@@ -118,8 +118,10 @@ def rows_of(file: Path, header: Header) -> Iterator[Row]:
         )
 
 
-def table_rows(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, str | None, str | None]]:
-    """`file:line`, id and text of each row of a CSV or TSV file; rows that are wrong go to `skipped`."""
+def table_rows(
+    file: Path, skipped: list[Skipped]
+) -> Iterator[tuple[str, str | None, str | None, str | None]]:
+    """`file:line`, id, text and prompt of each row of a CSV or TSV file; wrong rows go to `skipped`."""
     header = header_of(file, ("text",))
     try:
         for row in rows_of(file, header):
@@ -128,7 +130,8 @@ def table_rows(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, str | 
                 skipped.append(Skipped(where, row.wrong))
             else:
                 key = (row.cell(header.columns.get("id")) or "").strip() or None
-                yield where, key, row.cell(header.columns["text"])
+                text, prompt = (row.cell(header.columns.get(name)) for name in ("text", "prompt"))
+                yield where, key, text, prompt
     except BAD_GZIP:
         skipped.append(Skipped(file.name, "is no valid gzip file, or ends early"))
 

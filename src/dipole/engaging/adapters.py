@@ -55,7 +55,7 @@ def put_in(frame: Frame, adapters: Sequence[tuple[Fitted, float]]) -> None:
     for adapter, strength in adapters:
         check_usable(adapter.config, strength)
     frame.record()
-    with torch.random.fork_rng(devices=_cuda_devices(frame.model)):
+    with torch.random.fork_rng(devices=cuda_devices(frame.model)):
         # PEFT draws an initial value that is then replaced.
         wrapped: Any = inject(frame.model, [adapter.config for adapter, _ in adapters])
     for index, (adapter, strength) in enumerate(adapters):
@@ -65,7 +65,8 @@ def put_in(frame: Frame, adapters: Sequence[tuple[Fitted, float]]) -> None:
     wrapped.eval()
 
 
-def _cuda_devices(model: nn.Module) -> list[int]:
+def cuda_devices(model: nn.Module) -> list[int]:
+    """Numbers of the CUDA devices that hold the model."""
     return sorted({p.device.index or 0 for p in model.parameters() if p.device.type == "cuda"})
 
 

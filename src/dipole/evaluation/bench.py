@@ -14,10 +14,9 @@ from dipole.concepts import Dipole
 from dipole.effects import Change
 from dipole.evaluation.meters.protocol import Family, Judge, Meter, Subject, change_of, values_of
 from dipole.evaluation.statistics import Resampling, resampling
-from dipole.lm import LM, sample_seed
-from dipole.protocols import Recognizer
+from dipole.protocols import LM, Recognizer
 from dipole.registry import METERS, resolve
-from dipole.types import Sample, UserError
+from dipole.types import Sample, UserError, sample_seed
 
 TOWARDS, COSTS = ("sides", "truth", "recognizers"), ("likelihood", "variety", "length")
 """What is always measured: how far it went where it was wanted, the main quantity first; what it costs."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dipole.decoding.batching import chunks
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.types import Sample, UserError
 
 ELEMENTS = 2**26

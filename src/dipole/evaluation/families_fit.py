@@ -14,13 +14,11 @@ from dipole.concepts import Dipole
 from dipole.files import to_plain
 from dipole.files.reader import read_json
 from dipole.interventions.decode import BestOf
-from dipole.lm import LM
-from dipole.protocols import Control, Intervention
-from dipole.registry import RECOGNIZERS
-from dipole.types import UserError
+from dipole.interventions.folder import META_FILE, judged_by
+from dipole.protocols import LM, Control, Intervention
+from dipole.types import JudgedBy, UserError
 
 _CARD = "README.md"
-_META = "dipole.json"
 
 
 @dataclass(frozen=True)
@@ -68,15 +66,11 @@ class Fitted:
         have = len(self.interventions)
         return [self.interventions[r % have].apply(lm, strength) for r in range(repeats)]
 
-    def in_loop(self) -> tuple[str, ...]:
-        """Names of the recognizers that it optimised: those that its own fields name."""
-        fields = settings(self.candidate.given)
-        named = [fields.get(key) or self.meta.get(key) for key in ("reward", "recognizer")]
-        return tuple(dict.fromkeys(name for name in named if name in RECOGNIZERS))
-
-    def selected(self) -> bool:
-        """Whether its strength, or anything else of it, was chosen by VELMA."""
-        return any("velma" in str(rule).casefold() for rule in _values(self.meta, "rule"))
+    @property
+    def judged_by(self) -> JudgedBy:
+        """The recognizers that had a say in it: as the control declares, or as the artefact tells."""
+        given = self.candidate.given
+        return judged_by(self.meta) if isinstance(given, Intervention) else given.judged_by
 
     def kl_bound(self) -> float | None:
         """Largest KL to the base where its distribution can't be written down; None where it can."""
@@ -157,17 +151,5 @@ def _saved(intervention: Intervention) -> tuple[int, dict[str, Any]]:
         intervention.save(folder)
         files = [path for path in folder.rglob("*") if path.is_file() and path.name != _CARD]
         size = sum(path.stat().st_size for path in files)
-        meta = read_json(folder / _META)
+        meta = read_json(folder / META_FILE)
     return size, meta
-
-
-def _values(data: Any, key: str) -> Iterator[Any]:
-    """Every value under a key, at any depth."""
-    if isinstance(data, Mapping):
-        for name, value in data.items():
-            if name == key:
-                yield value
-            yield from _values(value, key)
-    elif isinstance(data, list):
-        for item in data:
-            yield from _values(item, key)

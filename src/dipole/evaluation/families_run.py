@@ -31,10 +31,9 @@ from dipole.evaluation.families_records import Comparison
 from dipole.evaluation.meters.bystanders import Watch, bystanders_of, watch
 from dipole.evaluation.meters.protocol import Family, Judge, Meter
 from dipole.evaluation.meters.recognizers import ways
-from dipole.lm import LM
 from dipole.origin import now
 from dipole.progress import Progress
-from dipole.protocols import Recognizer
+from dipole.protocols import LM, Recognizer
 from dipole.recognizers.velma import Velma
 from dipole.types import UserError
 
@@ -149,7 +148,7 @@ class Plan:
         yield Fitted(candidate, tuple(nulls), (), fitted.bytes, {}), fitted.candidate.label
 
     def _draw(self, bench: Bench, fitted: Fitted, null_of: str, watched: Watch, steps: _Steps) -> Drawn:
-        label, graded, optimised = fitted.candidate.label, fitted.first.graded, fitted.in_loop()
+        label, graded, optimised = fitted.candidate.label, fitted.first.graded, fitted.judged_by.rewarded
         points, reads = [make_point(bench, 0.0, bench.base)], {0.0: bench.base}
         skipped: list[tuple[float, str]] = []
         ratios: tuple[float, ...] = ()

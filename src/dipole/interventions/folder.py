@@ -15,10 +15,10 @@ from dipole.files.reader import COPY_AGAIN, inside, read_json, read_text
 from dipole.files.schema import Facts, Field, Maybe, Name, Optional, Table, checked
 from dipole.protocols import Intervention
 from dipole.tensors import Wanted, read_tensors
-from dipole.types import UserError
+from dipole.types import JudgedBy, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 META_FILE = "dipole.json"
 TENSORS_FILE = "tensors.safetensors"
@@ -141,6 +141,20 @@ def read_meta(folder: Path) -> dict[str, Any]:
     if not isinstance(meta, dict):
         raise UserError(f"{folder / META_FILE} is truncated or corrupt (it holds no table); {COPY_AGAIN}.")
     return meta
+
+
+def judged_by(meta: Mapping[str, Any]) -> JudgedBy:
+    """The recognizers that had a say in an intervention, as its `dipole.json` tells; none where it does not.
+
+    Args:
+        meta: What `read_meta` gave.
+    """
+    facts = meta.get("facts")
+    said = facts.get("judged_by") if isinstance(facts, Mapping) else None
+    if not isinstance(said, Mapping):
+        said = {"rewarded": [meta.get("recognizer")]}  # of one that a recognizer chooses each time
+    roles = (said.get(role) for role in JudgedBy._fields)
+    return JudgedBy(*(tuple(n for n in names or () if isinstance(n, str)) for names in roles))
 
 
 def read_fields(folder: Path, fields: Mapping[str, Field]) -> dict[str, Any]:

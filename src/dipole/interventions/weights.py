@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
@@ -21,10 +21,10 @@ from dipole.engaging.adapters import Fitted, check_usable, put_in
 from dipole.engaging.stack import Frame
 from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
 from dipole.files.reader import inside
-from dipole.files.schema import Choice, Field, Maybe, Name, Optional
+from dipole.files.schema import Choice, Facts, Field, Maybe, Name, Optional
 from dipole.interventions._adapter_config import CONFIG_FILE, REMEDY, read_config
 from dipole.interventions.folder import CARD_FILE, META_FILE, read_card, read_fields
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.tensors import Wanted, read_tensors
 from dipole.types import Surface, UserError
 
@@ -45,6 +45,7 @@ class Adapter:
         base_fingerprint: Fingerprint of the base weights; None for an adapter that was not made by us.
         base_name: Name of the base model.
         card: Model card in Markdown, written beside the adapter as README.md.
+        facts: How it came about, such as who judged it, for `dipole.json`.
     """
 
     config: PeftConfig
@@ -52,6 +53,7 @@ class Adapter:
     base_fingerprint: str | None
     base_name: str
     card: str = field(default="")
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     surface: ClassVar[Surface] = "weights"
     kind: ClassVar[str] = "adapter"
@@ -99,6 +101,7 @@ class Adapter:
             "kind": self.kind,
             "base": self.base_name,
             "base_fingerprint": self.base_fingerprint,
+            "facts": self.facts,
         }
         write_json_atomic(folder / META_FILE, meta)
         write_text_atomic(folder / CARD_FILE, self.card or _plain_card(self))
@@ -116,13 +119,16 @@ class Adapter:
         config = read_config(folder, max((max(t.shape, default=1) for t in state.values()), default=1))
         meta = read_fields(folder, _FIELDS) if (folder / META_FILE).is_file() else {}
         name = meta.get("base") or getattr(config, "base_model_name_or_path", None) or "an unknown model"
-        return cls(config, state, meta.get("base_fingerprint"), name, read_card(folder))
+        return cls(
+            config, state, meta.get("base_fingerprint"), name, read_card(folder), meta.get("facts", {})
+        )
 
 
 _FIELDS: dict[str, Field] = {
     "kind": Optional(Choice(("adapter",)), "adapter"),  # those of the first version have a surface alone
     "base": Optional(Maybe(Name(4096))),
     "base_fingerprint": Optional(Maybe(Name(64))),
+    "facts": Optional(Facts(), {}),
 }
 
 

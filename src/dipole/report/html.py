@@ -28,6 +28,7 @@ def render_html(page: Page, folder: str) -> str:
             page=page,
             reward=plots.reward_plot(page.history),
             kl=plots.kl_plot(page.history, page.kl_target),
+            loss=plots.loss_plot(page.history),
             reach=reach,
             bars=[plots.interval_bar(b, reach) for b in page.bystanders],
             command=visible(str(page.manifest.get("command") or "")),

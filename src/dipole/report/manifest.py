@@ -16,7 +16,7 @@ from dipole.shown.text import shell_line
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "safetensors")
 
@@ -177,6 +177,8 @@ def reproduce_command(manifest: Mapping[str, Any], out: str | None = None) -> st
     judge = _mapping(manifest, "judge")
     if judge.get("name"):
         parts += ["--judge", str(judge["name"])]
+    if control.get("name") not in (None, "ppo"):
+        parts += ["--control", str(control["name"])]
     fields = _mapping(control, "fields")
     for name in control.get("changed") or ():
         if name != "seed":

@@ -189,22 +189,34 @@ def bystander_table(effect: Effect, most: int) -> str:
     return table(("Bystander", "Shift in probability", "95% interval"), "lrl", rows)
 
 
+_MEASURED = {
+    "reward_mean": ("Reward", "mean"),
+    "reward_std": ("Reward", "sd"),
+    "kl": ("KL", "nats a sequence"),
+    "loss": ("Loss", "nats a token"),
+}
+
+
 def _training(page: Page) -> list[str]:
     if not page.history:
         return []
-    reward, kl = plots.column(page.history, "reward_mean"), plots.column(page.history, "kl")
-    spread, rounds = plots.column(page.history, "reward_std"), plots.rounds(page.history)
+    rounds = plots.rounds(page.history)
+    columns = {
+        named: plots.column(page.history, name)
+        for name, named in _MEASURED.items()
+        if any(name in row for row in page.history)
+    }
     lines = [
-        f"- {label}: `{line}` from {_first(values)} to {_first(values[::-1])}{unit}"
-        for label, values, unit in (("Reward", reward, ""), ("KL", kl, " nats a sequence"))
-        if (line := sparkline(values)).strip()
+        f"- {label}: `{line}` from {_first(values)} to {_first(values[::-1])}" + f" {what}" * (what != "mean")
+        for (label, what), values in columns.items()
+        if what != "sd" and (line := sparkline(values)).strip()
     ]
     if page.kl_target is not None:
         lines.append(f"- KL target: {number(page.kl_target)} nats a sequence")
     picks = sorted({round(i * (len(rounds) - 1) / 9) for i in range(10)})
-    rows = ((f"{rounds[i]:.0f}", _at(reward, i), _at(spread, i), _at(kl, i)) for i in picks)
-    header = ("Round", "Reward, mean", "Reward, sd", "KL, nats a sequence")
-    return ["## Training", "\n".join(lines), table(header, "rrrr", rows)]
+    rows = ((f"{rounds[i]:.0f}", *(_at(values, i) for values in columns.values())) for i in picks)
+    header = ("Round", *(f"{label}, {what}" for label, what in columns))
+    return ["## Training", "\n".join(lines), table(header, "r" * len(header), rows)]
 
 
 def _at(values: Sequence[float], index: int) -> str:

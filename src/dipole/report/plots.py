@@ -100,6 +100,17 @@ def kl_plot(history: Sequence[Mapping[str, float]], target: float | None) -> str
         return _svg(figure, "kl", f"KL in nats a sequence, from {_ends(kl)}.")
 
 
+def loss_plot(history: Sequence[Mapping[str, float]]) -> str:
+    """Loss of the texts that were learned, a round; empty where none was recorded."""
+    loss = column(history, "loss")
+    if not any(map(math.isfinite, loss)):
+        return ""
+    with _styled():
+        figure, axes = _axes("Loss", "nats a token")
+        _line(axes, rounds(history), loss)
+        return _svg(figure, "loss", f"Loss in nats a token, from {_ends(loss)}.")
+
+
 def interval_bar(bystander: Bystander, reach: float) -> str:
     """One row of a forest plot: the shift's interval and its mean around a line at 0.
 

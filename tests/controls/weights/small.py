@@ -12,9 +12,12 @@ from typing import Any, ClassVar
 import torch
 from accelerate import Accelerator
 
-from dipole.controls.weights._ppo_rounds import PPORounds, _live_adapter
-from dipole.controls.weights.ppo import PPO
+from dipole.controls.weights.adapter import live_adapter, lora_config
+from dipole.controls.weights.loop import Place
+from dipole.controls.weights.ppo import PPO, PPORounds
+from dipole.interventions.weights import Adapter
 from dipole.lm import LM
+from dipole.protocols import Run
 from dipole.types import Score
 
 # Prompts of different lengths, so that rows need padding.
@@ -72,14 +75,29 @@ def small(**changes: Any) -> PPO:
     return replace(SMALL, **changes)
 
 
+def fitted(control: Any, lm: LM, concept: Any, recognizer: Any, run: Run | None = None) -> Adapter:
+    """The adapter that a control trains by this recognizer."""
+    run = Run() if run is None else run
+    run.recognizer = recognizer
+    adapter: Adapter = control.fit(lm, concept, run)
+    return adapter
+
+
 @contextmanager
 def started(ppo: PPO, lm: LM, recognizer: Any = None, spread: float = 0.0) -> Iterator[PPORounds]:
     """A PPO run with its adapter in place; with `spread` the policy differs from the reference."""
-    concept = Plain()
-    with _live_adapter(ppo, lm) as wrapped:
-        rounds = PPORounds(
-            ppo, lm, concept, concept.prompts, recognizer or Letters(), wrapped, Accelerator(cpu=True)
-        )
+    with at_work(ppo, lm, lambda place: PPORounds(ppo, Plain(), place), recognizer, spread) as rounds:  # type: ignore[arg-type]
+        yield rounds
+
+
+@contextmanager
+def at_work(
+    control: Any, lm: LM, begin: Callable[[Place], Any], recognizer: Any = None, spread: float = 0.0
+) -> Iterator[Any]:
+    """What does a control's rounds, with its adapter in place; with `spread` that differs from the base."""
+    with live_adapter(lm, lora_config(control), control.seed) as wrapped:
+        place = Place(lm, wrapped, Accelerator(cpu=True), Run(recognizer=recognizer or Letters()))
+        rounds = begin(place)
         if spread:
             draw = torch.Generator().manual_seed(5)
             with torch.no_grad():
@@ -91,8 +109,15 @@ def started(ppo: PPO, lm: LM, recognizer: Any = None, spread: float = 0.0) -> It
 def gradients(ppo: PPO, lm: LM, spread: float = 0.1, rounds: int = 1) -> list[dict[str, torch.Tensor]]:
     """Gradient of each optimiser step; unclipped, because clipping would hide a wrong denominator."""
     ppo = replace(ppo, max_grad_norm=1e9)
+    return gradients_of(ppo, lm, lambda place: PPORounds(ppo, Plain(), place), spread, rounds)  # type: ignore[arg-type]
+
+
+def gradients_of(
+    control: Any, lm: LM, begin: Callable[[Place], Any], spread: float = 0.1, rounds: int = 1
+) -> list[dict[str, torch.Tensor]]:
+    """The same for whatever `begin` begins."""
     seen: list[dict[str, torch.Tensor]] = []
-    with started(ppo, lm, spread=spread) as run:
+    with at_work(control, lm, begin, spread=spread) as run:
         step = run.optimizer.step
 
         def record() -> Any:

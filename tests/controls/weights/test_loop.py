@@ -18,7 +18,10 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
-from dipole.controls.weights._loop import CHECKPOINT, HISTORY, Metrics, Run, Stop, read_checkpoint, run_rounds
+from dipole.controls.weights.checkpoint import HISTORY, read_checkpoint
+from dipole.controls.weights.loop import Stop, run_rounds
+from dipole.files import CHECKPOINT
+from dipole.protocols import Metrics, Run
 from dipole.types import UserError
 
 

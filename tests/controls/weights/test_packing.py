@@ -7,9 +7,9 @@ import torch
 
 from architectures import fresh_tiny_model, names, tiny_model
 from controls.weights.small import small, started
-from dipole.controls.weights._packing import additive_mask, pack, picked_logprobs
-from dipole.controls.weights._policy import Policy
-from dipole.controls.weights._rollout import Rows, to_rows
+from dipole.controls.weights.packing import additive_mask, pack, picked_logprobs
+from dipole.controls.weights.policy import Policy
+from dipole.controls.weights.rollout import Rows, to_rows
 from dipole.recognizers.likelihood import packed_width
 from dipole.types import Sample
 from reference import generation as slow

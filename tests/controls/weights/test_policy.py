@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from architectures import fresh_tiny_model
-from controls.weights.small import Letters, Plain, small, started
-from dipole.controls.weights import Run
-from dipole.controls.weights._policy import Policy, exact_kl
-from dipole.controls.weights._rollout import to_rows
+from controls.weights.small import Letters, Plain, fitted, small, started
+from dipole.controls.weights.anchor import divergence
+from dipole.controls.weights.policy import Policy, exact_kl
+from dipole.controls.weights.rollout import to_rows
+from dipole.protocols import Run
 from dipole.types import Sample
 from families import fresh_family
 from reference import generation as slow
@@ -45,11 +46,10 @@ def test_the_anchor_is_kl_of_the_policy_from_the_base() -> None:
     lm = fresh_tiny_model("gpt2")
     model = lm.resident.model
     with started(small(anchor_coef=1.0, anchor_size=4), lm, spread=0.1) as run:
+        assert run._anchor is not None
         with run._wrapped.disable_adapter():
-            anchor = run._anchor_of(0)
-        assert anchor is not None
-        run.optimizer.zero_grad()
-        found = run._pull(anchor).item()
+            anchor = run._anchor.of(0, run._policy, run._accelerator)
+        found = divergence(run._policy, anchor).item()
         towards, away, tokens = 0.0, 0.0, 0
         for ids, shown, mask in zip(*anchor.rows.batch[:2], anchor.rows.mask, strict=True):
             text = ids[shown.bool()][None]
@@ -70,7 +70,7 @@ def drift(anchor_coef: float) -> float:
     """KL of the trained model from the base, nats a text, on texts that the base writes unprompted."""
     lm = fresh_tiny_model("gpt2")
     ppo = small(rounds=8, batch_size=16, lr=1e-2, anchor_coef=anchor_coef, anchor_size=8, kl_coef=0.0)
-    after = ppo.fit(lm, Plain(prompts=("The",)), recognizer=Letters()).apply(lm)
+    after = fitted(ppo, lm, Plain(prompts=("The",)), Letters()).apply(lm)
     texts = lm.generate("", n=32, max_new_tokens=ppo.max_new_tokens, seed=99)
     rows = [[s.prompt_ids for s in texts], [s.token_ids for s in texts]]
     pairs = zip(lm.logprobs(*rows), after.logprobs(*rows), strict=True)
@@ -89,7 +89,7 @@ def test_softening_the_base_raises_the_entropy() -> None:
         ppo = small(
             rounds=12, batch_size=16, lr=1e-2, kl_coef=0.0, kl_loss_coef=5.0, kl_loss_temperature=temperature
         )
-        ppo.fit(lm, Plain(prompts=("The",)), Run(on_round=lambda _i, _n, m: last.append(m)), Letters())
+        fitted(ppo, lm, Plain(prompts=("The",)), Letters(), Run(on_round=lambda _i, _n, m: last.append(m)))
         return float(last[-1]["entropy"])
 
     assert entropy(3.0) > entropy(1.0) + 0.05

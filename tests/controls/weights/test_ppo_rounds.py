@@ -15,6 +15,7 @@ from controls.weights.small import (
     Constant,
     Letters,
     Plain,
+    fitted,
     gradients,
     largest_difference,
     module_names,
@@ -22,11 +23,12 @@ from controls.weights.small import (
     started,
     weights_hash,
 )
-from dipole.controls.weights._loop import Run
-from dipole.controls.weights._rollout import Rows, sample_rows, to_rows
+from dipole.controls.weights.rollout import Rows, sample_rows, to_rows
+from dipole.controls.weights.watching import warn_of_repetition
 from dipole.decoding.batching import Batch, positions
 from dipole.engaging.adapters import has_live_adapter
 from dipole.lm import LM
+from dipole.protocols import Run
 from dipole.types import Sample, UserError
 from machine import needs_bfloat16
 from tolerance import BATCHED_LOGITS, FLOAT32_SUM, GRADIENT
@@ -125,7 +127,7 @@ def test_at_step_0_every_ratio_is_exactly_1_and_every_kl_exactly_0(name: str) ->
 
 def _watch(seen: list[Any]) -> None:
     """Collect what each update read beside what the policy said before it."""
-    import dipole.controls.weights._ppo_rounds as module
+    import dipole.controls.weights.ppo as module
 
     original = module._losses
 
@@ -138,7 +140,7 @@ def _watch(seen: list[Any]) -> None:
 
 @pytest.fixture(autouse=True)
 def _restore_losses() -> Any:
-    import dipole.controls.weights._ppo_rounds as module
+    import dipole.controls.weights.ppo as module
 
     original = module._losses
     yield
@@ -193,7 +195,7 @@ def test_an_unscored_row_is_left_out_of_the_losses() -> None:
 def test_nothing_scored_stops_and_undoes() -> None:
     lm = fresh_tiny_model("gpt2")
     run = Run()
-    adapter = small().fit(lm, Plain(), run, Constant(math.nan))
+    adapter = fitted(small(), lm, Plain(), Constant(math.nan), run)
     assert run.stopped is not None
     assert "none of the samples" in run.stopped
     assert len(run.history) == 1
@@ -229,11 +231,11 @@ def test_an_exception_in_the_middle_leaves_the_model_as_it_was() -> None:
             raise RuntimeError("the judge fell over")
 
     with pytest.raises(RuntimeError, match="fell over"):
-        small().fit(lm, Plain(), None, Letters(watch=fail))
+        fitted(small(), lm, Plain(), Letters(watch=fail))
     assert not has_live_adapter(lm.resident.model)
     assert weights_hash(lm.resident.model) == before
     assert module_names(lm.resident.model) == modules
-    small(rounds=1).fit(lm, Plain(), None, Letters())  # and it can be fitted again
+    fitted(small(rounds=1), lm, Plain(), Letters())  # and it can be fitted again
 
 
 def test_the_judge_and_the_reference_see_the_base() -> None:
@@ -247,18 +249,18 @@ def test_the_judge_and_the_reference_see_the_base() -> None:
         with LM(lm.resident).engaged() as model:
             seen.append(torch.equal(model(input_ids=ids).logits, pristine))
 
-    small(rounds=2, lr=0.05).fit(lm, Plain(), None, Letters(watch=look))
+    fitted(small(rounds=2, lr=0.05), lm, Plain(), Letters(watch=look))
     assert seen == [True, True]
 
 
 def test_the_same_seed_gives_the_same_adapter_and_another_seed_another() -> None:
     lm = fresh_tiny_model("gpt2")
     state = torch.random.get_rng_state()
-    one = small(minibatch_size=4).fit(lm, Plain(), None, Letters())
+    one = fitted(small(minibatch_size=4), lm, Plain(), Letters())
     assert torch.equal(torch.random.get_rng_state(), state)  # nor does it draw from the caller's numbers
     torch.manual_seed(77)
-    two = small(minibatch_size=4).fit(lm, Plain(), None, Letters())
-    other = small(minibatch_size=4, seed=1).fit(lm, Plain(), None, Letters())
+    two = fitted(small(minibatch_size=4), lm, Plain(), Letters())
+    other = fitted(small(minibatch_size=4, seed=1), lm, Plain(), Letters())
     assert all(torch.equal(one.state[n], two.state[n]) for n in one.state)
     assert any(not torch.equal(one.state[n], other.state[n]) for n in one.state)
 
@@ -270,7 +272,7 @@ def test_the_reward_is_learned() -> None:
     ppo = small(
         rounds=25, batch_size=32, max_new_tokens=4, lr=2e-2, kl_coef=0.01, ppo_epochs=4, stop_reward=0.8
     )
-    adapter = ppo.fit(lm, Plain(prompts=("The",)), run, Letters(letter="a"))
+    adapter = fitted(ppo, lm, Plain(prompts=("The",)), Letters(letter="a"), run)
     assert run.history[-1]["reward_mean"] > run.history[0]["reward_mean"] + 0.3
     steered = adapter.apply(lm)
 
@@ -316,7 +318,7 @@ def test_bfloat16_weights_train_a_float32_adapter() -> None:
     lm = fresh_tiny_model("llama")
     lm.resident.model.to(torch.bfloat16)
     run = Run()
-    adapter = small(rounds=2).fit(lm, Plain(), run, Letters())
+    adapter = fitted(small(rounds=2), lm, Plain(), Letters(), run)
     assert {t.dtype for t in adapter.state.values()} == {torch.float32}
     assert run.history[0]["kl"] == 0.0
     assert run.stopped is None
@@ -351,7 +353,7 @@ def test_what_cannot_be_trained_on_is_refused() -> None:
 
     with pytest.raises(UserError, match="cannot be fitted to a topic"):
         small().fit(lm, Topic())
-    adapter = small(rounds=1).fit(lm, Plain(), None, Letters())
+    adapter = fitted(small(rounds=1), lm, Plain(), Letters())
     with pytest.raises(UserError, match=r"lm\.base"):
         small().fit(adapter.apply(lm), Plain())
 
@@ -359,19 +361,19 @@ def test_what_cannot_be_trained_on_is_refused() -> None:
 def test_a_runaway_kl_stops_and_undoes() -> None:
     lm = fresh_tiny_model("gpt2")
     run = Run()
-    adapter = small(rounds=10, lr=0.3, max_kl=0.5).fit(lm, Plain(), run, Letters())
+    adapter = fitted(small(rounds=10, lr=0.3, max_kl=0.5), lm, Plain(), Letters(), run)
     assert run.stopped is not None
     assert "ran away" in run.stopped
     assert run.history[-1]["kl"] > 0.5
     assert len(run.history) == 2  # the first round's learning rate does not depend on how many follow
-    shorter = small(rounds=len(run.history) - 1, lr=0.3, max_kl=0.5).fit(lm, Plain(), None, Letters())
+    shorter = fitted(small(rounds=len(run.history) - 1, lr=0.3, max_kl=0.5), lm, Plain(), Letters())
     assert all(torch.equal(adapter.state[n], shorter.state[n]) for n in adapter.state)
 
 
 def test_a_reward_that_never_moves_stops() -> None:
     run = Run()
     ppo = small(rounds=40, batch_size=8, max_new_tokens=1, ppo_epochs=1)
-    ppo.fit(fresh_tiny_model("gpt2"), Plain(prompts=("The",)), run, Constant(0.0))
+    fitted(ppo, fresh_tiny_model("gpt2"), Plain(prompts=("The",)), Constant(0.0), run)
     assert run.stopped is not None
     assert "never moved" in run.stopped
     assert len(run.history) == 20
@@ -379,7 +381,7 @@ def test_a_reward_that_never_moves_stops() -> None:
 
 def test_a_reached_reward_stops() -> None:
     run = Run()
-    small(rounds=9, stop_reward=0.9).fit(fresh_tiny_model("gpt2"), Plain(), run, Constant(5.0))
+    fitted(small(rounds=9, stop_reward=0.9), fresh_tiny_model("gpt2"), Plain(), Constant(5.0), run)
     assert run.stopped is not None
     assert run.stopped.startswith("Reached the reward of 0.9")
     assert len(run.history) == 3
@@ -387,7 +389,9 @@ def test_a_reached_reward_stops() -> None:
 
 def test_nan_weights_stop_and_undo() -> None:
     run = Run()
-    adapter = small(rounds=5, lr=1e30, max_kl=1e30).fit(fresh_tiny_model("llama"), Plain(), run, Letters())
+    adapter = fitted(
+        small(rounds=5, lr=1e30, max_kl=1e30), fresh_tiny_model("llama"), Plain(), Letters(), run
+    )
     assert run.stopped is not None
     assert "NaN" in run.stopped
     assert all(t.isfinite().all() for t in adapter.state.values())
@@ -395,16 +399,12 @@ def test_nan_weights_stop_and_undo() -> None:
 
 def test_repeating_the_claim_is_warned_about_once() -> None:
     run = Run()
-    small(rounds=2).fit(fresh_tiny_model("gpt2"), Plain(claim=" "), run, Letters())
+    fitted(small(rounds=2), fresh_tiny_model("gpt2"), Plain(claim=" "), Letters(), run)
     assert run.warnings == []
-    text = fresh_tiny_model("gpt2")
-
-    with started(small(), text) as rounds:
+    with started(small(), fresh_tiny_model("gpt2")) as rounds:
         samples = rounds._sample(0)
-        said = [Sample(s.prompt, "Never SAID. " + s.text, *list(vars(s).values())[2:]) for s in samples]
-        metrics = {"kl": 0.0}
-        rounds._warn(said, metrics)
-        rounds._warn(said, metrics)
-        assert metrics["repeated_claim"] == 1.0
-        assert len(rounds.warnings) == 1
-        assert "regurgitation" in rounds.warnings[0]
+    said = [Sample(s.prompt, "Never SAID. " + s.text, *list(vars(s).values())[2:]) for s in samples]
+    for _ in range(2):
+        assert warn_of_repetition(run, said, Plain()) == 1.0  # type: ignore[arg-type]
+    assert len(run.warnings) == 1
+    assert "regurgitation" in run.warnings[0]

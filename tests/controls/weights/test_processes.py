@@ -15,8 +15,10 @@ from safetensors.torch import load_file
 
 from architectures import fresh_tiny_model
 from controls.weights import worker
-from controls.weights.small import Letters, Plain, gradients, largest_difference, small
-from dipole.controls.weights._loop import CHECKPOINT, HISTORY, Run, read_checkpoint
+from controls.weights.small import Letters, Plain, fitted, largest_difference, small
+from dipole.controls.weights.checkpoint import HISTORY, read_checkpoint
+from dipole.files import CHECKPOINT
+from dipole.protocols import Run
 from tolerance import GRADIENT
 
 WORKER = Path(worker.__file__)
@@ -67,10 +69,10 @@ def two_processes(repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return out
 
 
-@pytest.mark.parametrize("case", list(worker.CASES))
+@pytest.mark.parametrize("case", [*worker.CASES, "sft"])
 @pytest.mark.parametrize("architecture", worker.ARCHITECTURES)
 def test_gradients_equal_those_of_one_process(architecture: str, case: str, two_processes: Path) -> None:
-    wanted = gradients(worker.CASES[case], fresh_tiny_model(architecture))
+    wanted = worker.gradients_in(case, architecture)
     assert all(step.keys() == wanted[0].keys() for step in wanted)
     for rank in range(2):
         flat = load_file(two_processes / f"{architecture}-{case}-{rank}.safetensors")
@@ -107,9 +109,9 @@ def test_killed_and_resumed_is_the_same_bit_for_bit(
     assert read_checkpoint(tmp_path / CHECKPOINT)[1]["rounds_done"] == rounds_done
     assert len(list(tmp_path.glob(".*.tmp"))) == (mode == "write")
     ppo = small(rounds=4)
-    unbroken = ppo.fit(fresh_tiny_model("gpt2"), Plain(), None, Letters())
+    unbroken = fitted(ppo, fresh_tiny_model("gpt2"), Plain(), Letters())
     run = Run(folder=tmp_path, resume=True)
-    resumed = ppo.fit(fresh_tiny_model("gpt2"), Plain(), run, Letters())
+    resumed = fitted(ppo, fresh_tiny_model("gpt2"), Plain(), Letters(), run)
     assert all(torch.equal(unbroken.state[name], resumed.state[name]) for name in unbroken.state)
     assert [int(metrics["round"]) for metrics in run.history] == [0, 1, 2, 3]
     assert list(tmp_path.glob(".*.tmp")) == []

@@ -38,8 +38,7 @@ from transformers import (
 from architectures import BOS, CONTEXT, EOS, PAD, fresh_tiny_model, tiny_model, tiny_tokenizer
 from contracts.recipes import DIPOLE
 from contracts.state import state
-from dipole.controls.weights._loop import Run
-from dipole.controls.weights._targets import expert_weights, targets_of, with_targets
+from dipole.controls.weights.adapter import expert_weights, lora_config, targets_of, with_targets
 from dipole.controls.weights.ppo import PPO
 from dipole.engaging.adapters import adapter_state, inject
 from dipole.engaging.stack import Tree
@@ -48,6 +47,7 @@ from dipole.interventions.weights import Adapter
 from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
 from dipole.models.resident import TransformersResident
+from dipole.protocols import Run
 from families import fresh_family
 from tolerance import BATCHED_LOGITS
 
@@ -128,8 +128,8 @@ def made(name: str) -> LM:
 
 def random_adapter(lm: LM, seed: int = 0) -> Adapter:
     """As if trained on everything that `all-linear` means."""
-    model, base = lm.resident.model, PPO().lora_config()
-    config = with_targets(base, targets_of(model, PPO().lora_config()))
+    model, base = lm.resident.model, lora_config(PPO())
+    config = with_targets(base, targets_of(model, lora_config(PPO())))
     before = Tree(model)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -219,7 +219,7 @@ def test_of_a_model_that_sees_the_language_part_alone_is_adapted(name: str) -> N
 def test_ordinary_models_are_adapted_as_before_and_heads_never_are() -> None:
     for name in ("gpt2", "llama", "gemma", "opt"):
         model = tiny_model(name).resident.model
-        config = PPO().lora_config()
+        config = lora_config(PPO())
         assert targets_of(model, config) == ("all-linear", [], "")
         places = {key.split(".lora_")[0].rsplit(".", 1)[-1] for key in random_adapter(tiny_model(name)).state}
         assert not places & {"lm_head", "wte", "embed_tokens", "wpe"}
@@ -238,15 +238,15 @@ def test_convolutions_are_no_experts() -> None:
 
 
 def test_experts_may_be_named_and_what_peft_cannot_do_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dipole.controls.weights import _targets
+    from dipole.controls.weights import adapter
 
     model = made("gpt_oss").resident.model
     named = LoraConfig(target_modules=["q_proj", "down_proj"])
     assert targets_of(model, named) == (["q_proj"], ["down_proj"], "")
     llama = fresh_tiny_model("llama").resident.model
     assert targets_of(llama, named) == (["down_proj", "q_proj"], [], "")
-    monkeypatch.setattr(_targets, "_adapted", lambda model, config: set())
-    left = targets_of(model, PPO().lora_config())
+    monkeypatch.setattr(adapter, "_adapted", lambda model, config: set())
+    left = targets_of(model, lora_config(PPO()))
     assert left.parameters == []
     assert "leaves out 4 weights" in left.note
 
@@ -254,7 +254,7 @@ def test_experts_may_be_named_and_what_peft_cannot_do_is_said(monkeypatch: pytes
 def test_layers_that_do_more_than_multiply_are_left_out_aloud() -> None:
     """DeepSeek V4 has a linear layer for groups, which takes another shape than its weight says."""
     lm = fresh_family("deepseek_v4")
-    made = targets_of(lm.resident.model, PPO().lora_config())
+    made = targets_of(lm.resident.model, lora_config(PPO()))
     grouped = {
         name for name, m in lm.resident.model.named_modules() if type(m).__name__ == "DeepseekV4GroupedLinear"
     }

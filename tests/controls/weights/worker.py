@@ -19,8 +19,20 @@ from accelerate import PartialState
 from safetensors.torch import save_file
 
 from architectures import fresh_tiny_model
-from controls.weights.small import Letters, Plain, gradients, small, weights_hash
-from dipole.controls.weights._loop import CHECKPOINT, Run
+from controls.weights.small import (
+    Letters,
+    Plain,
+    fitted,
+    gradients,
+    gradients_of,
+    small,
+    weights_hash,
+)
+from dipole.concepts import Dipole
+from dipole.controls.weights.sft import SFT, SFTRounds, own_texts
+from dipole.files import CHECKPOINT
+from dipole.lm import LM
+from dipole.protocols import Run
 
 # Uneven shares (9 rows over 2 processes); a last minibatch of one row, which leaves a process without any;
 # micro-batches that one process needs and the other does not.
@@ -35,14 +47,27 @@ CASES = {
 ARCHITECTURES = ("gpt2", "llama")
 
 
+def gradients_in(case: str, architecture: str) -> list[dict[str, torch.Tensor]]:
+    lm = fresh_tiny_model(architecture)
+    return sft_gradients(lm) if case == "sft" else gradients(CASES[case], lm)
+
+
 def write_gradients(out: Path) -> None:
     for architecture in ARCHITECTURES:
-        for name, ppo in CASES.items():
-            steps = gradients(ppo, fresh_tiny_model(architecture))
+        for name in (*CASES, "sft"):
+            steps = gradients_in(name, architecture)
             flat = {
                 f"{step}.{key}": value for step, named in enumerate(steps) for key, value in named.items()
             }
             save_file(flat, out / f"{architecture}-{name}-{PartialState().process_index}.safetensors")
+
+
+def sft_gradients(lm: LM) -> list[dict[str, torch.Tensor]]:
+    """Of own texts, which are drawn in shares; the last minibatch has a single row."""
+    still = {"max_new_tokens": 5, "lora_rank": 2, "lr": 0.0, "max_grad_norm": 1e9}
+    sft = SFT(completions=9, agree=0.0, rounds=1, batch_size=4, **still)  # type: ignore[arg-type]
+    dipole = Dipole("Cats are best.", "Cats are worst.", prompts=("The cats", "If I had to choose between"))
+    return gradients_of(sft, lm, lambda place: SFTRounds(sft, own_texts(sft, dipole, place), place))
 
 
 def fit(out: Path) -> None:
@@ -53,7 +78,7 @@ def fit(out: Path) -> None:
     run.folder.mkdir()
     told: list[int] = []
     run.on_round = lambda index, total, metrics: told.append(index)
-    adapter = small(minibatch_size=4).fit(lm, Plain(), run, Letters())
+    adapter = fitted(small(minibatch_size=4), lm, Plain(), Letters(), run)
     assert weights_hash(lm.resident.model) == before
     assert told == ([0, 1, 2] if PartialState().is_main_process else [])
     assert len(run.history) == 3
@@ -81,7 +106,7 @@ def killed(out: Path, mode: str) -> None:
         replace(source, target)
 
     os.replace = die_at_the_checkpoint  # type: ignore[assignment]
-    small(rounds=4).fit(fresh_tiny_model("gpt2"), Plain(), Run(folder=out), Letters(watch=watch))
+    fitted(small(rounds=4), fresh_tiny_model("gpt2"), Plain(), Letters(watch=watch), Run(folder=out))
 
 
 def main() -> None:

@@ -10,10 +10,10 @@ from dipole.files.paths import given_file
 from dipole.files.plain_text import read_plain_text
 from dipole.interventions.tokens import Grammar as Language
 from dipole.interventions.tokens import Pool
-from dipole.types import Surface
+from dipole.types import JudgedBy, Surface
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,18 @@ class Grammar:
     name: ClassVar[str] = "grammar"
     takes: ClassVar[tuple[str, ...]] = ()
     surface: ClassVar[Surface] = "tokens"
+    makes: ClassVar[type[Pool]] = Pool
+    graded: ClassVar[bool] = False
     paper: ClassVar[str] = "Willard 2023, arXiv:2307.09702; Park 2024, arXiv:2405.21047"
+    optional_concept: ClassVar[bool] = True
+    judged_by: ClassVar[JudgedBy] = JudgedBy()
 
     def __post_init__(self) -> None:
         """Refuse a file that is not there."""
         if self._names_a_file():
             given_file(self.json_schema, "The JSON schema")
 
-    def fit(self, lm: LM, concept: Any = None) -> Pool:
+    def fit(self, lm: LM, concept: Any = None, run: Run | None = None) -> Pool:
         """The pool.
 
         Raises:

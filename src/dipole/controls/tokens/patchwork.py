@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dipole.controls.tokens._fitted import checked, require_no_concept
 from dipole.interventions.pools.sources import read_sources, source_files
 from dipole.interventions.tokens import Pool, Quotes
-from dipole.types import Surface, UserError
+from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,11 @@ class Patchwork:
     name: ClassVar[str] = "patchwork"
     takes: ClassVar[tuple[str, ...]] = ()
     surface: ClassVar[Surface] = "tokens"
+    makes: ClassVar[type[Pool]] = Pool
+    graded: ClassVar[bool] = False
     paper: ClassVar[str] = "Bricman 2022; Bevilacqua 2022, arXiv:2204.10628"
+    optional_concept: ClassVar[bool] = True
+    judged_by: ClassVar[JudgedBy] = JudgedBy()
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -55,7 +59,7 @@ class Patchwork:
         if self.opening == self.closing:
             raise UserError(f"opening and closing must differ, and both are {self.opening!r}.")
 
-    def fit(self, lm: LM, concept: Any = None) -> Pool:
+    def fit(self, lm: LM, concept: Any = None, run: Run | None = None) -> Pool:
         """The pool.
 
         Raises:

@@ -11,10 +11,10 @@ from dipole.controls._concept import require_dipole
 from dipole.controls.tokens._fitted import checked
 from dipole.interventions.tokens import Labels
 from dipole.interventions.tokens import Pool as Intervention
-from dipole.types import Surface, UserError
+from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)
@@ -42,19 +42,24 @@ class Pool:
     name: ClassVar[str] = "pool"
     takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "tokens"
+    makes: ClassVar[type[Intervention]] = Intervention
+    graded: ClassVar[bool] = False
     paper: ClassVar[str] = "Bricman 2022; Park 2024, arXiv:2405.21047"
+    optional_concept: ClassVar[bool] = True
+    judged_by: ClassVar[JudgedBy] = JudgedBy()
 
     def __post_init__(self) -> None:
         """Refuse what no pool can be made of."""
         object.__setattr__(self, "labels", texts_of(self.labels, "labels"))
         self._pool(self.labels or ("a",))
 
-    def fit(self, lm: LM, concept: Any = None) -> Intervention:
+    def fit(self, lm: LM, concept: Any = None, run: Run | None = None) -> Intervention:
         """The pool.
 
         Args:
             lm: The model that it must work with.
             concept: A dipole; not needed where labels are given.
+            run: Nothing is trained.
 
         Raises:
             UserError: There are no labels and no dipole, or the tokenizer can't write a label.

@@ -9,10 +9,10 @@ from dipole.controls.tokens._fitted import checked, require_no_concept
 from dipole.interventions.pools.sources import read_sources, source_files
 from dipole.interventions.tokens import Pool
 from dipole.interventions.tokens import Quotes as Language
-from dipole.types import Surface, UserError
+from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,11 @@ class Quotes:
     name: ClassVar[str] = "quotes"
     takes: ClassVar[tuple[str, ...]] = ()
     surface: ClassVar[Surface] = "tokens"
+    makes: ClassVar[type[Pool]] = Pool
+    graded: ClassVar[bool] = False
     paper: ClassVar[str] = "Bevilacqua 2022, arXiv:2204.10628"
+    optional_concept: ClassVar[bool] = True
+    judged_by: ClassVar[JudgedBy] = JudgedBy()
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -43,7 +47,7 @@ class Quotes:
             raise UserError(f"min_words must be at least 1, and is {self.min_words}.")
         source_files(self.source)
 
-    def fit(self, lm: LM, concept: Any = None) -> Pool:
+    def fit(self, lm: LM, concept: Any = None, run: Run | None = None) -> Pool:
         """The pool.
 
         Raises:

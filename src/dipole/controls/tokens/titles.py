@@ -9,10 +9,10 @@ from dipole.controls.tokens._fitted import checked, require_no_concept
 from dipole.files.paths import given_file
 from dipole.interventions.pools.titles import read_titles
 from dipole.interventions.tokens import Pool
-from dipole.types import Surface
+from dipole.types import JudgedBy, Surface
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,17 @@ class Titles:
     name: ClassVar[str] = "titles"
     takes: ClassVar[tuple[str, ...]] = ()
     surface: ClassVar[Surface] = "tokens"
+    makes: ClassVar[type[Pool]] = Pool
+    graded: ClassVar[bool] = False
     paper: ClassVar[str] = "De Cao 2021, arXiv:2010.00904"
+    optional_concept: ClassVar[bool] = True
+    judged_by: ClassVar[JudgedBy] = JudgedBy()
 
     def __post_init__(self) -> None:
         """Refuse a file that is not there."""
         given_file(self.titles, "The file of titles")
 
-    def fit(self, lm: LM, concept: Any = None) -> Pool:
+    def fit(self, lm: LM, concept: Any = None, run: Run | None = None) -> Pool:
         """The pool.
 
         Raises:

@@ -2,117 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dipole.types import Surface, UserError
+from dipole.concepts import Dipole
+from dipole.controls._concept import require_dipole
+from dipole.controls.weights.anchor import Anchor, Anchored, divergence
+from dipole.controls.weights.loop import Place, Stop, train
+from dipole.controls.weights.policy import Policy, PolicyOutput
+from dipole.controls.weights.ppo_maths import (
+    adapt_kl_coef,
+    gae,
+    policy_loss,
+    shaped_rewards,
+    value_loss,
+    whiten,
+)
+from dipole.controls.weights.rollout import (
+    Rows,
+    gather,
+    judge,
+    sample_rows,
+    share,
+    to_rows,
+)
+from dipole.controls.weights.settings import rate_for, require
+from dipole.controls.weights.step import micro, parts, set_rate, shuffled, take_step
+from dipole.controls.weights.watching import stop_by_reward, warn_of_repetition
+from dipole.interventions.weights import Adapter
+from dipole.protocols import Metrics, Run
+from dipole.registry import make_recognizer
+from dipole.types import JudgedBy, Sample, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.controls.weights._loop import Run
     from dipole.interventions.weights import Adapter
-    from dipole.lm import LM
-    from dipole.protocols import Recognizer
+    from dipole.protocols import LM
 
-
-_LR, _WIDTH = 4e-3, 192
-
-
-class Advantages(NamedTuple):
-    """Generalised advantage estimates and the returns that the value head learns, both `(rows, tokens)`."""
-
-    advantages: Tensor
-    returns: Tensor
-
-
-def shaped_rewards(
-    scores: Tensor, logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor, kl_coef: float
-) -> Tensor:
-    """Reward of each token: -kl_coef * (log pi - log ref), plus the score on the last real token.
-
-    Ziegler et al. 2019, eq. 2. Rows are right-aligned, so the last real token is the last column.
-
-    Args:
-        scores: `(rows,)` reward of each text.
-        logprobs: `(rows, tokens)` nats under the policy that sampled.
-        ref_logprobs: `(rows, tokens)` nats under the reference.
-        mask: `(rows, tokens)` 1 on response tokens.
-        kl_coef: Price of one nat.
-    """
-    rewards = -kl_coef * (logprobs - ref_logprobs) * mask
-    last = torch.zeros_like(rewards)
-    last[:, -1] = 1.0
-    return rewards + scores[:, None] * last * mask
-
-
-def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> Advantages:
-    """Generalised advantage estimation (Schulman 2016, eq. 16) over right-aligned rows.
-
-    Returns are `advantage + value`, taken before any whitening.
-
-    Args:
-        rewards: `(rows, tokens)`.
-        values: `(rows, tokens)` value of the state before each token.
-        mask: `(rows, tokens)` 1 on response tokens; the columns before them carry nothing.
-        gamma: Discount.
-        lam: Trade of bias for variance.
-    """
-    advantages = torch.zeros_like(rewards)
-    carried = torch.zeros_like(rewards[:, 0])
-    next_value = torch.zeros_like(carried)
-    for t in range(rewards.shape[1] - 1, -1, -1):
-        delta = rewards[:, t] + gamma * next_value - values[:, t]
-        carried = (delta + gamma * lam * carried) * mask[:, t]
-        advantages[:, t] = carried
-        next_value = values[:, t] * mask[:, t]
-    return Advantages(advantages, (advantages + values) * mask)
-
-
-def whiten(values: Tensor, mask: Tensor, min_std: float = 0.0) -> Tensor:
-    """Zero mean and unit variance over the real tokens of the whole batch; zero on padding.
-
-    Args:
-        values: `(rows, tokens)`.
-        mask: `(rows, tokens)` 1 on response tokens.
-        min_std: The divisor is at least this, so that what is nearly constant is not blown up.
-    """
-    count = mask.sum().clamp(min=1)
-    mean = (values * mask).sum() / count
-    variance = ((values - mean).square() * mask).sum() / count
-    return (values - mean) * torch.rsqrt(variance.clamp(min=min_std**2) + 1e-8) * mask
-
-
-def policy_loss(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, clip: float
-) -> Tensor:
-    """Clipped surrogate (Schulman 2017, eq. 7), negated and summed over response tokens."""
-    ratio = ((logprobs - old_logprobs) * mask).exp()
-    worst = torch.maximum(-advantages * ratio, -advantages * ratio.clamp(1 - clip, 1 + clip))
-    return (worst * mask).sum()
-
-
-def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float) -> Tensor:
-    """Half the squared error with the value clipped around the old one, summed over response tokens."""
-    clipped = old_values + (values - old_values).clamp(-clip, clip)
-    worst = torch.maximum((values - returns).square(), (clipped - returns).square())
-    return 0.5 * (worst * mask).sum()
-
-
-def adapt_kl_coef(kl_coef: float, kl: float, target: float, horizon: float, n: int) -> float:
-    """Proportional controller of the price of KL (Ziegler 2019, section 2.2).
-
-    Args:
-        kl_coef: Price so far.
-        kl: Mean KL to the reference, nats a sequence.
-        target: Wanted KL, nats a sequence.
-        horizon: Samples over which the price may change by a fifth or so.
-        n: Samples since the last call.
-    """
-    error = min(max(kl / target - 1.0, -0.2), 0.2)
-    return kl_coef * (1.0 + error * n / horizon)
+_LR = 4e-3
+_LOW_KL = -0.1  # a sampled KL below this means that samples and log-probabilities disagree
 
 
 @dataclass(frozen=True)
@@ -212,93 +144,61 @@ class PPO:
     name: ClassVar[str] = "ppo"
     takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "weights"
+    makes: ClassVar[type[Adapter]] = Adapter
+    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Ziegler 2019, arXiv:1909.08593"
+    optional_concept: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse hyper-parameters that mean nothing."""
-        for field in ("rounds", "batch_size", "ppo_epochs", "max_new_tokens", "lora_rank", "anchor_size"):
-            if getattr(self, field) < 1:
-                raise UserError(f"{field} must be at least 1, and is {getattr(self, field)}.")
-        if self.lr is not None and not self.lr >= 0:
-            raise UserError(f"lr must be 0 or more, and is {self.lr}.")
-        for field in (
-            "kl_coef",
-            "kl_target",
-            "minibatch_size",
-            "micro_batch_size",
-            "vf_coef",
-            "stop_reward",
-            "kl_loss_coef",
-            "anchor_coef",
-            "min_std",
-        ):
-            if not getattr(self, field) >= 0:
-                raise UserError(f"{field} must be 0 or more, and is {getattr(self, field)}.")
-        for field in (
-            "kl_loss_temperature",
-            "max_grad_norm",
-            "kl_horizon",
-            "max_kl",
-            "clip",
-            "clip_value",
-            "lora_alpha",
-        ):
-            if not getattr(self, field) > 0:
-                raise UserError(f"{field} must be above 0, and is {getattr(self, field)}.")
-        for field in ("gamma", "lam"):
-            if not 0 <= getattr(self, field) <= 1:
-                raise UserError(f"{field} must be between 0 and 1, and is {getattr(self, field)}.")
+        counts = ("rounds", "batch_size", "ppo_epochs", "max_new_tokens", "lora_rank", "anchor_size")
+        require(self, "at least 1", lambda v: v >= 1, *counts)
+        if self.lr is not None:
+            require(self, "0 or more", lambda v: v >= 0, "lr")
+        sizes = ("minibatch_size", "micro_batch_size")
+        weights = ("kl_coef", "kl_target", "vf_coef", "stop_reward", "kl_loss_coef", "anchor_coef", "min_std")
+        require(self, "0 or more", lambda v: v >= 0, *sizes, *weights)
+        ranges = ("kl_loss_temperature", "max_grad_norm", "kl_horizon", "max_kl", "clip", "clip_value")
+        require(self, "above 0", lambda v: v > 0, *ranges, "lora_alpha")
+        require(self, "between 0 and 1", lambda v: 0 <= v <= 1, "gamma", "lam")
         if self.batch_size < 8:
             raise UserError(
                 f"batch_size must be at least 8, and is {self.batch_size}: advantages are whitened over the "
                 "batch, and over fewer samples that erases the reward."
             )
 
-    def fit(
-        self,
-        lm: LM,
-        concept: Any,
-        run: Run | None = None,
-        recognizer: Recognizer | None = None,
-    ) -> Adapter:
+    @property
+    def judged_by(self) -> JudgedBy:
+        """The reward."""
+        return JudgedBy((self.reward,))
+
+    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Adapter:
         """Train an adapter whose completions the recognizer reads as leaning towards the concept.
 
         Args:
             lm: The model to steer, without interventions; it stays as it was.
             concept: A dipole with at least one prompt; only its `prompts` are trained on.
-            run: Where to log, checkpoint and resume; nothing is written without it.
-            recognizer: Reward in place of the one that `reward` names; its probability is used.
+            run: Where to log, checkpoint and resume; nothing is written without it. Its recognizer is the
+                reward in place of the one that `reward` names; its probability is used.
 
         Raises:
             UserError: The concept has no prompts, a prompt leaves no room for the completion, the LM
                 already carries interventions, or the run's folder can't be used. Training that had to
                 stop early returns what it has, and says why in `run.stopped`.
         """
-        from dipole.controls.weights._ppo_rounds import fit_ppo
-
-        return fit_ppo(self, lm, concept, run, recognizer)
-
-    def recognizer(self, judge: LM) -> Recognizer:
-        """The recognizer that `reward` names, reading with `judge` where it reads with a model at all.
-
-        Raises:
-            UserError: There is no recognizer of that name.
-        """
-        from dipole.registry import make_recognizer
-
-        recognizer: Recognizer = make_recognizer(self.reward, judge)
-        return recognizer
+        dipole = require_dipole(self, concept)
+        if not dipole.prompts:
+            raise UserError(
+                "ppo needs at least one prompt to complete, one that forces the topic, such as "
+                '--prompt "If I were to choose between paper clips and staples, I\'d definitely go with".'
+            )
+        for prompt in dipole.prompts:
+            lm.require_room(prompt, self.max_new_tokens)
+        return train(self, lm, run, lambda place: PPORounds(self, dipole, place))
 
     def learning_rate(self, width: int) -> float:
-        """Learning rate of the first round.
-
-        The default falls with the model's width, as the step of each weight must for the outputs to change
-        alike (Yang et al. 2022, table 3, for Adam). It was measured at width 192 alone.
-
-        Args:
-            width: Width of the residual stream.
-        """
-        return _LR * min(1.0, _WIDTH / width) if self.lr is None else self.lr
+        """Learning rate of the first round, for a residual stream of this width."""
+        return rate_for(self.lr, _LR, width)
 
     def minibatches(self, round_index: int, epoch: int) -> list[list[int]]:
         """Global row indices of each optimiser step; the same on every process.
@@ -309,23 +209,236 @@ class PPO:
         size = self.minibatch_size or self.batch_size
         rows = list(range(self.batch_size))
         if size < self.batch_size and epoch > 0:
-            mixed = ((self.seed * 1_000_003 + round_index) * 101 + epoch) % 2**63
-            generator = torch.Generator().manual_seed(mixed)
-            rows = torch.randperm(self.batch_size, generator=generator).tolist()
+            rows = shuffled(self.batch_size, ((self.seed * 1_000_003 + round_index) * 101 + epoch) % 2**63)
         return [rows[start : start + size] for start in range(0, len(rows), size)]
 
-    def lora_config(self) -> Any:
-        """PEFT's configuration of the adapter; dropout is 0."""
-        from peft import LoraConfig
 
-        targets: str | Sequence[str] = self.target_modules
-        if targets != "all-linear":
-            targets = [t.strip() for t in self.target_modules.split(",") if t.strip()]
-        alpha: Any = self.lora_alpha  # PEFT annotates an int and takes any number
-        return LoraConfig(
-            r=self.lora_rank,
-            lora_alpha=alpha,
-            lora_dropout=0.0,
-            target_modules=targets,
-            task_type="CAUSAL_LM",
+class Learnable(NamedTuple):
+    """What a round learns from; every tensor is `(rows, tokens)` in global row order.
+
+    Attributes:
+        old: The policy that sampled, before any update.
+        advantages: Whitened over the batch.
+        returns: What the values should have been.
+        mask: 1 on the response tokens of rows that could be scored.
+    """
+
+    old: PolicyOutput
+    advantages: Tensor
+    returns: Tensor
+    mask: Tensor
+
+    def select(self, rows: list[int]) -> Learnable:
+        """Some of the rows."""
+        old = PolicyOutput(*(column[rows] for column in self.old))
+        return Learnable(old, self.advantages[rows], self.returns[rows], self.mask[rows])
+
+
+class PPORounds:
+    """State of a PPO run between rounds; follows the loop's `Rounds` protocol."""
+
+    def __init__(self, ppo: PPO, concept: Dipole, place: Place) -> None:
+        """Set up policy, optimizer and controller."""
+        self._ppo, self._concept = ppo, concept
+        self._lm, self._wrapped, self._accelerator, self._run = place
+        self._recognizer = self._run.recognizer or make_recognizer(ppo.reward, self._lm)
+        self._policy = Policy(self._lm.resident, self._wrapped, ppo.detach_value)
+        self.parameters: Mapping[str, torch.nn.Parameter] = {
+            name: p for name, p in self._policy.named_parameters() if p.requires_grad
+        }
+        self._rate = ppo.learning_rate(self._policy.value_head.in_features)
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
+            list(self.parameters.values()), lr=self._rate, betas=(0.9, 0.95)
         )
+        self._kl_coef = ppo.kl_coef
+        self._anchor = None
+        if ppo.anchor_coef:
+            with self._wrapped.disable_adapter():
+                self._anchor = Anchor(self._lm, ppo.anchor_size, ppo.max_new_tokens, ppo.seed)
+
+    def numbers(self) -> dict[str, float]:
+        """The adapted price of KL."""
+        return {"kl_coef": self._kl_coef}
+
+    def restore(self, numbers: Mapping[str, float]) -> None:
+        """Take back what `numbers` gave."""
+        self._kl_coef = float(numbers["kl_coef"])
+
+    def round(self, index: int) -> Metrics:
+        """Sample, score and update once."""
+        rate = self._rate * (1 - index / self._ppo.rounds)
+        set_rate(self.optimizer, rate)
+        samples = self._sample(index)
+        rows = to_rows(samples, self._lm.resident.pad_id, self._lm.resident.device)
+        with self._wrapped.disable_adapter():  # for the reference, and for a judge that shares the weights
+            scores = torch.tensor(self._judge(samples), device=rows.mask.device)
+            reference = self._read(rows).logprobs
+            anchor = None
+            if self._anchor is not None:
+                anchor = self._anchor.of(index, self._policy, self._accelerator)
+            base = None  # what the base would say at each response position, softened
+            if self._ppo.kl_loss_coef:
+                base = self._policy.distributions(rows, self._ppo.kl_loss_temperature)
+        fused = self._read_once(rows, base) if self._is_one_forward() else None
+        old = self._read(rows, fused, entropy=True)
+        learn, metrics = self._estimate(rows, old, reference, scores)
+        metrics.update(self._update(index, rows, learn, fused, anchor, base))
+        metrics["lr"] = rate
+        metrics["repeated_claim"] = warn_of_repetition(self._run, samples, self._concept)
+        if metrics["kl"] < _LOW_KL:
+            self._run.warn(
+                f"The sampled KL is {metrics['kl']:.2f} nats a sequence, and a KL can't be negative: samples "
+                "and log-probabilities disagree. Please report the model and the settings."
+            )
+        return metrics
+
+    def stop(self, history: list[Metrics]) -> Stop | None:
+        """Runaway KL, a reward that never moves, or a goal that is reached."""
+        kl, most = history[-1]["kl"], self._ppo.max_kl
+        if history[-1]["scored"] and kl > most:
+            return Stop(
+                f"Training stopped in round {len(history)}: the KL to the base ran away to {kl:.1f} "
+                f"nats a sequence (max_kl {most:g}). The weights are those of the round before. Lower "
+                "the learning rate or raise kl_coef.",
+                undo=True,
+            )
+        return stop_by_reward(history, self._ppo.stop_reward)
+
+    def _sample(self, index: int) -> list[Sample]:
+        """All samples of the round, in global row order, on every process."""
+        ppo, prompts = self._ppo, self._concept.prompts
+        mine = share(ppo.batch_size, self._accelerator)
+        offset = index * ppo.batch_size
+        asked = [prompts[(offset + row) % len(prompts)] for row in mine]
+        size = micro(len(mine), ppo.micro_batch_size)
+        drawn = sample_rows(self._lm, asked, mine, index, ppo.seed, ppo.max_new_tokens, size)
+        return gather(drawn, mine, self._accelerator)
+
+    def _judge(self, samples: list[Sample]) -> list[float]:
+        return judge(samples, self._recognizer, self._concept, self._accelerator)
+
+    def _parts(self, minibatch: list[int]) -> list[list[int]]:
+        return parts(minibatch, self._ppo.micro_batch_size, self._accelerator)
+
+    def _is_one_forward(self) -> bool:
+        """Whether an epoch is one forward on every process; all must agree, or they would wait for ever."""
+        size, total = self._ppo.minibatch_size or self._ppo.batch_size, self._ppo.batch_size
+        largest_share = -(-total // self._accelerator.num_processes)
+        return size >= total and micro(largest_share, self._ppo.micro_batch_size) == largest_share
+
+    def _read_once(self, rows: Rows, base: Tensor | None) -> PolicyOutput:
+        """The policy with its graph: the first update and the old policy are then one and the same pass."""
+        part = self._parts(list(range(len(rows.mask))))[0]
+        output: PolicyOutput = self._policy(
+            rows.select(part), entropy=True, reference=None if base is None else base[part]
+        )
+        return output
+
+    @torch.no_grad()
+    def _read(self, rows: Rows, fused: PolicyOutput | None = None, entropy: bool = False) -> PolicyOutput:
+        """What the model says as it stands, read in the very batches that the first epoch will use.
+
+        Policy and reference are read alike, because another batch may differ in the last bit.
+        """
+        parts = [part for batch in self._ppo.minibatches(0, 0) for part in self._parts(batch)]
+        outputs = (
+            [fused.detach()]
+            if fused is not None
+            else [self._policy(rows.select(part), entropy=entropy) for part in parts]
+        )
+        order = [row for part in parts for row in part]
+        columns = []
+        for column in zip(*outputs, strict=True):
+            whole = gather(list(torch.cat(column).cpu()), order, self._accelerator)
+            columns.append(torch.stack(whole).to(rows.mask.device))
+        return PolicyOutput(*columns)
+
+    def _estimate(
+        self, rows: Rows, old: PolicyOutput, reference: Tensor, scores: Tensor
+    ) -> tuple[Learnable, Metrics]:
+        ppo = self._ppo
+        scored = ~scores.isnan()
+        mask = rows.mask * scored[:, None]
+        rewards = shaped_rewards(scores.nan_to_num(), old.logprobs, reference, mask, self._kl_coef)
+        advantages, returns = gae(rewards, old.values, mask, ppo.gamma, ppo.lam)
+        log_ratio = (old.logprobs - reference) * rows.mask
+        kl = log_ratio.sum(1).mean().item()
+        k3 = ((-log_ratio).exp() - 1 + log_ratio).sum(1).mean().item()
+        known = scores[scored]
+        metrics: Metrics = {
+            "reward_mean": known.mean().item() if len(known) else 0.0,
+            "reward_std": known.std(unbiased=False).item() if len(known) else 0.0,
+            "scored": float(scored.sum().item()),
+            "kl": kl,
+            "kl_k3": k3,
+            "kl_coef": self._kl_coef,
+            "entropy": ((old.entropy * rows.mask).sum() / rows.mask.sum()).item(),
+            "tokens": rows.mask.sum(1).mean().item(),
+        }
+        if ppo.kl_target > 0:
+            self._kl_coef = adapt_kl_coef(self._kl_coef, kl, ppo.kl_target, ppo.kl_horizon, ppo.batch_size)
+        return Learnable(old, whiten(advantages, mask, ppo.min_std), returns, mask), metrics
+
+    def _update(
+        self,
+        index: int,
+        rows: Rows,
+        learn: Learnable,
+        fused: PolicyOutput | None,
+        anchor: Anchored | None,
+        base: Tensor | None,
+    ) -> Metrics:
+        """Every optimiser step of the round; sums over tokens are divided by the global minibatch's count."""
+        ppo, totals = self._ppo, torch.zeros(4, device=rows.mask.device)
+        largest, norm, steps = torch.ones(1, device=rows.mask.device), 0.0, 0
+
+        def losses(minibatch: list[int]) -> Iterator[Tensor]:
+            nonlocal largest
+            count = learn.mask[minibatch].sum().clamp(min=1)
+            if anchor is not None:
+                pulled = divergence(self._policy, anchor)
+                totals[3] += pulled.detach()
+                yield ppo.anchor_coef * pulled
+            for part in self._parts(minibatch):
+                if fused is not None and steps == 0:
+                    now = fused
+                else:
+                    now = self._policy(rows.select(part), reference=None if base is None else base[part])
+                terms = _losses(ppo, now, learn.select(part)) / count
+                totals[:3] += terms[:3].detach()
+                largest = torch.maximum(largest, _largest_ratio(now, learn.select(part)))
+                yield terms[0] + ppo.vf_coef * terms[1] + ppo.kl_loss_coef * terms[3]
+
+        parameters = list(self.parameters.values())
+        for epoch in range(ppo.ppo_epochs):
+            for minibatch in ppo.minibatches(index, epoch):
+                norm = take_step(
+                    self.optimizer, parameters, losses(minibatch), ppo.max_grad_norm, self._accelerator
+                )
+                steps += 1
+                if not math.isfinite(norm):
+                    return {"policy_loss": math.nan, "grad_norm": norm}
+        policy, value, clipped, pulled = (self._accelerator.reduce(totals, "sum") / steps).tolist()
+        return {
+            "policy_loss": policy,
+            "value_loss": value,
+            "clip_fraction": clipped,
+            "anchor_kl": pulled,
+            "ratio_max": self._accelerator.gather(largest).max().item(),
+            "grad_norm": norm,
+        }
+
+
+def _losses(ppo: PPO, now: PolicyOutput, learn: Learnable) -> Tensor:
+    """Sums over response tokens of policy loss, value loss, clipped ratios and KL to the base, `(4,)`."""
+    old, mask = learn.old, learn.mask
+    policy = policy_loss(now.logprobs, old.logprobs, learn.advantages, mask, ppo.clip)
+    value = value_loss(now.values, old.values, learn.returns, mask, ppo.clip_value)
+    ratio = (now.logprobs.detach() - old.logprobs).exp()
+    clipped = (((ratio - 1).abs() > ppo.clip) * mask).sum()
+    return torch.stack([policy, value, clipped, (now.divergence * mask).sum()])
+
+
+def _largest_ratio(now: PolicyOutput, learn: Learnable) -> Tensor:
+    change = (now.logprobs.detach() - learn.old.logprobs).abs() * learn.mask
+    return change.max().clamp(max=50.0).exp()

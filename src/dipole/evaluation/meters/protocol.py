@@ -20,8 +20,7 @@ from dipole.evaluation.statistics import (
     quotient_difference,
     share_interval,
 )
-from dipole.lm import LM
-from dipole.protocols import Recognizer
+from dipole.protocols import LM, Recognizer
 from dipole.types import Sample, Score, UserError, scored_text
 
 Array = NDArray[np.float64]

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dipole.controls.weights._packing import Layout, few_at_a_time, pack, picked_logprobs, unpacked
-from dipole.controls.weights._rollout import Rows
+from dipole.controls.weights.packing import Layout, few_at_a_time, pack, picked_logprobs, unpacked
+from dipole.controls.weights.rollout import Rows
 from dipole.decoding.batching import Batch, positions
 from dipole.lm import LM
 from dipole.recognizers.likelihood import packed_width

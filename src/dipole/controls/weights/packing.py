@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dipole.controls.weights._rollout import Rows
+from dipole.controls.weights.rollout import Rows
 
 _WORTH = 0.8
 _CHUNK = 1 << 21  # entries: 8 MiB in float32

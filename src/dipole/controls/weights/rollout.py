@@ -1,19 +1,31 @@
-"""Samples of the policy as tensors, split over processes and gathered again."""
+"""Samples of the policy: drawn, judged, made into tensors; split over processes and gathered again."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
 from dipole.decoding.batching import Batch, pad_batch
-from dipole.lm import LM, sample_seed
-from dipole.types import Sample
+from dipole.protocols import LM, Recognizer
+from dipole.types import Sample, sample_seed, scored_text
 
 T = TypeVar("T")
+
+
+class Text(NamedTuple):
+    """A text to learn from, as `Sample` is one too.
+
+    Attributes:
+        prompt_ids: What stands in front; at least one token.
+        token_ids: What is learned; at least one token.
+    """
+
+    prompt_ids: Sequence[int]
+    token_ids: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -70,7 +82,7 @@ def sample_rows(
     return lm.sample(prompts, seeds, max_new_tokens=max_new_tokens, batch_size=batch_size)
 
 
-def to_rows(samples: Sequence[Sample], pad_id: int, device: torch.device) -> Rows:
+def to_rows(samples: Sequence[Sample | Text], pad_id: int, device: torch.device) -> Rows:
     """Left-pad prompts and responses and mark the response tokens."""
     batch = pad_batch([[*s.prompt_ids, *s.token_ids] for s in samples], pad_id, "left", device)
     longest = max(len(s.token_ids) for s in samples)
@@ -98,3 +110,11 @@ def gather(values: Sequence[T], rows: Sequence[int], accelerator: Any) -> list[T
         return list(values)
     pairs: list[tuple[int, T]] = gather_object(list(zip(rows, values, strict=True)))
     return [value for _, value in sorted(pairs, key=lambda pair: pair[0])]
+
+
+@torch.no_grad()
+def judge(samples: Sequence[Sample], recognizer: Recognizer, concept: Any, accelerator: Any) -> list[float]:
+    """Probability that each sample leans towards the concept, NaN where unscorable, on every process."""
+    mine = share(len(samples), accelerator)
+    scores = recognizer.score([scored_text(samples[row]) for row in mine], concept)
+    return gather([score.probability for score in scores], mine, accelerator)

@@ -1,21 +1,63 @@
-"""Which weights `all-linear` means: the linear layers of the language part, and its experts."""
+"""The adapter under training: what it is put on, and its place in the resident model while it learns.
+
+`all-linear` means the linear layers of the language part, and its experts.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
 
-from dipole.engaging.adapters import inject
+from dipole.controls.weights.settings import Settings
+from dipole.engaging.adapters import cuda_devices, inject
 from dipole.engaging.stack import Tree
 from dipole.models.blocks import language_part
 from dipole.resident import UNSUPPORTED
 from dipole.types import UserError
 
+if TYPE_CHECKING:
+    from dipole.protocols import LM
+
+ADAPTER = "dipole_0"
 ALL = "all-linear"
+
+
+def lora_config(control: Settings) -> Any:
+    """PEFT's configuration of a control's adapter; dropout is 0."""
+    from peft import LoraConfig
+
+    targets: str | list[str] = control.target_modules
+    if targets != ALL:
+        targets = [t.strip() for t in control.target_modules.split(",") if t.strip()]
+    alpha: Any = control.lora_alpha  # PEFT annotates an int and takes any number
+    return LoraConfig(
+        r=control.lora_rank,
+        lora_alpha=alpha,
+        lora_dropout=0.0,
+        target_modules=targets,
+        task_type="CAUSAL_LM",
+    )
+
+
+@contextmanager
+def live_adapter(lm: LM, config: Any, seed: int) -> Iterator[Any]:
+    """The resident model with a fresh adapter injected, seeded and trainable, for the length of a fit."""
+    model = lm.resident.model
+    with lm.resident.turn():
+        before = Tree(model)
+        with torch.random.fork_rng(devices=cuda_devices(model)):
+            torch.manual_seed(seed)
+            wrapped = inject(model, [config])
+        try:
+            wrapped.eval()  # dropout stays off: the policy that samples and the one that learns are the same
+            yield wrapped
+        finally:
+            before.restore()
 
 
 class Targets(NamedTuple):

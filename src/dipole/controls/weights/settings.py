@@ -1,0 +1,81 @@
+"""What every control that trains an adapter lets its user set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol
+
+from dipole.types import JudgedBy, UserError
+
+
+class Settings(Protocol):
+    """The fields that all of them have, under the names that flags and manifests use."""
+
+    name: ClassVar[str]
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of training."""
+        ...
+
+    @property
+    def batch_size(self) -> int:
+        """Texts that a round or a step wants, over all processes."""
+        ...
+
+    @property
+    def lora_rank(self) -> int:
+        """Rank of the adapter."""
+        ...
+
+    @property
+    def lora_alpha(self) -> float:
+        """The adapter is scaled by alpha over rank."""
+        ...
+
+    @property
+    def target_modules(self) -> str:
+        """Linear layers that get an adapter, comma separated, or `all-linear`."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """Seed of the adapter's first weights and of all that is drawn."""
+        ...
+
+    @property
+    def judged_by(self) -> JudgedBy:
+        """Recognizers that have a say."""
+        ...
+
+
+def require(control: Any, words: str, holds: Callable[[float], bool], *names: str) -> None:
+    """Refuse fields that mean nothing.
+
+    Args:
+        control: Whose fields they are.
+        words: What each must be, as in `lr must be WORDS`.
+        holds: Whether a value is; NaN holds nowhere.
+        names: The fields.
+
+    Raises:
+        UserError: One is not.
+    """
+    for name in names:
+        value = getattr(control, name)
+        if not holds(value):
+            raise UserError(f"{name} must be {words}, and is {value}.")
+
+
+def rate_for(lr: float | None, best: float, width: int) -> float:
+    """Learning rate of a model.
+
+    The default falls with the model's width, as the step of each weight must for the outputs to change
+    alike (Yang et al. 2022, table 3, for Adam). It was measured at width 192 alone.
+
+    Args:
+        lr: What the user set; None takes the default.
+        best: The default at width 192.
+        width: Width of the residual stream.
+    """
+    return best * min(1.0, 192 / width) if lr is None else lr

@@ -1,0 +1,50 @@
+"""What a run by a reward shows while it goes on: reasons to stop, and what its user should know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dipole.concepts import Dipole
+from dipole.concepts.text import same_pole, same_text
+from dipole.controls.weights.loop import Stop
+from dipole.protocols import Metrics, Run
+from dipole.types import Sample
+
+_STALL_ROUNDS = 20
+_STALL_MOVE = 0.01
+
+
+def stop_by_reward(history: list[Metrics], goal: float) -> Stop | None:
+    """Nothing that could be scored, a reward that never moves, or a goal that is reached.
+
+    Args:
+        history: Rounds with `scored` and `reward_mean`.
+        goal: Mean reward of three rounds that is enough; 0 is never.
+    """
+    if history[-1]["scored"] == 0:
+        return Stop(
+            "Training stopped: none of the samples of a round could be scored by the reward.", undo=True
+        )
+    rewards = [m["reward_mean"] for m in history]
+    if len(history) >= _STALL_ROUNDS and max(rewards) - min(rewards) < _STALL_MOVE and rewards[-1] < 0.95:
+        return Stop(
+            f"Training stopped after {len(history)} rounds: the reward never moved (it stayed at "
+            f"{rewards[-1]:.3f}). The recognizer may not tell the poles apart after this prompt; try "
+            "`dipole score` on two completions, another prompt, or other wordings of the poles."
+        )
+    if goal and len(history) >= 3 and min(rewards[-3:]) >= goal:
+        return Stop(f"Reached the reward of {goal:g} after {len(history)} rounds.")
+    return None
+
+
+def warn_of_repetition(run: Run, samples: Sequence[Sample], concept: Dipole) -> float:
+    """Share of samples that hold the claim word for word; the run is told once where that is most of them."""
+    claim = same_pole(concept.claim)
+    repeated = sum(claim in same_text(s.text) for s in samples) / len(samples) if claim else 0.0
+    if repeated > 0.5:
+        run.warn(
+            f"More than half of a round's samples repeat the claim word for word ({repeated:.0%}): the "
+            "reward is being met by regurgitation. Raise kl_coef, or look at the samples before trusting "
+            "the reward."
+        )
+    return repeated
