@@ -24,7 +24,7 @@ from dipole.reading.pairs import WORDINGS, pair_texts
 from dipole.registry import make_recognizer
 from dipole.types import JudgedBy, Surface, UserError, sample_seed
 
-_LR = 4e-3
+_LR = 1e-3
 _SAMPLED = 64  # completions a forward while the texts are drawn
 
 
@@ -72,7 +72,7 @@ class SFT:
         micro_batch_size: Texts a forward at most, to bound memory; 0 takes the whole batch.
         max_new_tokens: Token budget of a completion.
         max_length: Tokens of a given text, its prompt among them, behind which it is cut off.
-        lr: Highest learning rate of Adam. By default 0.004 for a model of width 192 or less, and less in
+        lr: Highest learning rate of Adam. By default 0.001 for a model of width 192 or less, and less in
             proportion for wider ones.
         warmup: Share of the steps in which the learning rate rises to that; it falls to 0 over the others.
         max_grad_norm: Gradients are clipped to this norm.
@@ -86,7 +86,7 @@ class SFT:
     completions: int = 256
     agree: float = 0.5
     recognizer: str = "velma"
-    rounds: int = 6
+    rounds: int = 4
     batch_size: int = 32
     micro_batch_size: int = 32
     max_new_tokens: int = 28
