@@ -20,8 +20,7 @@ CIRCLES_LEFT = (
     "cli cli._app cli._fitting cli._perform cli.fit cli.inoculate",
     "basin report.basin",
 )
-PRIVATE_IMPORTS_LEFT = {
-}
+PRIVATE_IMPORTS_LEFT = {}
 
 
 @pytest.fixture(scope="module")

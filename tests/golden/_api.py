@@ -14,6 +14,7 @@ from dipole import (
     basin,
     compare,
     compare_controls,
+    fit,
     load,
     load_intervention,
     point,
@@ -27,8 +28,6 @@ from dipole.concepts import load_arsenal, load_dipole
 from dipole.corpora.corpus import open_corpus, read_labels
 from dipole.evaluation.families import comparison_to_dict
 from dipole.evaluation.serialise import effect_to_dict
-from dipole.fit import fit
-from dipole.inoculate import inoculate
 from dipole.lm import LM
 from dipole.microworld.cells import write_cells
 from dipole.pointing.grid import Grid
@@ -38,6 +37,7 @@ from dipole.recognizers import NLI, TopicModel, TopicScore
 from dipole.recognizers.fitted import load_fitted
 from dipole.recognizers.lda import Settings as LDA
 from dipole.registry import CONTROLS, RECOGNIZERS, make_recognizer, resolve
+from dipole.runs import inoculate_in
 from dipole.stitching.translate import Translation
 from dipole.types import UserError
 
@@ -62,7 +62,7 @@ __all__ = [
     "comparison_to_dict",
     "effect_to_dict",
     "fit",
-    "inoculate",
+    "inoculate_in",
     "lm",
     "load_arsenal",
     "load_dipole",

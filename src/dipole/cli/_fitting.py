@@ -9,11 +9,11 @@ from dipole.cli._concept import dipole_from
 from dipole.cli._console import INTERRUPTED, emit, emit_json
 from dipole.cli._named import made_control
 from dipole.cli._progress import progress, shown_rounds
-from dipole.shown.terminal import columns, one_line
+from dipole.shown.terminal import one_line
 
 if TYPE_CHECKING:
     from dipole.cli.fit import Fit
-    from dipole.fit import Fitted
+    from dipole.controls.fit import Fitted
 
 
 def perform(flags: Fit) -> int:
@@ -25,23 +25,24 @@ def perform(flags: Fit) -> int:
         # What else a control can't do without, prompts for instance, it says by itself.
         dipole = dipole_from(flags.wanted, flags.source.name(), need_prompts=False)
     lm = flags.source.load()
-    from dipole.fit import fit
+    from dipole.controls.fit import fit
+    from dipole.protocols import Run
+    from dipole.runs import keeping
 
-    with progress(flags.output.quiet) as show:
-        on_round = shown_rounds(show, "saving")
-        fitted = fit(lm, dipole, control, folder, overwrite=flags.output.overwrite, on_round=on_round)
+    with progress(flags.output.quiet) as show, keeping(folder, flags.output.overwrite) as keep:
+        fitted = keep(fit(lm, dipole, control, Run(on_round=shown_rounds(show, "saving"))))
     if flags.output.json:
         emit_json(_record(fitted, folder))
     else:
-        _print(fitted, folder)
+        emit(f"{one_line(str(folder))}: {fitted}")
     flags.output.say(f"use it with --intervention {one_line(str(folder))}")
-    return INTERRUPTED if fitted.interrupted else 0
+    return INTERRUPTED if fitted.run.interrupted else 0
 
 
 def _record(fitted: Fitted, folder: Path) -> dict[str, Any]:
     made = fitted.intervention
     return {
-        "control": fitted.manifest["control"]["name"],
+        "control": fitted.origin.entries["control"]["name"],
         "kind": made.kind,
         "surface": made.surface,
         "graded": made.graded,
@@ -50,19 +51,3 @@ def _record(fitted: Fitted, folder: Path) -> dict[str, Any]:
         "stopped": fitted.stopped,
         "selection": fitted.selection,
     }
-
-
-def _print(fitted: Fitted, folder: Path) -> None:
-    from dipole.report.fitted import rows_of
-
-    made = fitted.intervention
-    dial = "at any strength" if made.graded else "on or off"
-    emit(f"{one_line(str(folder))}: {made.kind}, on the {made.surface} surface, {dial}")
-    if fitted.selection is not None:
-        header, rows = rows_of(fitted.selection)
-        left = len(fitted.selection["trials"]) - len(rows)
-        more = [f"… and {left} more in dipole.json"] if left else []
-        emit("\n".join(["", *columns(header, rows), *more, ""]))
-    for sentence in (fitted.stopped, fitted.verdict):
-        if sentence:
-            emit(sentence)

@@ -8,8 +8,8 @@ from typing import Any
 
 from dipole.effects import Effect
 from dipole.report import facts
-from dipole.report.manifest import reproduce_command
 from dipole.report.markdown import bystander_table, effect_table, escape, fenced
+from dipole.report.reproduce import reproduce_command
 from dipole.report.verdict import notes, verdict
 from dipole.shown.text import one_line, visible
 
