@@ -21,7 +21,7 @@ from dipole.controls.weights.ppo import PPO
 from dipole.files import MARKER
 from dipole.interventions import load_intervention
 from dipole.lm import LM
-from dipole.protocols import Run
+from dipole.progress import silent
 from dipole.runs import keeping
 from dipole.types import UserError
 
@@ -33,10 +33,10 @@ DIPOLE = Dipole(
 SMALL = Prompt(shots="0,1", candidates=2, n=2, max_new_tokens=4)
 
 
-def kept(lm: LM, concept: Any, control: Any, out: Path | str, run: Run | None = None, **how: Any) -> Fitted:
+def kept(lm: LM, concept: Any, control: Any, out: Path | str, progress: Any = silent, **how: Any) -> Fitted:
     """Fit into a folder, as the command does."""
     with keeping(out, **how) as keep:
-        return keep(fit(lm, concept, control, run))
+        return keep(fit(lm, concept, control, progress))
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -77,10 +77,11 @@ def test_what_is_returned_is_what_loads(tmp_path: Path) -> None:
 
 def test_training_is_kept_without_checkpoints(tmp_path: Path) -> None:
     lm = tiny_model("gpt2")
-    rounds: list[int] = []
+    told: list[tuple[object, ...]] = []
     control = PPO(rounds=2, batch_size=8, max_new_tokens=4)
-    fitted = kept(lm, DIPOLE, control, tmp_path / "a", Run(on_round=lambda i, *_: rounds.append(i)))
-    assert rounds == [0, 1]
+    fitted = kept(lm, DIPOLE, control, tmp_path / "a", lambda *step: told.append(step))
+    assert [step[:3] for step in told] == [("round", 1, 2), ("round", 2, 2)]
+    assert str(told[0][3]).startswith("reward ")
     assert fitted.selection is None
     assert (fitted.verdict, fitted.stopped) == ("", None)
     history = (tmp_path / "a" / "history.jsonl").read_text().splitlines()
@@ -100,7 +101,7 @@ def test_an_older_fit_stays_until_the_new_one_is_there(tmp_path: Path) -> None:
     kept(lm, DIPOLE, PPO(rounds=1, batch_size=8, max_new_tokens=4), out)
     (out / "notes.md").write_text("mine")
     before = files(out)
-    with pytest.raises(UserError, match="--overwrite"):
+    with pytest.raises(UserError, match="overwrite=True"):
         kept(lm, DIPOLE, BestOf(), out)
     with pytest.raises(UserError, match="no prompts"):
         kept(lm, Dipole("a b.", "c d."), SMALL, out, overwrite=True)

@@ -92,7 +92,7 @@ def test_the_vector_goes_through_the_map_and_keeps_its_relative_norm(tmp_path: P
     manifest = json.loads((tmp_path / "v" / "manifest.json").read_text("utf-8"))
     assert manifest["source"]["fingerprint"] == source.resident.fingerprint
     assert set(manifest["files"]) == {p.name for p in (tmp_path / "v").iterdir()} - {".dipole-run"}
-    with pytest.raises(UserError, match="--overwrite"):
+    with pytest.raises(UserError, match="overwrite=True"):
         save(made, tmp_path / "v")
 
 
@@ -128,7 +128,7 @@ def test_a_dipole_has_no_part_in_the_map() -> None:
     without = translate(vector, source, target, documents(), settings=settings)
     steps: list[str] = []
     told = translate(
-        vector, source, target, documents(), (), DIPOLE, settings, lambda _, what: steps.append(what)
+        vector, source, target, documents(), (), DIPOLE, settings, lambda what, **_: steps.append(what)
     )
     assert torch.equal(without.vector.vectors, told.vector.vectors)
     assert told.transfer is not None

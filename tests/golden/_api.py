@@ -11,16 +11,13 @@ from typing import Any
 
 from dipole import (
     Dipole,
-    basin,
     compare,
     compare_controls,
     fit,
     load,
     load_intervention,
     point,
-    save,
     sweep,
-    topics,
     translate,
 )
 from dipole.cli import run
@@ -55,7 +52,6 @@ __all__ = [
     "TopicScore",
     "Translation",
     "UserError",
-    "basin",
     "command",
     "compare",
     "compare_controls",
@@ -74,9 +70,7 @@ __all__ = [
     "point",
     "read_labels",
     "resolve",
-    "save",
     "sweep",
-    "topics",
     "translate",
     "write_cells",
 ]

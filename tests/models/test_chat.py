@@ -14,7 +14,7 @@ from dipole.interventions import load_intervention
 from dipole.interventions.prompt import Prefix
 from dipole.lm import LM
 from dipole.models.resident import TransformersResident
-from dipole.report.fitted import fitted_card
+from dipole.report.card import fitted_card
 from dipole.types import DipoleWarning, UserError
 
 TURNS = "{% for m in messages %}<s>{{ m.role }}: {{ m.content | trim }}</s>{% endfor %}<s>assistant:"
@@ -141,7 +141,7 @@ def test_a_template_that_can_carry_it_nowhere_is_refused_when_it_is_applied(temp
     lm = chat_lm(template)
     with pytest.raises(UserError, match=why) as caught:
         PREFIX.apply(lm)
-    assert "--no-chat" in str(caught.value)
+    assert "(chat=False)" in str(caught.value)
     assert Prefix("Tea is best.", chat=False).apply(lm).prompt_ids("x") == lm.resident.encode(
         "Tea is best. x"
     )

@@ -16,8 +16,7 @@ from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.interventions.activations import SteeringVector
-    from dipole.lm import LM
-    from dipole.protocols import Intervention, Recognizer
+    from dipole.protocols import LM, Intervention, Recognizer
     from dipole.recognizers.topic import TopicScore
 
 _UNKNOWN = "an unknown model"

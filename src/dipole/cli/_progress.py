@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dipole.cli._console import tell
@@ -77,16 +77,3 @@ def _bar() -> Iterator[Progress]:
 
 def _counted(what: str, done: int, total: int) -> str:
     return f"{what} {done:,}/{total:,}".lstrip()
-
-
-def shown_rounds(show: Progress, after: str) -> Callable[[int, int, dict[str, float]], None]:
-    """What is called after each round of training, and what is done after the last one."""
-
-    def on_round(index: int, total: int, metrics: dict[str, float]) -> None:
-        known = {"reward_mean": "reward {:.3f}", "kl": "KL {:.2f} nats", "loss": "loss {:.3f} nats a token"}
-        note = "  ".join(text.format(metrics[name]) for name, text in known.items() if name in metrics)
-        show("round", index + 1, total, note)
-        if index + 1 == total:
-            show(after)
-
-    return on_round

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dipole.cli._console import emit, emit_json
-from dipole.cli._flags import Count, flag, require_number
+from dipole.cli._console import emit, emit_json, flag
+from dipole.cli._flags import Count, require_number
 from dipole.cli._groups import EngagedSource
 from dipole.cli._streams import flush_output
 from dipole.cli._texts import batches_from
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
     from dipole.types import Sample
 
 
@@ -53,7 +53,7 @@ class Generate:
             require_number(flag(name), getattr(self, name))
         batches = batches_from(self.prompts)
         from dipole.cli._named import engaged_lm
-        from dipole.decoding.sampling import Decoding
+        from dipole.decoding.distribution import Decoding
 
         decoding = Decoding(self.temperature, self.top_k, self.top_p)
         lm = engaged_lm(self.intervention or (), self.source)

@@ -15,7 +15,7 @@ from dipole.probing.logistic import logistic
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 class Probe(NamedTuple):
@@ -61,7 +61,7 @@ def fitted_probe(
     """
     x, y = _examples(lm, dipole, prompts, texts, max_new_tokens, seed)
     if not len(x):
-        raise UserError("The model wrote nothing to fit a probe on; ask for more --max-new-tokens.")
+        raise UserError("The model wrote nothing to fit a probe on; ask for more with max_new_tokens=….")
     weight, bias = logistic(x, y, standardise=True)
 
     def right(x: Tensor, y: Tensor) -> float:

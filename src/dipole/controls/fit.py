@@ -8,9 +8,9 @@ from typing import Any
 from dipole.concepts import Dipole
 from dipole.controls.said import rows_of, selection_of, verdict_of
 from dipole.files import to_plain
-from dipole.lm import LM
 from dipole.origin import Origin, fit_origin, now
-from dipole.protocols import Control, Intervention, Run
+from dipole.progress import Progress, rounds, silent
+from dipole.protocols import LM, Control, Intervention, Run
 from dipole.shown.terminal import columns
 
 
@@ -57,10 +57,23 @@ class Fitted:
             left = len(selection["trials"]) - len(rows)
             more = [f"… and {left} more in dipole.json"] if left else []
             lines += ["", *columns(header, rows), *more, ""]
-        return "\n".join([*lines, *(said for said in (self.stopped, self.verdict) if said)])
+        return "\n".join([*lines, *filter(None, (self.stopped, self.verdict))])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        made = self.intervention
+        return {
+            "control": self.origin.entries["control"]["name"],
+            "kind": made.kind,
+            "surface": made.surface,
+            "graded": made.graded,
+            "verdict": self.verdict or None,
+            "stopped": self.stopped,
+            "selection": self.selection,
+        }
 
 
-def fit(lm: LM, concept: Any, control: Control, run: Run | None = None) -> Fitted:
+def fit(lm: LM, concept: Any, control: Control, progress: Progress = silent) -> Fitted:
     """Fit a control.
 
     A control that trains weights is trained without the measurements of `inoculate`.
@@ -69,12 +82,12 @@ def fit(lm: LM, concept: Any, control: Control, run: Run | None = None) -> Fitte
         lm: The model to steer; it stays as it was.
         concept: What is wanted; None for a control that takes no concept.
         control: How to fit.
-        run: Who hears of the rounds of training; it is filled with how they went.
+        progress: Told of each round of training.
 
     Raises:
         UserError: Bad input.
     """
-    started, run = now(), run or Run()
+    started, run = now(), Run(on_round=rounds(progress))
     intervention = control.fit(lm, concept, run)
     dipole = concept if isinstance(concept, Dipole) else None
     made_by = fit_origin(

@@ -14,9 +14,8 @@ from dipole.evaluation.meters.bystanders import bystanders_of, watch
 from dipole.evaluation.meters.protocol import Judge, Meter
 from dipole.evaluation.notes import effect_notes
 from dipole.evaluation.origins import Pair, effect_origin
-from dipole.lm import LM
 from dipole.origin import now
-from dipole.protocols import Recognizer
+from dipole.protocols import LM, Recognizer
 from dipole.registry import make_recognizer
 from dipole.types import UserError
 

@@ -15,9 +15,9 @@ from dipole.effects import Effect
 from dipole.evaluation.compare import compare
 from dipole.evaluation.serialise import effect_to_dict
 from dipole.interventions.weights import Adapter
-from dipole.lm import LM
 from dipole.origin import Origin, fit_origin, now
-from dipole.protocols import Control, Run
+from dipole.progress import Progress, rounds, silent
+from dipole.protocols import LM, Control, Run
 from dipole.registry import make_recognizer
 from dipole.types import UserError
 
@@ -78,6 +78,11 @@ class Inoculation:
     judge: LM | None
     bystanders: Sequence[Dipole]
     n: int
+    progress: Progress
+
+    def new_run(self, resume: bool = False) -> Run:
+        """A run of it, whose rounds are told of."""
+        return Run(resume=resume, on_round=rounds(self.progress))
 
     def prepare(self, run: Run) -> None:
         """Find out before anything is written or trained whether it can be done.
@@ -121,6 +126,7 @@ class Inoculation:
         adapter: Adapter = self.control.fit(self.lm, self.dipole, run)  # type: ignore[assignment]
         if run.folder is not None:
             adapter.save(run.folder / "adapter")  # before anything else can fail
+        self.progress("measuring before and after")
         effect = compare(
             self.lm, adapter.apply(self.lm), self.dipole, n=self.n, seed=self.control.seed + 1,
             max_new_tokens=self.control.max_new_tokens, reward=run.recognizer, bystanders=self.bystanders,
@@ -140,7 +146,7 @@ def inoculate(
     judge: LM | None = None,
     bystanders: Sequence[Dipole] = (),
     n: int = 128,
-    run: Run | None = None,
+    progress: Progress = silent,
 ) -> Inoculated:
     """Train an adapter on the dipole's prompts and measure it on prompts that it never saw.
 
@@ -154,12 +160,13 @@ def inoculate(
         judge: Scorer in place of the model itself.
         bystanders: Dipoles that nobody asked to move.
         n: Completions measured before and after.
-        run: Who hears of the rounds; it is filled with how they went.
+        progress: Told of each round of training, and when it is measured.
 
     Raises:
         UserError: Bad input.
     """
-    job, run, started = Inoculation(lm, dipole, control, judge, bystanders, n), run or Run(), now()
+    job, started = Inoculation(lm, dipole, control, judge, bystanders, n, progress), now()
+    run = job.new_run()
     job.prepare(run)
     return job.done(run, started)
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from dipole.concepts import Dipole
 from dipole.evaluation.families_records import Comparison
-from dipole.lm import LM
 from dipole.origin import Origin, fit_origin
+from dipole.protocols import LM
 
 
 @dataclass(frozen=True)

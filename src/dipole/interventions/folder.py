@@ -18,7 +18,7 @@ from dipole.tensors import Wanted, read_tensors
 from dipole.types import JudgedBy, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 META_FILE = "dipole.json"
 TENSORS_FILE = "tensors.safetensors"
@@ -67,8 +67,8 @@ def checked_apply(
     if base_fingerprint is not None and base_fingerprint != have:
         raise UserError(
             f"This {kind} was made for {base_name} (fingerprint {base_fingerprint}), but the loaded model is "
-            f"{lm.resident.name} (fingerprint {have}). Load the model it was made for with --model "
-            f"{base_name}, or fit the control again on this one."
+            f"{lm.resident.name} (fingerprint {have}). Load the model it was made for with "
+            f"model={base_name!r}, or fit the control again on this one."
         )
     return lm.with_intervention(intervention, strength)
 

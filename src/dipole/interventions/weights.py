@@ -24,7 +24,7 @@ from dipole.files.reader import inside
 from dipole.files.schema import Choice, Facts, Field, Maybe, Name, Optional
 from dipole.interventions._adapter_config import CONFIG_FILE, REMEDY, read_config
 from dipole.interventions.folder import CARD_FILE, META_FILE, read_card, read_fields
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.tensors import Wanted, read_tensors
 from dipole.types import Surface, UserError
 
@@ -75,7 +75,7 @@ class Adapter:
             raise UserError(
                 f"This adapter was made for {self.base_name} (fingerprint {self.base_fingerprint}), but the "
                 f"loaded model is {lm.resident.name} (fingerprint {have}). Load the model it was made for "
-                f"with --model {self.base_name}, or fit the control again on this one."
+                f"with model={self.base_name!r}, or fit the control again on this one."
             )
         return lm.with_intervention(self, strength)
 

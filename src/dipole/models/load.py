@@ -18,7 +18,7 @@ from dipole.tensors import align_parameters
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 BUNDLED = ("tiny", "mini")
 _BROKEN = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AssertionError)
@@ -53,8 +53,8 @@ def load(
     Raises:
         UserError: The model can't be found or reached, is not a causal LM, or is broken.
     """
+    from dipole import lm
     from dipole.interventions.saved import LM_FILE
-    from dipole.lm import LM
 
     if dtype not in _DTYPES:
         raise UserError(f"dtype {dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
@@ -76,7 +76,7 @@ def load(
         resident = TransformersResident(net, tokenizer, model, commit, special_tokens_in_text)
         resident.probe.require()
         _refuse_unfilled(model, facts)
-        return LM(resident)
+        return lm.LM(resident)
 
 
 def _load_saved(
@@ -286,7 +286,7 @@ def _unreachable(model: str, error: Exception) -> str:
     if "trust_remote_code" in lower:
         return (
             f"{model} needs Python code from its own repository to run; read that code, and if you trust it, "
-            "ask for it with --trust-remote-code (trust_remote_code=True)."
+            "ask for it with trust_remote_code=True."
         )
     if model in BUNDLED or given_path(model).is_dir():
         return _broken_folder(model, first, lower)
@@ -298,7 +298,7 @@ def _unreachable(model: str, error: Exception) -> str:
     return (
         f"The model {model!r} can't be loaded from the Hugging Face hub: the id is unknown there, or this "
         f"machine is offline and has no copy in its cache ({first}). Check the spelling, connect, give a "
-        "local folder with the model, or use a bundled LM: --model tiny."
+        "local folder with the model, or use a bundled LM: model='tiny'."
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from dipole.files import MANIFEST, run_folder, working_folder, write_json_atomic
 from dipole.files.paths import given_path
 from dipole.files.reader import inside, read_json
 from dipole.files.schema import Facts, Flag, Maybe, Name, Optional, Table, Text, Whole, checked, of_fields
-from dipole.lm import LM
 from dipole.origin import Origin, now
-from dipole.protocols import Metrics, Run
+from dipole.progress import Progress, silent
+from dipole.protocols import LM
 from dipole.registry import CONTROLS, resolve
 from dipole.runs.manifest import manifest
 from dipole.runs.writers import write
@@ -35,7 +35,7 @@ def inoculate_in(
     resume: bool = False,
     command: Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
-    on_round: Callable[[int, int, Metrics], None] | None = None,
+    progress: Progress = silent,
 ) -> Inoculated | None:
     """Do what `inoculate` does in a folder, which holds a checkpoint from the first round on.
 
@@ -54,7 +54,7 @@ def inoculate_in(
         resume: Continue the run in `out`.
         command: Command line for the manifest; that of this process by default.
         settings: Further facts for the manifest, such as the flags of the command line.
-        on_round: Called after each round with its index, the total and its metrics.
+        progress: As for `inoculate`.
 
     Returns:
         What was made; None on every process but the main one of several, as they only help to train.
@@ -66,7 +66,8 @@ def inoculate_in(
 
     folder, started = given_path(out, "The output folder"), now()
     state = PartialState(cpu=lm.resident.device.type == "cpu")
-    job, run = Inoculation(lm, dipole, control, judge, bystanders, n), Run(resume=resume, on_round=on_round)
+    job = Inoculation(lm, dipole, control, judge, bystanders, n, progress)
+    run = job.new_run(resume)
     job.prepare(run)
     if not state.is_main_process:
         state.wait_for_everyone()  # until the folder is ready
@@ -98,7 +99,7 @@ def resume_settings(out: Path) -> dict[str, Any]:
     """
     path = inside(working_folder(out), MANIFEST)
     if not path.exists():
-        raise UserError(f"There is no run to resume in {out}; leave out --resume to start one there.")
+        raise UserError(f"There is no run to resume in {out}; leave out resume=True to start one there.")
     remedy = "start again in another folder"
     facts = checked(_RESUMABLE, read_json(path, remedy), path, remedy)
     made = resolve(CONTROLS, facts["control"]["name"])

@@ -18,17 +18,15 @@ from dipole.evaluation.serialise import effect_to_dict
 from dipole.files import to_plain, write_bytes_atomic, write_json_atomic, write_text_atomic, writing_text
 from dipole.interventions.folder import read_meta
 from dipole.interventions.saved import write_saved
-from dipole.lm import LM
 from dipole.origin import Origin
 from dipole.pointing.basin import Basin
 from dipole.pointing.record import Pointed
-from dipole.protocols import Intervention
+from dipole.protocols import LM, Intervention
 from dipole.recognizers.score import Scored
 from dipole.recognizers.topics import Topics
-from dipole.report import model_card
 from dipole.report.basin import render_basin_html
+from dipole.report.card import fitted_card, model_card
 from dipole.report.comparison import write_comparison
-from dipole.report.fitted import fitted_card
 from dipole.report.pointed import render_pointed_html
 from dipole.report.topics import render_topics_html
 from dipole.report.translated import render_translated_html, translated_card

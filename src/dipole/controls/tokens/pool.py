@@ -14,8 +14,7 @@ from dipole.interventions.tokens import Pool as Intervention
 from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
-    from dipole.protocols import Run
+    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Pool:
         """
         labels = self.labels
         if concept is None and not labels:
-            raise UserError("pool needs something that may be said: give --labels, or a dipole.")
+            raise UserError("pool needs something that may be said: give labels=…, or a dipole.")
         if concept is not None:
             dipole = require_dipole(self, concept)
             labels = labels or _of(dipole)
