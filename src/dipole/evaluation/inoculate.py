@@ -9,17 +9,18 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from dipole.concepts import Dipole
-from dipole.controls.weights.checkpoint import HISTORY
-from dipole.controls.weights.ppo import PPO
 from dipole.effects import Effect
 from dipole.evaluation.compare import compare
 from dipole.evaluation.serialise import effect_to_dict
+from dipole.files import HISTORY
 from dipole.interventions.weights import Adapter
 from dipole.origin import Origin, fit_origin, now
 from dipole.progress import Progress, rounds, silent
 from dipole.protocols import LM, Control, Run
-from dipole.registry import make_recognizer
+from dipole.registry import CONTROLS, make_recognizer, resolve
 from dipole.types import UserError
+
+USUAL = "ppo"
 
 
 class Trained(Control, Protocol):
@@ -141,7 +142,7 @@ class Inoculation:
 def inoculate(
     lm: LM,
     dipole: Dipole,
-    control: Trained = PPO(),
+    control: Trained | None = None,
     *,
     judge: LM | None = None,
     bystanders: Sequence[Dipole] = (),
@@ -156,7 +157,7 @@ def inoculate(
     Args:
         lm: The model to steer; it stays as it was.
         dipole: What is wanted; `prompts` are trained on, `held_out` are only measured.
-        control: How to train: any control that makes an adapter.
+        control: How to train: any control that makes an adapter; PPO by default.
         judge: Scorer in place of the model itself.
         bystanders: Dipoles that nobody asked to move.
         n: Completions measured before and after.
@@ -165,10 +166,17 @@ def inoculate(
     Raises:
         UserError: Bad input.
     """
-    job, started = Inoculation(lm, dipole, control, judge, bystanders, n, progress), now()
+    asked = trained(control)
+    job, started = Inoculation(lm, dipole, asked, judge, bystanders, n, progress), now()
     run = job.new_run()
     job.prepare(run)
     return job.done(run, started)
+
+
+def trained(control: Trained | None) -> Trained:
+    """The control that was named, or the usual one."""
+    made: Trained = resolve(CONTROLS, USUAL)() if control is None else control
+    return made
 
 
 def require_trained(control: Any) -> None:

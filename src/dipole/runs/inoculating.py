@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dipole.concepts import Dipole
-from dipole.controls.weights.ppo import PPO
-from dipole.evaluation.inoculate import Inoculated, Inoculation, Trained, require_trained
+from dipole.evaluation.inoculate import Inoculated, Inoculation, Trained, require_trained, trained
 from dipole.files import MANIFEST, run_folder, working_folder, write_json_atomic
 from dipole.files.paths import given_path
 from dipole.files.reader import inside, read_json
@@ -26,7 +25,7 @@ def inoculate_in(
     out: Path | str,
     lm: LM,
     dipole: Dipole,
-    control: Trained = PPO(),
+    control: Trained | None = None,
     *,
     judge: LM | None = None,
     bystanders: Sequence[Dipole] = (),
@@ -66,13 +65,13 @@ def inoculate_in(
 
     folder, started = given_path(out, "The output folder"), now()
     state = PartialState(cpu=lm.resident.device.type == "cpu")
-    job = Inoculation(lm, dipole, control, judge, bystanders, n, progress)
+    job = Inoculation(lm, dipole, trained(control), judge, bystanders, n, progress)
     run = job.new_run(resume)
     job.prepare(run)
     if not state.is_main_process:
         state.wait_for_everyone()  # until the folder is ready
         run.folder = working_folder(folder)
-        control.fit(lm, dipole, run)
+        job.control.fit(lm, dipole, run)
         return None
 
     def facts_of(origin: Origin) -> dict[str, Any]:
