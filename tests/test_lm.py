@@ -11,10 +11,10 @@ from transformers import GenerationConfig
 
 from architectures import EOS, fresh_tiny_model, names, tiny_model
 from dipole.decoding.batching import pad_batch
-from dipole.decoding.sampling import Decoding
-from dipole.lm import LM, sample_seed
+from dipole.decoding.distribution import Decoding
+from dipole.lm import LM
 from dipole.models.resident import TransformersResident
-from dipole.types import UserError
+from dipole.types import UserError, sample_seed
 from reference import generation as slow
 from tolerance import BATCHED_LOGITS, SCORE
 

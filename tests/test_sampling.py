@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from dipole.decoding.sampling import Decoding, draw
+from dipole.decoding.distribution import Decoding
+from dipole.decoding.sampling import draw
 from dipole.types import UserError
 from reference.generation import inverse_cdf, warped
 from tolerance import FLOAT32_SUM

@@ -128,7 +128,7 @@ def test_a_dipole_has_no_part_in_the_map() -> None:
     without = translate(vector, source, target, documents(), settings=settings)
     steps: list[str] = []
     told = translate(
-        vector, source, target, documents(), (), DIPOLE, settings, lambda _, what: steps.append(what)
+        vector, source, target, documents(), (), DIPOLE, settings, lambda what, **_: steps.append(what)
     )
     assert torch.equal(without.vector.vectors, told.vector.vectors)
     assert told.transfer is not None

@@ -18,7 +18,7 @@ from dipole.protocols import Control, Intervention, Run
 from dipole.report.fitted import fitted_card, selection_of, verdict_of
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 CARD = "README.md"
 _HISTORY = "history.jsonl"

@@ -23,7 +23,8 @@ from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.concepts import Dipole
-    from dipole.lm import LM
+    from dipole.interventions.weights import Adapter
+    from dipole.protocols import LM
 
 EFFECT = "effect.json"
 

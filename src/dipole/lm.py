@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from dipole.decoding.batching import chunks, pad_batch, parts
+from dipole.decoding.distribution import Decoding
 from dipole.decoding.guides import Decoder, Row, Session
-from dipole.decoding.sampling import Decoding, draw_rows, forced_logits
+from dipole.decoding.sampling import draw_rows, forced_logits
 from dipole.engaging.stack import Engageable, engaged, is_engaged
 from dipole.resident import Resident
-from dipole.types import MOST_COUNT, Sample, Surface, UserError
+from dipole.types import MOST_COUNT, Sample, Surface, UserError, sample_seed
 
 _MOST_PER_TOKEN = 256  # characters; the longest tokens of known vocabularies have half as many
 
@@ -45,7 +46,7 @@ class LM:
         """The same model without interventions."""
         return LM(self.resident)
 
-    def with_intervention(self, intervention: Engageable, strength: float) -> LM:
+    def with_intervention(self, intervention: Any, strength: float) -> LM:
         """This LM with one more intervention; called by `Intervention.apply`, which checks that it fits."""
         return replace(self, applied=(*self.applied, Applied(intervention, strength)))
 
@@ -357,17 +358,6 @@ class LM:
             )
         if wanted > MOST_COUNT:  # a model may have no limit
             raise UserError(f"{wanted:,} new tokens were asked for, and {MOST_COUNT:,} are the most.")
-
-
-def sample_seed(seed: int, prompt_index: int, sample_index: int) -> int:
-    """A 63-bit seed of one sample (splitmix64 over the three numbers)."""
-    state = seed & 0xFFFFFFFFFFFFFFFF
-    for part in (prompt_index, sample_index):
-        state = (state + 0x9E3779B97F4A7C15 * (part + 1)) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state >> 1
 
 
 def _require_positive(**counts: int) -> None:

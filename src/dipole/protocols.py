@@ -3,12 +3,119 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
-from dipole.lm import LM
-from dipole.types import JudgedBy, Score, Surface
+from torch import Tensor
+
+from dipole.decoding.distribution import Decoding
+from dipole.resident import Resident
+from dipole.types import JudgedBy, Sample, Score, Surface
+
+
+class Applied(Protocol):
+    """An intervention as an LM has it, at a strength; 0 is the base, 1 is as fitted."""
+
+    @property
+    def intervention(self) -> Any:
+        """What is applied."""
+        ...
+
+    @property
+    def strength(self) -> float:
+        """How much of it."""
+        ...
+
+
+class LM(Protocol):
+    """A language model as a value: nothing that is done with it changes it. `dipole.lm` has the one there is.
+
+    Attributes:
+        resident: The one model in memory, shared by every `LM` derived from it.
+        applied: Interventions in the order in which they were applied.
+        base: The same model without interventions.
+        choosers: Interventions that keep one of several continuations.
+    """
+
+    @property
+    def resident(self) -> Resident: ...  # noqa: D102
+    @property
+    def applied(self) -> Sequence[Applied]: ...  # noqa: D102
+    @property
+    def base(self) -> LM: ...  # noqa: D102
+    @property
+    def choosers(self) -> Sequence[Any]: ...  # noqa: D102
+
+    def with_intervention(self, intervention: Any, strength: float) -> LM:
+        """This LM with one more intervention; called by `Intervention.apply`, which checks that it fits."""
+        ...
+
+    def engaged(self, whole: bool = True) -> AbstractContextManager[Any]:
+        """The Hugging Face model with the interventions in place for the length of a `with` block."""
+        ...
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """Token ids that the model reads for a prompt, with what prompt interventions put around it."""
+        ...
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        n: int = 1,
+        max_new_tokens: int = 32,
+        seed: int = 0,
+        decoding: Decoding = Decoding(),
+        batch_size: int = 64,
+        first: int = 0,
+    ) -> list[Sample]:
+        """Sample continuations; the samples of one prompt stand together."""
+        ...
+
+    def sample(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        max_new_tokens: int = 32,
+        decoding: Decoding = Decoding(),
+        batch_size: int = 64,
+    ) -> list[Sample]:
+        """One continuation of each prompt from the seed beside it."""
+        ...
+
+    def response_logits(
+        self, prompts: Sequence[str], responses: Sequence[Sequence[int]], batch_size: int = 64
+    ) -> list[Tensor]:
+        """Logits that predict each token of given responses, `(len(response), vocab)` a row."""
+        ...
+
+    def logprobs(
+        self,
+        prefixes: Sequence[Sequence[int]],
+        continuations: Sequence[Sequence[int]],
+        batch_size: int = 32,
+    ) -> list[Tensor]:
+        """Log-probability in nats of each continuation token given its prefix, on the CPU."""
+        ...
+
+    def activations(self, texts: Sequence[str], layers: Sequence[int], batch_size: int = 32) -> list[Tensor]:
+        """Residual stream after decoder blocks, `(len(layers), tokens, width)` a text, on the CPU."""
+        ...
+
+    def token_activations(
+        self, encoded: Sequence[Sequence[int]], layers: Sequence[int], batch_size: int = 32
+    ) -> list[Tensor]:
+        """The same for texts that are token ids already."""
+        ...
+
+    def require_room(self, prompt: str, max_new_tokens: int) -> None:
+        """Raise a `UserError` unless a prompt leaves room in the context."""
+        ...
+
+    def require_short(self, text: str) -> None:
+        """Raise a `UserError` for a text that can't fit by its mere length."""
+        ...
 
 
 @runtime_checkable

@@ -35,6 +35,17 @@ def check_seed(seed: int, most: int = MOST_SEED) -> None:
         raise UserError(f"The seed must be from 0 to {most}, and is {seed}.")
 
 
+def sample_seed(seed: int, prompt_index: int, sample_index: int) -> int:
+    """A 63-bit seed of one sample (splitmix64 over the three numbers)."""
+    state = seed & 0xFFFFFFFFFFFFFFFF
+    for part in (prompt_index, sample_index):
+        state = (state + 0x9E3779B97F4A7C15 * (part + 1)) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state >> 1
+
+
 @dataclass(frozen=True)
 class Sample:
     """One completion.

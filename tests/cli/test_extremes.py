@@ -108,7 +108,7 @@ def test_five_megabytes(
         assert len(text) < 500_000
         return encode(self, text, *rest, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("dipole.models.resident.Resident.encode", small)
+    monkeypatch.setattr("dipole.models.resident.TransformersResident.encode", small)
     names = {"{model}": str(model), "{out}": str(tmp_path / "out")}
     result = cli(*(names.get(argument, argument) for argument in LONG_TEXTS[case]))
     assert result.code == 2

@@ -17,10 +17,10 @@ from contracts.recipes import INTERVENTIONS, saved
 from contracts.state import state
 from dipole.decoding.sampling import uniform_rows
 from dipole.interventions import load_intervention
-from dipole.lm import LM, sample_seed
+from dipole.lm import LM
 from dipole.models import load
 from dipole.protocols import Intervention
-from dipole.types import UserError
+from dipole.types import UserError, sample_seed
 from reference import generation as slow
 from tolerance import BATCHED_LOGITS
 

@@ -10,9 +10,9 @@ from dipole.concepts import load_dipole
 from dipole.controls.best_of import BestOf
 from dipole.evaluation.compare import compare
 from dipole.interventions.decode import BestOf as Intervention
-from dipole.lm import LM, sample_seed
+from dipole.lm import LM
 from dipole.recognizers.velma import Velma
-from dipole.types import UserError, scored_text
+from dipole.types import UserError, sample_seed, scored_text
 
 DIPOLE = load_dipole("paper_clips")
 PROMPT = DIPOLE.prompts[0]

@@ -14,8 +14,7 @@ from dipole.evaluation.compare import compare
 from dipole.evaluation.meters.bystanders import Watch, bystanders_of, watch
 from dipole.evaluation.meters.protocol import Judge
 from dipole.evaluation.serialise import effect_from_dict, effect_to_dict
-from dipole.lm import sample_seed
-from dipole.types import UserError
+from dipole.types import UserError, sample_seed
 from evaluation import fakes
 from evaluation.fakes import DIPOLE, OTHER, Letters
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from dipole.evaluation import side_effects as fast
+from dipole.evaluation.divergence import compared
 from reference import side_effects as slow
 from tolerance import FLOAT32_SUM, SCORE
 
@@ -70,23 +71,26 @@ def test_kl_is_exact_over_the_vocabulary() -> None:
     torch.manual_seed(0)
     logits, base = torch.randn(130, 11), torch.randn(130, 11)
     p, q = logits.double().softmax(-1), base.double().softmax(-1)
-    assert fast.sequence_kl(logits, base) == pytest.approx(
-        float((p * (p / q).log()).sum()), abs=SCORE, rel=SCORE
-    )
-    assert fast.sequence_kl(logits, logits) == 0.0
+    kl = float((p * (p / q).log()).sum())
+    assert compared(logits, base, [0] * 130)[0] == pytest.approx(kl, abs=SCORE, rel=SCORE)
+    assert compared(logits, logits, [0] * 130)[0] == 0.0
 
 
 def test_kl_with_forbidden_tokens() -> None:
     half = torch.tensor([[0.0, 0.0, -math.inf]])
     third = torch.zeros(1, 3)
-    assert fast.sequence_kl(half, third) == pytest.approx(math.log(1.5))
-    assert fast.sequence_kl(half, half) == 0.0
-    assert fast.sequence_kl(third, half) == math.inf
+    assert compared(half, third, [0])[0] == pytest.approx(math.log(1.5))
+    assert compared(half, half, [0])[0] == 0.0
+    assert compared(third, half, [0])[0] == math.inf
 
 
-def test_token_logprobs_pick_the_right_token() -> None:
+def test_log_probabilities_are_those_of_the_tokens_drawn() -> None:
     torch.manual_seed(0)
-    logits, tokens = torch.randn(70, 9), torch.randint(9, (70,))
-    want = [math.log(logits[t].double().softmax(-1)[token]) for t, token in enumerate(tokens.tolist())]
-    assert fast.token_logprobs(logits, tokens).tolist() == pytest.approx(want, abs=FLOAT32_SUM)
-    assert fast.token_logprobs(logits[:0], tokens[:0]).shape == (0,)
+    logits, base, tokens = torch.randn(70, 9), torch.randn(70, 9), torch.randint(9, (70,)).tolist()
+
+    def slow_sum(rows: torch.Tensor) -> float:
+        return sum(math.log(rows[t].double().softmax(-1)[token]) for t, token in enumerate(tokens))
+
+    got = compared(logits, base, tokens)[1:]
+    assert got == pytest.approx((slow_sum(logits), slow_sum(base)), abs=FLOAT32_SUM, rel=FLOAT32_SUM)
+    assert compared(logits[:0], base[:0], []) == (0.0, 0.0, 0.0)

@@ -9,36 +9,28 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from dipole import (
-    Dipole,
-    basin,
-    compare,
-    compare_controls,
-    load,
-    load_intervention,
-    point,
-    save,
-    sweep,
-    topics,
-    translate,
-)
+from dipole.basin import find_basin
+from dipole.point import point
+from dipole.topics import find_topics
+from dipole.translate import Translation, save_translated, translate
+
+from dipole import Dipole, compare, compare_controls, load, load_intervention
 from dipole.cli import run
 from dipole.concepts import load_arsenal, load_dipole
 from dipole.corpora.corpus import open_corpus, read_labels
-from dipole.evaluation.families import comparison_to_dict
+from dipole.evaluation.families import comparison_to_dict, sweep
 from dipole.evaluation.serialise import effect_to_dict
 from dipole.fit import fit
 from dipole.inoculate import inoculate
 from dipole.lm import LM
 from dipole.microworld.cells import write_cells
-from dipole.pointing.grid import Grid
+from dipole.pointing.basin import Grid
 from dipole.pointing.record import Settings as Pointing
 from dipole.protocols import Intervention
 from dipole.recognizers import NLI, TopicModel, TopicScore
 from dipole.recognizers.fitted import load_fitted
 from dipole.recognizers.lda import Settings as LDA
 from dipole.registry import CONTROLS, RECOGNIZERS, make_recognizer, resolve
-from dipole.stitching.translate import Translation
 from dipole.types import UserError
 
 __all__ = [
@@ -55,12 +47,13 @@ __all__ = [
     "TopicScore",
     "Translation",
     "UserError",
-    "basin",
     "command",
     "compare",
     "compare_controls",
     "comparison_to_dict",
     "effect_to_dict",
+    "find_basin",
+    "find_topics",
     "fit",
     "inoculate",
     "lm",
@@ -74,9 +67,8 @@ __all__ = [
     "point",
     "read_labels",
     "resolve",
-    "save",
+    "save_translated",
     "sweep",
-    "topics",
     "translate",
     "write_cells",
 ]

@@ -16,7 +16,7 @@ from architectures import ARCHITECTURES, EXTRAS, fresh_tiny_model, tiny_model
 from contracts.recipes import random_vector
 from contracts.state import state
 from dipole.decoding.batching import pad_batch
-from dipole.decoding.sampling import Decoding
+from dipole.decoding.distribution import Decoding
 from dipole.engaging.stack import engaged
 from dipole.engaging.writers import writer_names
 from dipole.interventions import load_intervention

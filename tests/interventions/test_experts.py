@@ -11,8 +11,8 @@ from torch import Tensor
 import dipole.interventions.experts as module
 from architectures import fresh_tiny_model, names, tiny_model
 from contracts.recipes import random_adapter
+from dipole.decoding.distribution import Decoding
 from dipole.decoding.guides import Row, Session
-from dipole.decoding.sampling import Decoding
 from dipole.interventions import load_intervention
 from dipole.interventions.experts import Experts, Source
 from dipole.interventions.logits import Boost

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from architectures import CONTEXT, EOS, names, tiny_model
 from contracts.recipes import INTERVENTIONS, random_fudge
-from dipole.decoding.sampling import Decoding
+from dipole.decoding.distribution import Decoding
 from dipole.decoding.stepping import steps
 from dipole.interventions import _fudge_guide, load_intervention
 from dipole.interventions._fudge_guide import likeliest, reweighted

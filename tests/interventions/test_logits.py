@@ -10,8 +10,8 @@ from torch import Tensor
 
 from architectures import names, tiny_model
 from dipole.decoding import logit_maths as maths
+from dipole.decoding.distribution import Decoding
 from dipole.decoding.guides import Decoder, Row, Session
-from dipole.decoding.sampling import Decoding
 from dipole.decoding.stepping import Stepper
 from dipole.interventions import load_intervention
 from dipole.interventions.logits import Boost, Contrast

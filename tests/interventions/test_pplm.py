@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from architectures import names, tiny_model
+from dipole.decoding.distribution import Decoding
 from dipole.decoding.guides import Row, Session
-from dipole.decoding.sampling import Decoding
 from dipole.interventions import _pplm_maths as maths
 from dipole.interventions import load_intervention
 from dipole.interventions._kv import KeyValues, Pair

@@ -258,8 +258,8 @@ def test_a_seed_gives_the_same_map() -> None:
 
 def test_progress_is_told() -> None:
     told: list[tuple[int, int]] = []
-    found = ends_of(world(), Grid(("mixture",), 2, 1, 6), lambda done, of: told.append((done, of)))
-    assert told == [(k, len(found)) for k in range(len(found))]
+    found = ends_of(world(), Grid(("mixture",), 2, 1, 6), lambda _, done, of: told.append((done, of)))
+    assert told == [(k + 1, len(found)) for k in range(len(found))]
 
 
 @pytest.mark.parametrize(

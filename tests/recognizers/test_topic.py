@@ -74,9 +74,10 @@ def test_the_start_with_the_best_bound_runs_on() -> None:
     best = LatentDirichletAllocation(3, max_iter=6, mean_change_tol=1e-2, random_state=5 + found.kept)
     assert np.array_equal(found.components, best.fit(counts).components_)
     assert found.bound == best.score(counts)
-    assert [(i, total) for i, total, _ in seen] == [(i, 12) for i in range(12)]
-    assert [i for i, _, moved in seen if moved == 1.0] == [0, 2, 4, 6]
-    assert found.moved == seen[-1][2] < 1
+    assert [told[:3] for told in seen] == [("iteration", i, 12) for i in range(1, 13)]
+    assert [i for _, i, _, note in seen if note == "a new start"] == [1, 3, 5, 7]
+    assert seen[-1][3] == f"topics moved {100 * found.moved:.3f}%"
+    assert found.moved < 1
 
 
 def test_in_batches() -> None:

@@ -356,3 +356,15 @@ def test_attributes_are_escaped() -> None:
     assert element("rect", class_='a" onload="x', stroke_width="<1>") == (
         '<rect class="a&quot; onload=&quot;x" stroke-width="&lt;1&gt;"/>'
     )
+
+
+def test_a_comparison_prints_a_line_a_control() -> None:
+    comparison = a_nasty_comparison()
+    lines = str(comparison).splitlines()
+    one = comparison.curves[0].at(1.0)
+    assert one is not None
+    row = next(line for line in lines if line.split()[:1] == [comparison.curves[0].label])
+    kl, perplexity = (f"{one[name].after.mean:.3f}" for name in ("kl", "perplexity_ratio"))
+    assert row.split()[-2:] == [perplexity, kl]
+    assert sum(line.strip().startswith("base") for line in lines) == 1
+    assert not any(mark in str(comparison) for mark in "\x1b\u202e\r")

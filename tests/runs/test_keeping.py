@@ -121,15 +121,15 @@ def test_a_folder_is_refused_before_the_work_and_untouched_by_what_fails(tmp_pat
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     with pytest.raises(UserError, match="already holds a run"), keeping(out):
         pytest.fail("the work was begun")
-
-    def interrupted() -> None:
-        with keeping(out, overwrite=True) as keep:
-            keep(Prefix("Coffee."))
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        interrupted()
+        _interrupted(out)
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     dipole.save(Prefix("Coffee."), out, overwrite=True)
     assert (out / "dipole.json").read_bytes() != before["dipole.json"]
+
+
+def _interrupted(out: Path) -> None:
+    with keeping(out, overwrite=True) as keep:
+        keep(Prefix("Coffee."))
+        raise KeyboardInterrupt

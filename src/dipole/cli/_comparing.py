@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +14,8 @@ from dipole.cli._console import emit_drawn, emit_json
 from dipole.cli._flags import Count, require_number
 from dipole.cli._groups import Output, Source, Wanted
 from dipole.cli._named import base_of, loaded, made_control, unknown_control
-from dipole.cli._progress import progress
 from dipole.files.paths import given_path, tell_shadowed
 from dipole.registry import CONTROLS, plain
-from dipole.shown.terminal import one_line
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -65,8 +62,6 @@ class Comparing:
             names: Controls and folders.
             options: What only one of the commands has.
         """
-        from dipole.runs import keeping
-
         require_number("--seed", self.amount.seed)
         folder = None if self.out is None else self.output.folder(self.out)
         entries, base = entries_from(names)
@@ -82,16 +77,12 @@ class Comparing:
             "batch_size": self.batch_size,
             **asdict(self.amount),
         }
-        with (
-            keeping(folder, self.output.overwrite) if folder else nullcontext() as keep,
-            progress(self.output.quiet) as show,
-        ):
+        with self.output.working(folder) as (show, keep):
             found = made(lm, dipole, entries, progress=show, **options)
-            if keep is not None:
-                keep(found)
+            keep(found)
         _print(found, self.output.json)
         if folder is not None:
-            self.output.say(f"the report is {one_line(str(folder / 'report.html'))}")
+            self.output.say(f"the report is {folder / 'report.html'}")
 
 
 def strengths_from(text: str, steps: int | None = None) -> tuple[float, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +13,15 @@ import typer
 from dipole.cli._console import emit, emit_json, tell
 from dipole.cli._flags import Texts
 from dipole.cli._noise import hide_progress_bars
+from dipole.cli._progress import progress
 from dipole.files import check_output
 from dipole.files.paths import given_path, same_place
+from dipole.progress import Progress
+from dipole.shown.terminal import one_line
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +166,21 @@ class Output:
     def say(self, text: str) -> None:
         """Print what is neither a result nor a warning."""
         if not self.quiet:
-            tell(f"dipole: {text}")
+            tell(one_line(f"dipole: {text}"))
+
+    def warn(self, notes: Iterable[str], kind: str = "note") -> None:
+        """Print what a reader must see first, whether or not it is quiet."""
+        for note in notes:
+            tell(f"dipole: {kind}: {note}")
+
+    @contextmanager
+    def working(self, folder: Path | None) -> Iterator[tuple[Progress, Callable[[Any], object]]]:
+        """For a `with` block: what shows progress, and what keeps a result in the folder, if there is one."""
+        from dipole.runs import keeping
+
+        kept = nullcontext(lambda _: None) if folder is None else keeping(folder, self.overwrite)
+        with progress(self.quiet) as show, kept as keep:
+            yield show, keep
 
 
 def output_folder(

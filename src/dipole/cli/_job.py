@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dipole.cli._concept import bystanders_from, dipole_from
 from dipole.cli._flags import flag
 from dipole.cli._groups import JudgedSource, Wanted
-from dipole.cli._named import TRAINED, made_control
+from dipole.cli._named import made_control
 from dipole.concepts import Dipole, Mentions, load_dipole
 from dipole.types import UserError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dipole.cli.inoculate import Inoculate
     from dipole.inoculate import Trained
 
+TRAINED = "ppo"  # what is trained unless something else is asked for
 # What a run remembers of its flags in its manifest, and what they are when left out.
 DEFAULTS: dict[str, Any] = {
     "n": 128,

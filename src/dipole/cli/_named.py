@@ -16,12 +16,10 @@ from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.interventions.activations import SteeringVector
-    from dipole.lm import LM
-    from dipole.protocols import Intervention, Recognizer
+    from dipole.protocols import LM, Intervention, Recognizer
     from dipole.recognizers.topic import TopicScore
 
 _UNKNOWN = "an unknown model"
-TRAINED = "ppo"  # what `dipole inoculate` trains with unless it is told
 
 
 def made_control(name: str, fields: Mapping[str, Any] | None = None) -> Any:

@@ -14,6 +14,7 @@ from dipole.shown.terminal import one_line
 
 _LINES = 10  # of steps of one kind
 _EVERY = 15.0  # seconds between lines about one thing whose end nobody knows
+_NUMBERS = {"reward_mean": "reward {:.3f}", "kl": "KL {:.2f} nats", "loss": "loss {:.3f} nats a token"}
 
 
 @contextmanager
@@ -83,8 +84,7 @@ def shown_rounds(show: Progress, after: str) -> Callable[[int, int, dict[str, fl
     """What is called after each round of training, and what is done after the last one."""
 
     def on_round(index: int, total: int, metrics: dict[str, float]) -> None:
-        known = {"reward_mean": "reward {:.3f}", "kl": "KL {:.2f} nats", "loss": "loss {:.3f} nats a token"}
-        note = "  ".join(text.format(metrics[name]) for name, text in known.items() if name in metrics)
+        note = "  ".join(text.format(metrics[name]) for name, text in _NUMBERS.items() if name in metrics)
         show("round", index + 1, total, note)
         if index + 1 == total:
             show(after)

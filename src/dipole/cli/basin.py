@@ -7,12 +7,9 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from dipole.cli._console import tell
 from dipole.cli._flags import File
 from dipole.cli._groups import Output, Source
 from dipole.cli._named import folder_of, topic_of
-from dipole.cli._progress import progress
-from dipole.shown.terminal import one_line
 
 if TYPE_CHECKING:
     from dipole.pointing.runners import Runner
@@ -58,20 +55,18 @@ class Basin:
         from dipole.corpora.corpus import open_corpus, read_labels
         from dipole.pointing.basin import basin
         from dipole.pointing.grid import Grid
-        from dipole.runs import keeping
 
         methods = tuple(dict.fromkeys(name.strip() for name in self.method.split(",") if name.strip()))
         grid = Grid(cast("tuple[Runner, ...]", methods), self.grid, self.seeds, seed=self.seed)
         corpus, truth = open_corpus(self.corpus, self.words_per_document), read_labels(self.truth)
         flavour = None if self.flavour is None else read_labels(self.flavour)
         pointer, lm = topic_of(self.topic), self.source.load()
-        with progress(self.output.quiet) as show, keeping(folder, self.output.overwrite) as keep:
+        with self.output.working(folder) as (show, keep):
             found = basin(
                 lm, pointer, corpus, truth, grid, flavour=flavour, layers=self.layers,
                 most_documents=self.documents, progress=show,
             )  # fmt: skip
             keep(found)
-        for note in found.notes:
-            tell(f"dipole: note: {note}")
+        self.output.warn(found.notes)
         self.output.show(found, *found.to_dict()["summary"])
-        self.output.say(f"look at {one_line(str(folder))}/basin.html")
+        self.output.say(f"look at {folder}/basin.html")

@@ -14,7 +14,7 @@ from dipole.cli._streams import flush_output
 from dipole.cli._texts import batches_from
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
     from dipole.types import Sample
 
 
@@ -53,7 +53,7 @@ class Generate:
             require_number(flag(name), getattr(self, name))
         batches = batches_from(self.prompts)
         from dipole.cli._named import engaged_lm
-        from dipole.decoding.sampling import Decoding
+        from dipole.decoding.distribution import Decoding
 
         decoding = Decoding(self.temperature, self.top_k, self.top_p)
         lm = engaged_lm(self.intervention or (), self.source)

@@ -7,12 +7,9 @@ from typing import Annotated
 
 import typer
 
-from dipole.cli._console import tell
 from dipole.cli._flags import File, Texts
 from dipole.cli._groups import Output, Source
 from dipole.cli._named import folder_of, topic_of
-from dipole.cli._progress import progress
-from dipole.shown.terminal import one_line
 from dipole.types import UserError
 
 
@@ -59,7 +56,6 @@ class Point:
         from dipole.corpora.corpus import open_corpus, read_labels
         from dipole.pointing.point import point
         from dipole.pointing.record import Settings
-        from dipole.runs import keeping
 
         if self.flavour is not None and self.truth is None:
             raise UserError(
@@ -70,17 +66,15 @@ class Point:
         corpus = open_corpus(self.corpus, self.words_per_document)
         truth, flavour = (None if file is None else read_labels(file) for file in (self.truth, self.flavour))
         pointer, lm = topic_of(self.topic), self.source.load()
-        with progress(self.output.quiet) as show, keeping(folder, self.output.overwrite) as keep:
+        with self.output.working(folder) as (show, keep):
             found = point(
                 lm, pointer, corpus, settings, prompts=self.prompt or (), truth=truth, flavour=flavour,
                 progress=show,
             )  # fmt: skip
             keep(found)
-        for note in found.notes:
-            tell(f"dipole: note: {note}")
+        self.output.warn(found.notes)
         record = found.to_dict()
         for written in record["written"]:
             written.pop("texts")
         self.output.show(found, record)
-        where = one_line(str(folder))
-        self.output.say(f"look at {where}/report.html; use it with --intervention {where}:1.0")
+        self.output.say(f"look at {folder}/report.html; use it with --intervention {folder}:1.0")

@@ -8,10 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dipole.cli._console import tell
 from dipole.cli._groups import Output
-from dipole.cli._progress import progress
-from dipole.shown.terminal import one_line
 from dipole.types import UserError
 
 
@@ -55,19 +52,16 @@ class Topics:
         from dipole.corpora.corpus import open_corpus
         from dipole.recognizers.lda import Settings
         from dipole.recognizers.topics import topics
-        from dipole.runs import keeping
 
         settings = Settings(
             self.topics, self.iterations, self.restarts, seed=self.seed, max_words=self.max_words
         )
         corpus = open_corpus(self.corpus, self.words_per_document)
         examples = None if self.like is None else open_corpus(self.like)
-        with progress(self.output.quiet) as show, keeping(folder, self.output.overwrite) as keep:
+        with self.output.working(folder) as (show, keep):
             found = topics(corpus, settings, words=words, examples=examples, progress=show)
             keep(found)
-        for note in found.notes:
-            tell(f"dipole: warning: {note}")
+        self.output.warn(found.notes, "warning")
         self.output.show(found, *found.to_dicts())
         best = found.topics[0].index if found.chosen is None else found.chosen
-        where = one_line(str(folder))
-        self.output.say(f"look at {where}/topics.html; score texts with --recognizer {where}:{best}")
+        self.output.say(f"look at {folder}/topics.html; score texts with --recognizer {folder}:{best}")

@@ -12,7 +12,6 @@ from dipole.cli._console import tell
 from dipole.cli._flags import Texts
 from dipole.cli._groups import Output, Poles, Source, Wanted
 from dipole.cli._named import base_of, loaded_vector
-from dipole.cli._progress import progress
 from dipole.shown.terminal import one_line
 from dipole.types import UserError
 
@@ -68,7 +67,6 @@ class Translate:
         """Translate, save and print what came through."""
         folder = self.output.folder(self.out, reads=[self.vector])
         from dipole.corpora.corpus import open_corpus
-        from dipole.runs import keeping
         from dipole.stitching.translate import Translation, translate
 
         names = ("layers", "near", "max_tokens", "batch_size", "n", "seed")
@@ -81,14 +79,13 @@ class Translate:
         if base is None:
             raise UserError("Nothing tells which model the vector was made for; name it with --from.")
         source, target = self.source.load(base), self.source.load(self.to)
-        with progress(self.output.quiet) as show, keeping(folder, self.output.overwrite) as keep:
+        with self.output.working(folder) as (show, keep):
             made = translate(
                 vector, source, target, corpus, self.prompt or (), dipole, settings, show, self.corpus
             )
             keep(made)
         for skipped in corpus.skipped[:5]:
             tell(f"dipole: {skipped.name} was left out: {skipped.reason}")
-        where = one_line(str(folder))
         record = {"out": str(folder), "layer": made.vector.layers[0], **made.facts}
-        self.output.show(f"{where}: {made}", record)
-        self.output.say(f"use it with --intervention {where}; see report.html there")
+        self.output.show(f"{one_line(str(folder))}: {made}", record)
+        self.output.say(f"use it with --intervention {folder}; see report.html there")

@@ -12,7 +12,7 @@ from dipole.protocols import Intervention
 from dipole.types import MOST_COUNT, JudgedBy, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 Made = TypeVar("Made", bound=Intervention)
 

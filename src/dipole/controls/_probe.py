@@ -15,7 +15,7 @@ from dipole.probing.logistic import logistic
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 class Probe(NamedTuple):

@@ -17,7 +17,7 @@ from dipole.resident import Resident
 from dipole.types import DipoleWarning, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 _PROMPTS = 16
 _FAINT = 0.05

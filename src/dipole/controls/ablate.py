@@ -29,8 +29,7 @@ from dipole.recognizers.velma import Velma
 from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
-    from dipole.protocols import Run
+    from dipole.protocols import LM, Run
 
 LIMITS = (
     "Ablation cannot push a torn model to the claim: it removes the direction in which claim and opposite "

@@ -12,8 +12,7 @@ from dipole.interventions.logits import Contrast as Intervention
 from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
-    from dipole.protocols import Run
+    from dipole.protocols import LM, Run
 
 
 def told_with(template: str, pole: str) -> str:

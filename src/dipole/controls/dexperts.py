@@ -17,8 +17,7 @@ from dipole.models.load import BUNDLED
 from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
-    from dipole.protocols import Run
+    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)

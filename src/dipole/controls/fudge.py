@@ -22,8 +22,7 @@ from dipole.reading.told import tell
 from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
-    from dipole.protocols import Run
+    from dipole.protocols import LM, Run
 
 
 class Found(NamedTuple):

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from dipole.engaging.operators import Operator
 from dipole.interventions.activations import SteeringVector
-from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
 from dipole.probing.directions import (
     Direction,
@@ -19,6 +18,7 @@ from dipole.probing.directions import (
     principal_direction,
     probe_direction,
 )
+from dipole.protocols import LM
 from dipole.reading.pairs import READ_TOKEN, Reading, spread_layers, wordings_hash
 from dipole.types import UserError
 

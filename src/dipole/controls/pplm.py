@@ -19,8 +19,7 @@ from dipole.interventions.pplm import Pplm as Intervention
 from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
-    from dipole.protocols import Run
+    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,7 @@ from dipole.registry import make_recognizer
 from dipole.types import JudgedBy, Surface, UserError, scored_text
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
-    from dipole.protocols import Run
+    from dipole.protocols import LM, Run
 
 Examples = tuple[tuple[str, str], ...]
 _PLAIN = "{pole}"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
 from dipole.concepts import Dipole
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.reading.losses import loss_under, perplexity_ratio
 from dipole.reading.pairs import halves
 from dipole.reading.told import spread

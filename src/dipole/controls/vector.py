@@ -27,8 +27,7 @@ from dipole.reading.told import Told, leanings, preference, tell
 from dipole.types import JudgedBy, Sample, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
-    from dipole.protocols import Run
+    from dipole.protocols import LM, Run
 
 NO_SIDE = (
     "This operator takes no side: it changes how strongly a state leans, not which way, so it cannot push a "

@@ -14,10 +14,9 @@ from dipole.concepts import Dipole
 from dipole.effects import Change
 from dipole.evaluation.meters.protocol import Family, Judge, Meter, Subject, change_of, values_of
 from dipole.evaluation.statistics import Resampling, resampling
-from dipole.lm import LM, sample_seed
-from dipole.protocols import Recognizer
+from dipole.protocols import LM, Recognizer
 from dipole.registry import METERS, resolve
-from dipole.types import Sample, UserError
+from dipole.types import Sample, UserError, sample_seed
 
 TOWARDS, COSTS = ("sides", "truth", "recognizers"), ("likelihood", "variety", "length")
 """What is always measured: how far it went where it was wanted, the main quantity first; what it costs."""
@@ -71,14 +70,12 @@ class Bench:
             lms: The LM of each repeat.
             subject: The bench's own, with what is known of the control; the bench's own if None.
         """
-        drawn = [self.draw(lm, repeat) for repeat, lm in enumerate(lms)]
+        rows = self.subject.batch_size
+        drawn = [
+            lm.sample(self.prompts, seeds, self.max_new_tokens, batch_size=rows)
+            for lm, seeds in zip(lms, self.seeds, strict=True)
+        ]
         return _read(made_for(self.families, subject or self.subject), lms, drawn)
-
-    def draw(self, lm: LM, repeat: int = 0) -> list[Sample]:
-        """Completions of the rows of one repeat."""
-        return lm.sample(
-            self.prompts, self.seeds[repeat], self.max_new_tokens, batch_size=self.subject.batch_size
-        )
 
     def changes(self, after: Read) -> list[Change]:
         """What became of every quantity, over pairs of completions from the same prompt and seed."""

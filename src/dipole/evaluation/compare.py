@@ -13,8 +13,7 @@ from dipole.evaluation.bench import COSTS, TOWARDS, families_of, make_bench, pro
 from dipole.evaluation.meters.bystanders import bystanders_of, watch
 from dipole.evaluation.meters.protocol import Judge, Meter
 from dipole.evaluation.notes import effect_notes
-from dipole.lm import LM
-from dipole.protocols import Recognizer
+from dipole.protocols import LM, Recognizer
 from dipole.registry import make_recognizer
 from dipole.types import UserError
 

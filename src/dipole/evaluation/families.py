@@ -22,10 +22,9 @@ from dipole.evaluation.families_records import (
 from dipole.evaluation.families_run import Plan
 from dipole.evaluation.meters.protocol import Meter
 from dipole.evaluation.serialise import plain
-from dipole.lm import LM
 from dipole.origin import now
 from dipole.progress import Progress, silent
-from dipole.protocols import Control, Intervention, Recognizer
+from dipole.protocols import LM, Control, Intervention, Recognizer
 from dipole.types import UserError
 
 __all__ = [

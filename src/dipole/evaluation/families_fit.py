@@ -15,8 +15,7 @@ from dipole.files import to_plain
 from dipole.files.reader import read_json
 from dipole.interventions.decode import BestOf
 from dipole.interventions.folder import META_FILE, judged_by
-from dipole.lm import LM
-from dipole.protocols import Control, Intervention
+from dipole.protocols import LM, Control, Intervention
 from dipole.types import JudgedBy, UserError
 
 _CARD = "README.md"

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import ClassVar
 
 from dipole.evaluation.families_records import Comparison
-from dipole.lm import LM
 from dipole.origin import Origin, fit_origin
+from dipole.protocols import LM
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dipole.effects import Bystander, Change
 from dipole.evaluation.bench import Bench, Read
 from dipole.evaluation.families_records import Point
 from dipole.evaluation.meters.protocol import Array
-from dipole.lm import LM
+from dipole.protocols import LM
 
 TIMED_ROWS = 32
 _TIMINGS = 2

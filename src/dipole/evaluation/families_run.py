@@ -1,13 +1,11 @@
-"""A comparison across controls, step by step: sample the base, fit, measure, match, judge."""
+"""A comparison across controls, step by step: sample the base, fit, measure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
-
-import numpy as np
 
 from dipole.concepts import Dipole
 from dipole.effects import Bystander, Change
@@ -15,26 +13,24 @@ from dipole.evaluation.bench import (
     COSTS,
     TOWARDS,
     Bench,
-    Read,
     families_of,
     made_for,
     make_bench,
     prompts_of,
     sorted_out,
 )
-from dipole.evaluation.families_fit import Candidate, Fitted, fit, settings
-from dipole.evaluation.families_matched import RULE, match_curve, match_point
+from dipole.evaluation.families_curves import Drawn, curves, own_distances, sides
+from dipole.evaluation.families_fit import Candidate, Fitted, fit
+from dipole.evaluation.families_matched import RULE
 from dipole.evaluation.families_notes import comparison_notes
 from dipole.evaluation.families_null import null_of
-from dipole.evaluation.families_points import make_point, time_ratio, units
-from dipole.evaluation.families_records import Comparison, Curve, Matched, Point
-from dipole.evaluation.families_verdict import judge_curve, null_sentence
+from dipole.evaluation.families_points import make_point, time_ratio
+from dipole.evaluation.families_records import Comparison
 from dipole.evaluation.meters.bystanders import Watch, bystanders_of, watch
-from dipole.evaluation.meters.protocol import Array, Family, Judge, Meter
+from dipole.evaluation.meters.protocol import Family, Judge, Meter
 from dipole.evaluation.meters.recognizers import ways
-from dipole.lm import LM
 from dipole.progress import Progress
-from dipole.protocols import Intervention, Recognizer
+from dipole.protocols import LM, Recognizer
 from dipole.recognizers.velma import Velma
 from dipole.types import UserError
 
@@ -50,26 +46,6 @@ class _Steps:
     def __call__(self, what: str) -> None:
         self.done += 1
         self.progress("", self.done, max(self.total, self.done), what)
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """A control's points, with what was read at each strength of 0 or more."""
-
-    fitted: Fitted
-    null_of: str
-    points: tuple[Point, ...]
-    reads: Mapping[float, Read]
-    skipped: tuple[tuple[float, str], ...]
-    ratios: tuple[float, ...]
-
-    @property
-    def label(self) -> str:
-        return self.fitted.candidate.label
-
-    @property
-    def graded(self) -> bool:
-        return self.fitted.first.graded
 
 
 @dataclass(frozen=True)
@@ -101,7 +77,7 @@ class Plan:
             self.lm, usable, bench.subject.judges[0], self.bystander_n, self.seed,
             self.max_new_tokens, self.batch_size,
         )  # fmt: skip
-        drawn: list[_Drawn] = []
+        drawn: list[Drawn] = []
         failed: list[tuple[str, str]] = []
         for candidate in candidates:
             steps(f"fitting {candidate.label}")
@@ -148,7 +124,7 @@ class Plan:
         candidate = Candidate(f"{fitted.candidate.label}: {label}", nulls[0])
         yield Fitted(candidate, tuple(nulls), (), fitted.bytes, {}), fitted.candidate.label
 
-    def _draw(self, bench: Bench, fitted: Fitted, null_of: str, watched: Watch, steps: _Steps) -> _Drawn:
+    def _draw(self, bench: Bench, fitted: Fitted, null_of: str, watched: Watch, steps: _Steps) -> Drawn:
         label, graded, optimised = fitted.candidate.label, fitted.first.graded, fitted.judged_by.rewarded
         points, reads = [make_point(bench, 0.0, bench.base)], {0.0: bench.base}
         skipped: list[tuple[float, str]] = []
@@ -172,16 +148,13 @@ class Plan:
             points.append(make_point(bench, strength, found, totals, others))
             reads[strength] = found
         points.sort(key=lambda point: point.strength)
-        return _Drawn(fitted, null_of, tuple(points), reads, tuple(skipped), ratios)
+        return Drawn(fitted, null_of, tuple(points), reads, tuple(skipped), ratios)
 
     def _compared(
-        self, bench: Bench, drawn: Sequence[_Drawn], failed: Sequence[tuple[str, str]], lacking: int
+        self, bench: Bench, drawn: Sequence[Drawn], failed: Sequence[tuple[str, str]], lacking: int
     ) -> Comparison:
         main = "claim_share" if self.dipole.mentions else "velma_probability"
-        alone = {d.label: d.reads[1.0] for d in drawn if not d.graded and 1.0 in d.reads and not d.null_of}
-        names = {label: float(units(found, "kl").mean()) for label, found in alone.items()}
-        names = {label: kl for label, kl in names.items() if kl > 0}
-        curves = _judged([self._curve(bench, d, main, names) for d in drawn], main)
+        names = own_distances(drawn)
         samples = bench.base.samples[: len(bench.prompts)]
         made = Comparison(
             concept=self.dipole.to_dict(),
@@ -190,14 +163,14 @@ class Plan:
             fitted_on=self.dipole.prompts,
             main=main,
             base=make_point(bench, 0.0, bench.base),
-            curves=tuple(curves),
+            curves=curves(bench, drawn, main, self.kl_values, names),
             kl_values=self.kl_values,
             kl_names=names,
             failed=tuple(failed),
             notes=(),
             settings=self._settings(bench),
             samples=samples,
-            sides=self._sides(samples),
+            sides=sides(bench, samples),
         )
         return replace(made, notes=comparison_notes(made, lacking))
 
@@ -209,64 +182,3 @@ class Plan:
         asked = [meter.name for meter in bench.base.meters if meter.name not in standing]
         found |= {"meters": asked} if asked else {}
         return {**found, "strengths": [*self.graded_strengths()], "matched_kl_rule": RULE}
-
-    def _sides(self, samples: Sequence[Any]) -> tuple[str | None, ...]:
-        return tuple(self.dipole.side_taken(sample.text) for sample in samples)
-
-    def _curve(self, bench: Bench, drawn: _Drawn, main: str, names: Mapping[str, float]) -> Curve:
-        fitted, given = drawn.fitted, drawn.fitted.candidate.given
-        control = not isinstance(given, Intervention)
-        one = drawn.reads.get(1.0)
-        samples = one.samples[: len(bench.prompts)] if one else ()
-        return Curve(
-            label=drawn.label,
-            control=fitted.candidate.name,
-            surface=fitted.first.surface,
-            kind=fitted.first.kind,
-            paper=str(getattr(given, "paper", "")) if control else "",
-            settings=settings(given),
-            graded=drawn.graded,
-            null_of=drawn.null_of,
-            in_loop=fitted.judged_by.rewarded,
-            selected="velma" in fitted.judged_by.chosen,
-            points=drawn.points,
-            matched=tuple(self._matched(bench, drawn, main, names)),
-            verdict=judge_curve(drawn.points, main, drawn.graded, drawn.skipped, bool(drawn.null_of)),
-            fit_seconds=fitted.seconds,
-            time_ratios=drawn.ratios,
-            bytes=fitted.bytes,
-            skipped=drawn.skipped,
-            samples=samples,
-            sides=self._sides(samples),
-        )
-
-    def _matched(
-        self, bench: Bench, drawn: _Drawn, main: str, names: Mapping[str, float]
-    ) -> Iterator[Matched]:
-        share = main == "claim_share"
-        strengths = sorted(s for s in drawn.reads if s >= 0)
-
-        def rows(name: str) -> Array:
-            return np.stack([units(drawn.reads[s], name) for s in strengths])
-
-        kls, values, probabilities = rows("kl"), rows(main), rows("velma_probability")
-        for target in (*self.kl_values, *names.values()):
-            if drawn.graded:
-                yield match_curve(strengths, kls, values, probabilities, target, bench.plan, share)
-            elif 1.0 in strengths:
-                own = names.get(drawn.label, 0.0)
-                yield match_point(own, values[-1], probabilities[-1], target, bench.plan, share)
-
-
-def _judged(curves: Sequence[Curve], main: str) -> list[Curve]:
-    """Curves whose verdict also says how they compare with their null."""
-    nulls = {curve.null_of: curve for curve in curves if curve.null_of}
-    judged = []
-    for curve in curves:
-        null = nulls.get(curve.label)
-        sentence = null_sentence(curve, null, main) if null is not None else ""
-        if sentence:
-            verdict = replace(curve.verdict, sentences=(*curve.verdict.sentences, sentence))
-            curve = replace(curve, verdict=verdict)
-        judged.append(curve)
-    return judged

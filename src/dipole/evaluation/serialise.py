@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
-from dipole.effects import Bystander, Change, Effect, Interval
-from dipole.types import Sample, UserError
+from dipole.effects import Effect
+from dipole.types import UserError
 
 FORMAT = "dipole-effect"
 VERSION = 1
@@ -53,60 +54,30 @@ def effect_from_dict(data: Mapping[str, Any]) -> Effect:
             f"{data.get('format')!r} version {data.get('version')!r}. Give the effect.json of a run."
         )
     try:
-        return _effect(data)
+        effect: Effect = _made(Effect, data)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"The effect is damaged ({type(error).__name__}: {error}); make it again by comparing again."
         ) from error
+    return effect
 
 
-def _effect(data: Mapping[str, Any]) -> Effect:
-    return Effect(
-        concept=dict(data["concept"]),
-        prompts=tuple(data["prompts"]),
-        held_out=bool(data["held_out"]),
-        changes=tuple(_change(c) for c in data["changes"]),
-        bystanders=tuple(
-            Bystander(b["name"], _float(b["before"]), _float(b["after"]), _interval(b["shift"]))
-            for b in data["bystanders"]
-        ),
-        samples_before=tuple(_sample(s) for s in data["samples_before"]),
-        samples_after=tuple(_sample(s) for s in data["samples_after"]),
-        sides_before=tuple(data["sides_before"]),
-        sides_after=tuple(data["sides_after"]),
-        notes=tuple(data["notes"]),
-    )
+def _made(kind: Any, data: Any) -> Any:
+    """A value of a type from what `plain` made of it.
 
-
-def _float(value: float | str | None) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _interval(data: Mapping[str, Any]) -> Interval:
-    return Interval(_float(data["mean"]), _float(data["low"]), _float(data["high"]))
-
-
-def _change(data: Mapping[str, Any]) -> Change:
-    return Change(
-        name=data["name"],
-        label=data["label"],
-        unit=data["unit"],
-        before=None if data["before"] is None else _interval(data["before"]),
-        after=_interval(data["after"]),
-        difference=None if data["difference"] is None else _interval(data["difference"]),
-        in_loop=bool(data["in_loop"]),
-        n=int(data["n"]),
-        unscored=int(data["unscored"]),
-    )
-
-
-def _sample(data: Mapping[str, Any]) -> Sample:
-    return Sample(
-        prompt=data["prompt"],
-        text=data["text"],
-        prompt_ids=tuple(data["prompt_ids"]),
-        token_ids=tuple(data["token_ids"]),
-        logprobs=tuple(_float(value) for value in data["logprobs"]),
-        seed=int(data["seed"]),
-        finish_reason=data["finish_reason"],
-    )
+    Raises:
+        KeyError: A field is missing.
+        TypeError: There is a table or a list where there should be none, or none where there should be one.
+        ValueError: A number is none.
+    """
+    if dataclasses.is_dataclass(kind):
+        types = get_type_hints(kind)
+        return kind(**{f.name: _made(types[f.name], data[f.name]) for f in dataclasses.fields(kind)})  # type: ignore[operator]
+    parts = get_args(kind)
+    if get_origin(kind) is UnionType:
+        return None if data is None else _made(parts[0], data)
+    if get_origin(kind) is tuple:
+        return tuple(_made(parts[0], item) for item in data)
+    if kind is float:
+        return math.nan if data is None else float(data)
+    return kind(data) if kind in (int, bool) else dict(data) if get_origin(kind) is dict else data

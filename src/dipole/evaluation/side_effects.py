@@ -1,4 +1,4 @@
-"""What steering may cost: variety, repetition, likelihood under the base, distance from it. No model here."""
+"""What steering may cost in words: variety and repetition. No model here."""
 
 from __future__ import annotations
 
@@ -7,13 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from dipole.concepts.text import same_text
 from dipole.words import words
-
-_POSITIONS = 64
 
 
 def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
@@ -73,14 +69,9 @@ def frequency_table(counts: Mapping[tuple[str, ...], int]) -> Counter[int]:
 
 def paired_distinct(before: Sequence[str], after: Sequence[str], n: int) -> tuple[float, float]:
     """Distinct-n of two sets of equally many completions, at the smaller set's number of n-grams."""
-    return _paired(ngram_counts(before, n), ngram_counts(after, n))
-
-
-def _paired(
-    before: Mapping[tuple[str, ...], int], after: Mapping[tuple[str, ...], int]
-) -> tuple[float, float]:
-    draws = min(sum(before.values()), sum(after.values()))
-    return distinct_share(frequency_table(before), draws), distinct_share(frequency_table(after), draws)
+    old, new = ngram_counts(before, n), ngram_counts(after, n)
+    draws = min(old.total(), new.total())
+    return distinct_share(frequency_table(old), draws), distinct_share(frequency_table(new), draws)
 
 
 def paired_distinct_left_out(before: Sequence[str], after: Sequence[str], n: int) -> np.ndarray:
@@ -112,37 +103,3 @@ def repeated_words(text: str, n: int = 3) -> tuple[int, int]:
 def contains_claim(text: str, claim: str) -> bool:
     """Whether the text holds the claim word for word, letter case, white space and spelling (NFC) aside."""
     return same_text(claim) in same_text(text)
-
-
-def sequence_kl(logits: Tensor, base_logits: Tensor) -> float:
-    """KL(p || base) in nats, summed exactly over the vocabulary and over the positions of one response.
-
-    Each position conditions on the tokens sampled so far, so over samples of p its mean is the KL
-    between whole sequences, with less variance than the sum of log p - log base over the sampled
-    tokens (Rao-Blackwell).
-
-    Args:
-        logits: `(time, vocab)`; any float type, computed in float32 a few positions at a time.
-        base_logits: `(time, vocab)`.
-    """
-    total = 0.0
-    for start in range(0, logits.shape[0], _POSITIONS):
-        log_p = logits[start : start + _POSITIONS].float().log_softmax(-1)
-        log_q = base_logits[start : start + _POSITIONS].float().log_softmax(-1)
-        # A token that p never draws costs nothing, also where both forbid it (inf - inf).
-        terms = torch.where(log_p > -torch.inf, log_p.exp() * (log_p - log_q), 0.0)
-        total += float(terms.sum(dtype=torch.float64))
-    return total
-
-
-def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Log-probability of each token, `(time,)`, from logits `(time, vocab)`, a few positions at a time."""
-    parts = [
-        logits[start : start + _POSITIONS]
-        .float()
-        .log_softmax(-1)
-        .gather(-1, tokens[start : start + _POSITIONS, None])
-        .squeeze(-1)
-        for start in range(0, logits.shape[0], _POSITIONS)
-    ]
-    return torch.cat(parts) if parts else logits.new_zeros(0, dtype=torch.float32)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dipole.decoding.batching import pad_batch
-from dipole.decoding.caches import branched, new_cache
+from dipole.decoding.stepping import branched, new_cache
 from dipole.resident import Resident
 from dipole.types import UserError
 

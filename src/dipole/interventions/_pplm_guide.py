@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dipole.decoding.caches import branched
 from dipole.decoding.guides import Session
+from dipole.decoding.stepping import branched
 from dipole.interventions._kv import KeyValues, Pair, Read
 from dipole.interventions._pplm_maths import (
     bag_loss,

@@ -27,7 +27,7 @@ from dipole.interventions.folder import (
     require_fit,
     write_folder,
 )
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.tensors import Wanted, aligned
 from dipole.types import Surface, UserError
 

@@ -13,8 +13,8 @@ from dipole.interventions.folder import META_FILE, checked_apply, read_fields, w
 from dipole.types import Sample, Surface, scored_text
 
 if TYPE_CHECKING:
-    from dipole.decoding.sampling import Decoding
-    from dipole.lm import LM
+    from dipole.decoding.distribution import Decoding
+    from dipole.protocols import LM
 
 MOST_DRAWS = 512  # beyond that a choice costs more than any fit
 
@@ -121,7 +121,7 @@ def several(
     batch_size: int,
 ) -> list[Sample]:
     """N continuations of each prompt, those of one prompt together; the first has the seed that was given."""
-    from dipole.lm import sample_seed
+    from dipole.types import sample_seed
 
     spread = [sample_seed(seed, 0, k) if k else seed for seed in seeds for k in range(n)]
     repeated = [prompt for prompt in prompts for _ in range(n)]

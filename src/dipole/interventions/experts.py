@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 import torch
 from torch import Tensor
 
+from dipole.decoding.distribution import nucleus
 from dipole.decoding.guides import Session
 from dipole.decoding.logit_maths import contrastive_decoding, experts, plausible
-from dipole.decoding.sampling import nucleus
 from dipole.decoding.stepping import steps
 from dipole.files.reader import inside
 from dipole.files.schema import Choice, Field, Name, Number, Optional, Table, Text, shown
@@ -22,7 +22,7 @@ from dipole.interventions.logits import WEIGHT, LogitChange, Room, in_front
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 SourceKind = Literal["base", "told", "model", "intervention"]
 
@@ -225,11 +225,11 @@ def lm_of(source: Source, session: Session) -> LM:
     Raises:
         UserError: It can't be loaded, its vocabulary is another, or it is steered outside the model.
     """
+    from dipole import lm
     from dipole.interventions import load_intervention
-    from dipole.lm import LM
 
     if source.kind == "intervention":
-        return load_intervention(source.value).apply(LM(session.resident))
+        return load_intervention(source.value).apply(lm.LM(session.resident))
     found = _loaded(source.value, str(session.resident.device))
     if source.fingerprint and found.resident.fingerprint != source.fingerprint:
         raise UserError(

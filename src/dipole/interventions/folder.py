@@ -18,7 +18,7 @@ from dipole.tensors import Wanted, read_tensors
 from dipole.types import JudgedBy, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 META_FILE = "dipole.json"
 TENSORS_FILE = "tensors.safetensors"

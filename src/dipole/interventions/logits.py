@@ -31,7 +31,7 @@ from dipole.tensors import Wanted, aligned
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 WEIGHT = Number()
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from dipole.files.schema import Facts, Field, Flag, Items, Optional, Text
 from dipole.interventions.folder import checked_apply, read_fields, write_folder
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.resident import Resident, Turns
 from dipole.types import DipoleWarning, Surface
 

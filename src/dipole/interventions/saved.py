@@ -10,8 +10,7 @@ from dipole.files.paths import given_path
 from dipole.files.reader import COPY_AGAIN, inside, read_json
 from dipole.files.schema import Items, Maybe, Name, Number, Table, checked
 from dipole.interventions import load_intervention
-from dipole.lm import LM
-from dipole.protocols import Intervention
+from dipole.protocols import LM, Intervention
 from dipole.types import UserError
 
 LM_FILE = "lm.json"

@@ -29,7 +29,7 @@ from dipole.resident import Resident
 from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 __all__ = [
     "Document",

@@ -24,7 +24,7 @@ from dipole.files.reader import inside
 from dipole.files.schema import Choice, Facts, Field, Maybe, Name, Optional
 from dipole.interventions._adapter_config import CONFIG_FILE, REMEDY, read_config
 from dipole.interventions.folder import CARD_FILE, META_FILE, read_card, read_fields
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.tensors import Wanted, read_tensors
 from dipole.types import Surface, UserError
 

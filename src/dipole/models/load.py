@@ -18,7 +18,7 @@ from dipole.tensors import align_parameters
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 BUNDLED = ("tiny", "mini")
 _BROKEN = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AssertionError)
@@ -53,8 +53,8 @@ def load(
     Raises:
         UserError: The model can't be found or reached, is not a causal LM, or is broken.
     """
+    from dipole import lm
     from dipole.interventions.saved import LM_FILE
-    from dipole.lm import LM
 
     if dtype not in _DTYPES:
         raise UserError(f"dtype {dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
@@ -76,7 +76,7 @@ def load(
         resident = TransformersResident(net, tokenizer, model, commit, special_tokens_in_text)
         resident.probe.require()
         _refuse_unfilled(model, facts)
-        return LM(resident)
+        return lm.LM(resident)
 
 
 def _load_saved(

@@ -23,7 +23,7 @@ from dipole.recognizers.topic import TopicScore
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 MOST_DOCUMENTS = 2000
 _HELD_OUT = 0.3

@@ -38,7 +38,7 @@ from dipole.recognizers.pooled import Features, read_features
 from dipole.recognizers.topic import TopicScore
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.bool_]

@@ -16,7 +16,7 @@ from dipole.probing.logistic import logistic
 from dipole.reading.beginnings import Row, beginnings
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
     from dipole.resident import Resident
 
 _EACH = 8

@@ -27,7 +27,7 @@ from dipole.recognizers.pooled import Features, read_features
 from dipole.types import Sample
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.bool_]

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from dipole.decoding.sampling import Decoding
+from dipole.decoding.distribution import Decoding
 from dipole.effects import Interval
 from dipole.evaluation.side_effects import paired_distinct
 from dipole.interventions.decode import best_of_each, several
-from dipole.lm import sample_seed
 from dipole.pointing.measure import Written, excess, share
 from dipole.progress import Progress, silent
 from dipole.protocols import Intervention
 from dipole.reading.losses import loss_under, times_as_perplexing
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.topic import TopicScore
-from dipole.types import Sample, scored_text
+from dipole.types import Sample, sample_seed, scored_text
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 FILTER = 8
 _BATCH = 64

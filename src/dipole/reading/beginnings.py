@@ -13,7 +13,7 @@ from dipole.decoding.batching import by_tokens
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 _EARLY = 6  # beginnings up to this many tokens are all candidates; later ones are drawn evenly
 _TOKENS = 4096  # padded tokens a forward

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.types import Sample
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dipole.concepts import Dipole
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.words import ends_in_word
 
 WORDINGS = (

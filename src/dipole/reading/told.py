@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dipole.concepts import Dipole
-from dipole.lm import LM, sample_seed
+from dipole.protocols import LM
 from dipole.reading.pairs import WORDINGS, pair_texts
-from dipole.types import Sample
+from dipole.types import Sample, sample_seed
 
 
 class Told(NamedTuple):

@@ -17,7 +17,7 @@ from dipole.recognizers._topic_folder import RECOGNIZER
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 FITTED: dict[str, str] = {
     "topic": "dipole.recognizers.topic:TopicScore",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.recognizers._routes import Reading, Route, cached, packed, plain, unpadded
 from dipole.recognizers._tree import build_tree
 from dipole.resident import UNSUPPORTED, Resident

@@ -21,7 +21,7 @@ from dipole.tensors import Wanted, aligned, read_tensors
 from dipole.types import Score, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 _TENSORS = "recognizer.safetensors"
 _REMEDY = "make it again with `dipole point`"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dipole.decoding.batching import by_tokens
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.types import UserError
 
 _WINDOW = 256  # documents that are sorted by length before they are batched

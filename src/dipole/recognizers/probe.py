@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from dipole.concepts import Dipole
-from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
 from dipole.probing.directions import labelled
 from dipole.probing.logistic import Logistic, logistic
+from dipole.protocols import LM
 from dipole.reading.pairs import halves, read_last, read_pairs, spread_layers
 from dipole.reading.told import tell
 from dipole.recognizers._statements import statements, texts_of

@@ -14,7 +14,7 @@ from dipole.shown.terminal import one_line
 from dipole.types import Score
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from dipole.types import DipoleWarning, Score, UserError
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 _BATCH = 2048
 

@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor
 
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.recognizers._statements import Poles, check_settings, statements, texts_of
 from dipole.recognizers.likelihood import continuation_likelihoods
 from dipole.types import Score

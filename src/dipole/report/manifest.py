@@ -16,7 +16,7 @@ from dipole.shown.text import shell_line
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "numpy", "safetensors")
 

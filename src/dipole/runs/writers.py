@@ -12,11 +12,10 @@ from typing import Any, Protocol, runtime_checkable
 from dipole.evaluation.families_records import Comparison
 from dipole.files import to_plain, write_bytes_atomic, write_json_atomic, write_text_atomic, writing_text
 from dipole.interventions.saved import write_saved
-from dipole.lm import LM
 from dipole.origin import Origin
 from dipole.pointing.basin import Basin
 from dipole.pointing.record import Pointed
-from dipole.protocols import Intervention
+from dipole.protocols import LM, Intervention
 from dipole.recognizers.score import Scored
 from dipole.recognizers.topics import Topics
 from dipole.report.basin import render_basin_html

@@ -12,8 +12,8 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from dipole.lm import LM
 from dipole.progress import Progress, silent
+from dipole.protocols import LM
 from dipole.reading.pairs import read_last
 from dipole.stitching.nearness import ROWS_PER_WIDTH, CosineCounts, Nearness, near
 from dipole.stitching.pairing import RELAX_BELOW

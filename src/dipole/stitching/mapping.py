@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from dipole.interventions.activations import SteeringVector
-from dipole.lm import LM
 from dipole.models.blocks import decoder_blocks
+from dipole.protocols import LM
 from dipole.reading.pairs import read_last
 from dipole.stitching.fitting import Stitch
 from dipole.stitching.ridge import Map

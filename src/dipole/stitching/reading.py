@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.stitching.pairing import Pairing, Reader, merge
 from dipole.stitching.parts import PARTS, Part, Split, Text, Units
 

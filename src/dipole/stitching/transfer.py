@@ -18,8 +18,8 @@ from dipole.controls.vector import Vector, at_norm
 from dipole.evaluation.response import ALL, Array, Response, response
 from dipole.evaluation.statistics import resampling
 from dipole.interventions.activations import SteeringVector
-from dipole.lm import LM
 from dipole.progress import Progress, silent
+from dipole.protocols import LM
 from dipole.reading.pairs import pair_texts, read_pairs
 from dipole.reading.told import Told, leanings, tell
 from dipole.stitching.diagnostics import Against, cosine_against_null, random_map, shuffled_labels

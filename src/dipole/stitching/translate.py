@@ -30,7 +30,7 @@ from dipole.stitching.transfer import Transfer, require_measurable, verify
 from dipole.types import MOST_COUNT, UserError, check_seed
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 AUTO = "auto"
 _READ_FOR_NORM = 32

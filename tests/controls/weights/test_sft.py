@@ -189,7 +189,7 @@ def test_own_texts_are_written_under_the_claim_and_learned_without_it() -> None:
 
 
 def _seed(row: int) -> int:
-    from dipole.lm import sample_seed
+    from dipole.types import sample_seed
 
     return sample_seed(SMALL.seed, 0, row)
 

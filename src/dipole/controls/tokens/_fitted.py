@@ -10,7 +10,7 @@ from dipole.protocols import Control
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 def require_no_concept(control: Control, concept: Any) -> None:

@@ -11,8 +11,7 @@ from dipole.interventions.tokens import Pool, Quotes
 from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
-    from dipole.protocols import Run
+    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dipole.resident import UNSUPPORTED
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 ADAPTER = "dipole_0"
 ALL = "all-linear"

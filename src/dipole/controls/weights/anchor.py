@@ -9,7 +9,8 @@ from torch import Tensor
 
 from dipole.controls.weights.policy import Policy, PolicyOutput
 from dipole.controls.weights.rollout import Rows, to_rows
-from dipole.lm import LM, sample_seed
+from dipole.protocols import LM
+from dipole.types import sample_seed
 
 _SETS = 8  # rounds after which the texts come round again
 

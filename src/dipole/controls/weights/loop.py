@@ -32,7 +32,7 @@ from dipole.protocols import Metrics, Run
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.protocols import LM
 
 
 class Stop(NamedTuple):

@@ -40,7 +40,8 @@ from dipole.registry import make_recognizer
 from dipole.types import JudgedBy, Sample, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.lm import LM
+    from dipole.interventions.weights import Adapter
+    from dipole.protocols import LM
 
 _LR = 4e-3
 _LOW_KL = -0.1  # a sampled KL below this means that samples and log-probabilities disagree

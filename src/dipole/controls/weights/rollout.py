@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from dipole.decoding.batching import Batch, pad_batch
-from dipole.lm import LM, sample_seed
-from dipole.protocols import Recognizer
-from dipole.types import Sample, scored_text
+from dipole.protocols import LM, Recognizer
+from dipole.types import Sample, sample_seed, scored_text
 
 T = TypeVar("T")
 

@@ -19,11 +19,10 @@ from dipole.controls.weights.settings import rate_for, require
 from dipole.controls.weights.step import parts, set_rate, shuffled, take_step
 from dipole.corpora.corpus import open_corpus
 from dipole.interventions.weights import Adapter
-from dipole.lm import LM, sample_seed
-from dipole.protocols import Metrics, Run
+from dipole.protocols import LM, Metrics, Run
 from dipole.reading.pairs import WORDINGS, pair_texts
 from dipole.registry import make_recognizer
-from dipole.types import JudgedBy, Surface, UserError
+from dipole.types import JudgedBy, Surface, UserError, sample_seed
 
 _LR = 1e-3
 _SAMPLED = 64  # completions a forward while the texts are drawn

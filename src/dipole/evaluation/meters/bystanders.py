@@ -16,8 +16,8 @@ from dipole.concepts.text import same_pole
 from dipole.effects import Bystander, Change, Interval
 from dipole.evaluation.meters.protocol import Judge
 from dipole.evaluation.statistics import interval, mean_interval, quotient, resampling
-from dipole.lm import LM, sample_seed
-from dipole.types import Sample
+from dipole.protocols import LM
+from dipole.types import Sample, sample_seed
 
 _MANY = 4  # a small model spends most of a step on overhead that does not grow with the batch
 

@@ -12,7 +12,7 @@ from dipole.effects import Change, Interval
 from dipole.evaluation.divergence import Divergence, divergence
 from dipole.evaluation.meters.protocol import Array, Meter, Quantity, Subject, after_only, made
 from dipole.evaluation.statistics import Resampling, interval
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.reading.losses import losses
 from dipole.types import Sample
 

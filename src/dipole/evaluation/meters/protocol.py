@@ -20,8 +20,7 @@ from dipole.evaluation.statistics import (
     quotient_difference,
     share_interval,
 )
-from dipole.lm import LM
-from dipole.protocols import Recognizer
+from dipole.protocols import LM, Recognizer
 from dipole.types import Sample, Score, UserError, scored_text
 
 Array = NDArray[np.float64]
@@ -60,15 +59,6 @@ class Meter(Protocol):
             lm: The LM that wrote the samples.
             samples: Its completions.
         """
-        ...
-
-
-@runtime_checkable
-class Pairing(Meter, Protocol):
-    """A meter that has its own way from values to a change, and so values of any kind."""
-
-    def change(self, before: NDArray[Any], after: NDArray[Any], plan: Resampling) -> Change | None:
-        """What the values of both LMs come to, pair by pair; None where that can't be said."""
         ...
 
 
@@ -125,6 +115,8 @@ class Subject:
 
 Family = Callable[[Subject], Iterable[Meter]]
 """What `registry.METERS` and the entry points `dipole.meters` name."""
+Pair = Callable[[Meter, NDArray[Any], NDArray[Any], Resampling], Change | None]
+"""From a meter, its values before and after, and the resamples to the change."""
 
 
 def paired(meter: Meter, before: Array, after: Array, plan: Resampling) -> Change:
@@ -187,7 +179,8 @@ class Quantity:
         direction: Where it should go.
         reading: What `measure` does.
         in_loop: Whether the control optimised it.
-        pair: From the quantity, both values and the resamples to the change.
+        pair: From the quantity, both values and the resamples to the change, or None where it can't be said.
+            Another than `paired` may take values of any kind.
     """
 
     name: str
@@ -196,15 +189,11 @@ class Quantity:
     direction: Direction
     reading: Callable[[LM, Sequence[Sample]], ArrayLike]
     in_loop: bool = False
-    pair: Callable[[Meter, NDArray[Any], NDArray[Any], Resampling], Change | None] = paired
+    pair: Pair = paired
 
     def measure(self, lm: LM, samples: Sequence[Sample]) -> ArrayLike:
         """The values of `reading`."""
         return self.reading(lm, samples)
-
-    def change(self, before: NDArray[Any], after: NDArray[Any], plan: Resampling) -> Change | None:
-        """What `pair` makes of them."""
-        return self.pair(self, before, after, plan)
 
 
 def values_of(meter: Meter, lm: LM, samples: Sequence[Sample]) -> NDArray[Any]:
@@ -217,7 +206,7 @@ def values_of(meter: Meter, lm: LM, samples: Sequence[Sample]) -> NDArray[Any]:
     if values.dtype.kind in "bui":
         values = values.astype(np.float64)
     right = values.shape in ((len(samples),), (len(samples), 2))
-    if not right or (values.dtype.kind != "f" and not isinstance(meter, Pairing)):
+    if not right or (values.dtype.kind != "f" and _pair(meter) is paired):
         raise UserError(
             f"The meter {meter.name!r} must give a number for each of {len(samples)} samples (or two, for a "
             f"quotient), and gave an array of shape {values.shape} and type {values.dtype}; correct its "
@@ -227,6 +216,9 @@ def values_of(meter: Meter, lm: LM, samples: Sequence[Sample]) -> NDArray[Any]:
 
 
 def change_of(meter: Meter, before: NDArray[Any], after: NDArray[Any], plan: Resampling) -> Change | None:
-    """What became of a quantity."""
-    how = meter.change if isinstance(meter, Pairing) else lambda *parts: paired(meter, *parts)
-    return how(before, after, plan)
+    """What became of a quantity; None where that can't be said."""
+    return _pair(meter)(meter, before, after, plan)
+
+
+def _pair(meter: Meter) -> Pair:
+    return meter.pair if isinstance(meter, Quantity) else paired

@@ -12,7 +12,7 @@ from dipole.concepts import Dipole
 from dipole.effects import Change
 from dipole.evaluation.meters.protocol import Array, Direction, Judge, Meter, Quantity, Subject, after_only
 from dipole.evaluation.statistics import Resampling
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.types import Sample, Score
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from dipole.evaluation.meters.protocol import Direction, Meter, Quantity, Subject
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.types import Sample
 
 Side = Literal["claim", "against"]

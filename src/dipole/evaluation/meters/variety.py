@@ -18,7 +18,7 @@ from dipole.evaluation.side_effects import (
     repeated_words,
 )
 from dipole.evaluation.statistics import Resampling, jackknife_interval
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.types import Sample
 
 _GRAMS = {1: "words", 2: "word pairs"}
