@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dipole.concepts import Dipole
-from dipole.files import MANIFEST, is_main_process, staged, to_plain, write_manifest, write_text_atomic
+from dipole.files import (
+    HISTORY,
+    MANIFEST,
+    is_main_process,
+    staged,
+    to_plain,
+    write_manifest,
+    write_text_atomic,
+)
 from dipole.files.paths import given_path
 from dipole.files.reader import read_json
 from dipole.interventions.folder import read_meta
@@ -21,7 +29,6 @@ if TYPE_CHECKING:
     from dipole.protocols import LM
 
 CARD = "README.md"
-_HISTORY = "history.jsonl"
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ def _write_papers(
         dipole.save(made / "dipole.toml", overwrite=True)
     if run.history:
         lines = (json.dumps(to_plain(metrics), allow_nan=False) for metrics in run.history)
-        write_text_atomic(made / _HISTORY, "".join(f"{line}\n" for line in lines))
+        write_text_atomic(made / HISTORY, "".join(f"{line}\n" for line in lines))
     facts = manifest(
         control=control,
         concept={} if concept is None else concept.to_dict(),

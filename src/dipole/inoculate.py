@@ -9,10 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dipole.controls.weights.checkpoint import HISTORY
 from dipole.controls.weights.ppo import PPO
 from dipole.effects import Effect
-from dipole.files import MANIFEST, run_folder, working_folder, write_json_atomic
+from dipole.files import HISTORY, MANIFEST, run_folder, working_folder, write_json_atomic
 from dipole.files.paths import given_path
 from dipole.files.reader import inside, read_json
 from dipole.files.schema import Facts, Flag, Maybe, Name, Optional, Table, Text, Whole, checked, of_fields

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dipole.concepts import Dipole
-from dipole.protocols import Control
+from dipole.protocols import Control, Poles
 from dipole.types import UserError
 
 
-def require_dipole(control: Control, concept: Any) -> Dipole:
+def require_dipole(control: Control, concept: Any) -> Poles:
     """The concept, if it is of a kind that the control takes.
 
     Raises:
@@ -17,7 +16,7 @@ def require_dipole(control: Control, concept: Any) -> Dipole:
     """
     kind = getattr(concept, "kind", type(concept).__name__)
     if kind in control.takes:
-        dipole: Dipole = concept
+        dipole: Poles = concept
         return dipole
     raise UserError(
         f"{control.name} cannot be fitted to a {kind}: it takes a dipole, a statement and its opposite."
