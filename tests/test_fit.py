@@ -69,10 +69,11 @@ def test_what_is_returned_is_what_loads(tmp_path: Path) -> None:
 
 def test_training_is_kept_without_checkpoints(tmp_path: Path) -> None:
     lm = tiny_model("gpt2")
-    rounds: list[int] = []
+    told: list[tuple[object, ...]] = []
     control = PPO(rounds=2, batch_size=8, max_new_tokens=4)
-    fitted = fit(lm, DIPOLE, control, tmp_path / "a", on_round=lambda i, *_: rounds.append(i))
-    assert rounds == [0, 1]
+    fitted = fit(lm, DIPOLE, control, tmp_path / "a", progress=lambda *step: told.append(step))
+    assert [step[:3] for step in told] == [("round", 1, 2), ("round", 2, 2), ("saving",)]
+    assert str(told[0][3]).startswith("reward ")
     assert fitted.selection is None
     assert (fitted.verdict, fitted.stopped) == ("", None)
     history = (tmp_path / "a" / "history.jsonl").read_text().splitlines()
@@ -92,7 +93,7 @@ def test_an_older_fit_stays_until_the_new_one_is_there(tmp_path: Path) -> None:
     fit(lm, DIPOLE, PPO(rounds=1, batch_size=8, max_new_tokens=4), out)
     (out / "notes.md").write_text("mine")
     before = files(out)
-    with pytest.raises(UserError, match="--overwrite"):
+    with pytest.raises(UserError, match="overwrite=True"):
         fit(lm, DIPOLE, BestOf(), out)
     with pytest.raises(UserError, match="no prompts"):
         fit(lm, Dipole("a b.", "c d."), SMALL, out, overwrite=True)

@@ -100,7 +100,7 @@ def test_the_page(found: tuple[Topics, Path]) -> None:
 def test_an_output_is_not_replaced_unasked(corpus: Path, found: tuple[Topics, Path], tmp_path: Path) -> None:
     _, out = found
     before = {p.name: p.read_bytes() for p in out.iterdir()}
-    with pytest.raises(UserError, match="--overwrite"), keeping(out):
+    with pytest.raises(UserError, match="overwrite=True"), keeping(out):
         pytest.fail("the work was begun")
     with pytest.raises(UserError, match="can't be told apart"), keeping(out, overwrite=True) as keep:
         keep(topics(open_corpus(corpus), Settings(n_topics=92)))

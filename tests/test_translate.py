@@ -92,7 +92,7 @@ def test_the_vector_goes_through_the_map_and_keeps_its_relative_norm(tmp_path: P
     manifest = json.loads((tmp_path / "v" / "manifest.json").read_text("utf-8"))
     assert manifest["source"]["fingerprint"] == source.resident.fingerprint
     assert set(manifest["files"]) == {p.name for p in (tmp_path / "v").iterdir()} - {".dipole-run"}
-    with pytest.raises(UserError, match="--overwrite"):
+    with pytest.raises(UserError, match="overwrite=True"):
         save(made, tmp_path / "v")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +22,10 @@ from dipole.files import (
 from dipole.files.paths import given_path
 from dipole.files.reader import read_json
 from dipole.interventions.folder import read_meta
+from dipole.progress import Progress, rounds, silent
 from dipole.protocols import Control, Intervention, Run
-from dipole.report.fitted import fitted_card, selection_of, verdict_of
+from dipole.report.fitted import fitted_card, rows_of, selection_of, verdict_of
+from dipole.shown.terminal import columns
 
 if TYPE_CHECKING:
     from dipole.protocols import LM
@@ -53,6 +55,32 @@ class Fitted:
     stopped: str | None = None
     interrupted: bool = False
 
+    def __str__(self) -> str:
+        """What was made, what was tried for it, and what it does."""
+        made = self.intervention
+        dial = "at any strength" if made.graded else "on or off"
+        lines = [f"{made.kind}, on the {made.surface} surface, {dial}"]
+        if self.selection is not None:
+            header, rows = rows_of(self.selection)
+            left = len(self.selection["trials"]) - len(rows)
+            more = [f"… and {left} more in dipole.json"] if left else []
+            lines += ["", *columns(header, rows), *more, ""]
+        return "\n".join([*lines, *filter(None, (self.stopped, self.verdict))])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        made = self.intervention
+        return {
+            "control": self.manifest["control"]["name"],
+            "kind": made.kind,
+            "surface": made.surface,
+            "graded": made.graded,
+            "out": self.manifest["out"],
+            "verdict": self.verdict or None,
+            "stopped": self.stopped,
+            "selection": self.selection,
+        }
+
 
 def fit(
     lm: LM,
@@ -62,7 +90,7 @@ def fit(
     *,
     overwrite: bool = False,
     command: Sequence[str] | None = None,
-    on_round: Callable[[int, int, dict[str, float]], None] | None = None,
+    progress: Progress = silent,
 ) -> Fitted:
     """Fit a control and save its intervention, with a manifest, the dipole and a model card.
 
@@ -77,7 +105,7 @@ def fit(
         out: Folder for the intervention.
         overwrite: Replace what dipole made there before.
         command: Command line for the manifest; that of this process by default.
-        on_round: Called after each round of training with its index, the total and its metrics.
+        progress: Told of each round of training.
 
     Raises:
         UserError: Bad input, or a folder that can't be used.
@@ -85,9 +113,12 @@ def fit(
     from dipole.interventions import load_intervention
 
     folder, started = given_path(out, "The output folder"), datetime.now(UTC)
-    run = Run(on_round=on_round)
+    run = Run(on_round=rounds(progress))
     with staged(folder, overwrite) as made:
-        control.fit(lm, concept, run).save(made)
+        fitted = control.fit(lm, concept, run)
+        if run.history:
+            progress("saving")
+        fitted.save(made)
         meta = read_meta(made)
         _write_papers(made, meta, lm, concept, control, folder, started, command, run)
     if not is_main_process():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,8 @@ from dipole.files.paths import given_path
 from dipole.files.reader import inside, read_json
 from dipole.files.schema import Facts, Flag, Maybe, Name, Optional, Table, Text, Whole, checked, of_fields
 from dipole.interventions.weights import Adapter
-from dipole.protocols import Control, Metrics, Recognizer, Run
+from dipole.progress import Progress, rounds, silent
+from dipole.protocols import Control, Recognizer, Run
 from dipole.registry import CONTROLS, make_recognizer, resolve
 from dipole.types import UserError
 
@@ -72,7 +73,7 @@ def inoculate(
     resume: bool = False,
     command: Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
-    on_round: Callable[[int, int, Metrics], None] | None = None,
+    progress: Progress = silent,
 ) -> Outcome | None:
     """Train an adapter on the dipole's prompts and measure it on prompts that it never saw.
 
@@ -91,7 +92,7 @@ def inoculate(
         resume: Continue the run in `out`.
         command: Command line for the manifest; that of this process by default.
         settings: Further facts for the manifest, such as the flags of the command line.
-        on_round: Called after each round with its index, the total and its metrics.
+        progress: Told of each round of training, and when it is measured.
 
     Returns:
         What was made; None on every process but the main one of several, as they only help to train.
@@ -109,7 +110,7 @@ def inoculate(
     recognizer = make_recognizer(rewarded[0], judge or lm) if rewarded else None
     manifest = _Manifest(lm, dipole, folder, control, judge, command, started, settings or {})
     _rehearse(lm, dipole, bystanders, control, recognizer)
-    run = Run(resume=resume, identity=manifest.identity(), recognizer=recognizer, on_round=on_round)
+    run = Run(resume=resume, identity=manifest.identity(), recognizer=recognizer, on_round=rounds(progress))
     if not state.is_main_process:
         state.wait_for_everyone()  # until the folder is ready
         run.folder = working_folder(folder)
@@ -122,6 +123,7 @@ def inoculate(
         state.wait_for_everyone()
         adapter: Adapter = control.fit(lm, dipole, run)  # type: ignore[assignment]
         adapter.save(run.folder / "adapter")  # before anything else can fail
+        progress("measuring before and after")
         effect = _measure(lm, adapter, dipole, recognizer, bystanders, n, control, run)
         finished = run.stopped is None or not run.interrupted
         facts = manifest.write(run.folder, datetime.now(UTC), finished)
@@ -264,7 +266,7 @@ def resume_settings(out: Path) -> dict[str, Any]:
     """
     path = inside(working_folder(out), MANIFEST)
     if not path.exists():
-        raise UserError(f"There is no run to resume in {out}; leave out --resume to start one there.")
+        raise UserError(f"There is no run to resume in {out}; leave out resume=True to start one there.")
     remedy = "start again in another folder"
     facts = checked(_RESUMABLE, read_json(path, remedy), path, remedy)
     made = resolve(CONTROLS, facts["control"]["name"])

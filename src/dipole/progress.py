@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 
@@ -22,3 +23,14 @@ class Progress(Protocol):
 
 def silent(what: str, done: int = 0, total: int = 0, note: str = "") -> None:
     """Progress that nobody watches."""
+
+
+def rounds(progress: Progress) -> Callable[[int, int, Mapping[str, float]], None]:
+    """What a run of training calls after each round, with its index, the total and its metrics."""
+    shown = {"reward_mean": "reward {:.3f}", "kl": "KL {:.2f} nats", "loss": "loss {:.3f} nats a token"}
+
+    def on_round(index: int, total: int, metrics: Mapping[str, float]) -> None:
+        note = "  ".join(text.format(metrics[name]) for name, text in shown.items() if name in metrics)
+        progress("round", index + 1, total, note)
+
+    return on_round

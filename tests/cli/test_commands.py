@@ -240,6 +240,26 @@ def test_control_characters_are_made_harmless() -> None:
     assert one_line(text) == "a\\x1b[31mred\\x07\\x9b\\u202e\\r\\n\\tb é 📎"
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("choose another with out=….", "choose another with --out."),
+        ("add max_new_tokens=…, or", "add --max-new-tokens, or"),
+        ("overwrite=True to replace it, n=… too", "--overwrite to replace it, -n too"),
+        ("do without (add_chat=False).", "do without (--no-add-chat)."),
+        ("load it with dtype='float32'.", "load it with --dtype float32."),
+        ('with model="it\'s".', "with --model 'it'\"'\"'s'."),
+        ('with model="my model".', "with --model 'my model'."),
+        ("There is no file 'seed=3.txt', ./out=True or a.out=True.", None),
+    ],
+)
+def test_arguments_are_spelled_as_flags(
+    said: str, shown: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _console.complain(said) == 2
+    assert capsys.readouterr().err == f"dipole: {shown or said}\n"
+
+
 def test_json_stays_json(capsys: pytest.CaptureFixture[str]) -> None:
     value = {"text": "\x1b\x7f\x9b\u202eé📎\n", "log_odds": math.nan}
     _console.emit_json(value)

@@ -43,7 +43,7 @@ def test_labels_are_given_or_the_mentions_or_the_poles(tiny: LM) -> None:
 
 
 def test_what_cannot_be_said_is_refused_before_anything_is_written(tiny: LM, source: str) -> None:
-    with pytest.raises(UserError, match="give --labels, or a dipole"):
+    with pytest.raises(UserError, match="give labels=…, or a dipole"):
         Pool().fit(tiny)
     with pytest.raises(UserError, match="'a' is given twice"):
         Pool(("a", "a"))

@@ -48,9 +48,9 @@ def test_output_is_made_and_then_refused(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "clips"
     run(folder, "report.html")
     assert is_run(folder)
-    with pytest.raises(UserError, match="--overwrite to replace it, --resume"):
+    with pytest.raises(UserError, match="overwrite=True to replace it, resume=True"):
         check_output(folder, resume=False)
-    with pytest.raises(UserError, match="--overwrite to replace it, or choose another folder"):
+    with pytest.raises(UserError, match="overwrite=True to replace it, or choose another folder"):
         stage(folder, overwrite=False)
     run(folder, resume=True)
     assert names_in(tmp_path / "runs") == ["clips"]

@@ -35,7 +35,7 @@ def test_failing_write_leaves_the_older_file(
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(UserError, match=r"note\.txt.*--out") as caught:
+    with pytest.raises(UserError, match=r"note\.txt.*out=…") as caught:
         write_text_atomic(path, "new")
     assert ("full" in str(caught.value)) == (code == errno.ENOSPC)
     assert path.read_text("utf-8") == "old"

@@ -54,7 +54,7 @@ def test_places_without_an_intervention(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no intervention"):
         load_intervention(tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="use --model"):
+    with pytest.raises(UserError, match="use model=…"):
         load_intervention(tmp_path)
     (tmp_path / "adapter").mkdir()
     with pytest.raises(UserError, match="holds no intervention"):

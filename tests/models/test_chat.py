@@ -141,7 +141,7 @@ def test_a_template_that_can_carry_it_nowhere_is_refused_when_it_is_applied(temp
     lm = chat_lm(template)
     with pytest.raises(UserError, match=why) as caught:
         PREFIX.apply(lm)
-    assert "--no-chat" in str(caught.value)
+    assert "(chat=False)" in str(caught.value)
     assert Prefix("Tea is best.", chat=False).apply(lm).prompt_ids("x") == lm.resident.encode(
         "Tea is best. x"
     )

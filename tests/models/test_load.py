@@ -236,7 +236,7 @@ def test_hub_ids_without_a_network(name: str, monkeypatch: pytest.MonkeyPatch, t
 
     monkeypatch.setattr(hub, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(hub, "HF_HUB_CACHE", str(tmp_path))
-    _refused(name, "--model tiny")
+    _refused(name, "model='tiny'")
 
 
 def test_unknown_types_and_devices(saved: Path) -> None:
@@ -250,4 +250,4 @@ def test_code_of_a_repository_is_not_run(copied: Path) -> None:
     config |= {"model_type": "custom", "auto_map": {"AutoConfig": "c.C", "AutoModelForCausalLM": "m.M"}}
     (copied / "config.json").write_text(json.dumps(config))
     (copied / "c.py").write_text("raise SystemExit('ran')")
-    _refused(copied, "--trust-remote-code")
+    _refused(copied, "trust_remote_code=True")

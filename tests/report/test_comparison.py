@@ -19,9 +19,9 @@ from rich.console import Console
 
 from dipole.effects import Bystander, Change, Interval
 from dipole.evaluation.families_matched import NOWHERE, RULE
-from dipole.evaluation.families_origin import comparison_origin
 from dipole.evaluation.families_records import Comparison, Curve, Matched, Point
 from dipole.evaluation.families_verdict import judge_curve
+from dipole.evaluation.origins import comparison_origin
 from dipole.lm import LM
 from dipole.report.comparison import comparison_summary, write_comparison
 from dipole.report.comparison_plots import bystander_plot, dose_plot, effect_plot
@@ -363,8 +363,10 @@ def test_a_comparison_prints_a_line_a_control() -> None:
     lines = str(comparison).splitlines()
     one = comparison.curves[0].at(1.0)
     assert one is not None
-    row = next(line for line in lines if line.split()[:1] == [comparison.curves[0].label])
+    header = next(i for i, line in enumerate(lines) if line.split()[:2] == ["claim", "share"])
+    assert lines[header + 1].split()[0] == "base"
+    row = lines[header + 2]
+    assert row.split()[0] == comparison.curves[0].label
     kl, perplexity = (f"{one[name].after.mean:.3f}" for name in ("kl", "perplexity_ratio"))
     assert row.split()[-2:] == [perplexity, kl]
-    assert sum(line.strip().startswith("base") for line in lines) == 1
     assert not any(mark in str(comparison) for mark in "\x1b\u202e\r")

@@ -10,7 +10,7 @@ import typer
 
 from dipole.cli._console import emit
 from dipole.cli._flags import command, switches
-from dipole.cli._job import TRAINED
+from dipole.cli._named import TRAINED
 from dipole.cli.basin import Basin
 from dipole.cli.compare import Compare
 from dipole.cli.compose import Compose
@@ -71,23 +71,25 @@ def fields_for(command: str, arguments: Sequence[str]) -> tuple[Option, ...]:
     """
     if next((argument for argument in arguments if not argument.startswith("-")), "") != command:
         return ()
+    if command not in ("fit", "inoculate"):
+        return ()
+    rest = arguments[list(arguments).index(command) + 1 :]
+    name = _control_in(rest) if command == "fit" else _trained_in(rest)
+    if name is None:
+        return ()
+    made = resolve(CONTROLS, name)
     if command == "inoculate":
         from dipole.inoculate import require_trained
 
-        made = resolve(CONTROLS, _control_flag(arguments) or TRAINED)
         require_trained(made)
-        return options(made)
-    if command != "fit":
-        return ()
-    name = _control_in(arguments[list(arguments).index("fit") + 1 :])
-    return () if name is None else options(resolve(CONTROLS, name))
+    return options(made)
 
 
-def _control_flag(arguments: Sequence[str]) -> str:
-    """The value of `--control`, of which the last counts; empty without one."""
+def _trained_in(arguments: Sequence[str]) -> str:
+    """The value of `--control`, the last one counting, or what it is when left out."""
     pairs = zip(arguments, (*arguments[1:], ""), strict=False)
     found = [a.partition("=")[2] or after for a, after in pairs if a.partition("=")[0] == "--control"]
-    return found[-1] if found else ""
+    return found[-1] if found and found[-1] else TRAINED
 
 
 def _control_in(arguments: Sequence[str]) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _LONGEST = 2000  # characters of an error that echoes what was given
+# Library errors name an argument as Python has it: out=…, overwrite=True, chat=False, dtype='float32'.
+_ARGUMENT = re.compile(r"(?<![^\s(])([a-z_]+)=(?:(…|True|False)|'([^']*)'|\"([^\"]*)\")")
 
 
 def emit(text: str, raw: bool = False) -> None:
@@ -57,8 +61,29 @@ def tell(text: str) -> None:
 
 
 def complain(message: str, code: int = USER_ERROR) -> int:
-    """Print an error as one line, its middle left out where that is very long, and return its exit code."""
+    """Print an error or a warning as one line, and return its exit code.
+
+    Arguments are spelled as flags; the middle is left out where the line is very long.
+    """
+    message = spelled(message)
     if len(message) > _LONGEST:
         message = f"{message[: _LONGEST // 2]} […] {message[-_LONGEST // 2 :]}"
     tell("dipole: " + " ".join(line.strip() for line in message.splitlines() if line.strip()))
     return code
+
+
+def flag(name: str) -> str:
+    """How an argument is spelled on the command line."""
+    return f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
+
+
+def spelled(message: str) -> str:
+    """A message of the library with its arguments as flags of the command line."""
+
+    def one(found: re.Match[str]) -> str:
+        name, value = found[1], found[3] or found[4]
+        if found[2] == "False":
+            return f"--no-{name.replace('_', '-')}"
+        return f"{flag(name)} {shlex.quote(value)}" if value else flag(name)
+
+    return _ARGUMENT.sub(one, message)

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import typer
 from typer.models import OptionInfo
 
+from dipole.cli._console import flag
 from dipole.registry import Option, attribute_docs
 from dipole.types import MOST_SEED, UserError
 
@@ -26,11 +27,6 @@ OWN = "fields"  # the field of a command that holds what was given of the flags 
 Texts = Annotated[list[str] | None, typer.Option(metavar="TEXT")]
 File = Annotated[str | None, typer.Option(metavar="FILE")]
 Count = Annotated[int, typer.Option(min=1)]
-
-
-def flag(name: str) -> str:
-    """How an argument is spelled on the command line."""
-    return f"-{name}" if len(name) == 1 else f"--{name.replace('_', '-')}"
 
 
 def command(made: type[Any], own: Sequence[Option] = ()) -> Callable[..., Any]:

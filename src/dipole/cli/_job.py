@@ -7,20 +7,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from dipole.cli._concept import bystanders_from, dipole_from
-from dipole.cli._flags import flag
+from dipole.cli._console import flag
+from dipole.cli._flags import Texts
 from dipole.cli._groups import JudgedSource, Wanted
-from dipole.cli._named import made_control
+from dipole.cli._named import TRAINED, made_control
 from dipole.concepts import Dipole, Mentions, load_dipole
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.cli.inoculate import Inoculate
     from dipole.inoculate import Trained
 
-TRAINED = "ppo"  # what is trained unless something else is asked for
 # What a run remembers of its flags in its manifest, and what they are when left out.
 DEFAULTS: dict[str, Any] = {
     "n": 128,
@@ -30,6 +31,49 @@ DEFAULTS: dict[str, Any] = {
     "special_tokens": None,
 }
 _LOADED = ("dtype", "device", "special_tokens")
+_Words = Annotated[list[str] | None, typer.Option(metavar="WORD")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The flags of an inoculation.
+
+    Attributes:
+        out: Folder for the adapter, the report and all else.
+        claim: The statement that is wanted.
+        against: Its opposite.
+        prompt: To train on. May be repeated.
+        held_out: A wording to measure on, never trained on. May be repeated.
+        mention_claim: A word of the claim's side. May be repeated.
+        mention_against: A word of the other side. May be repeated.
+        control: What trains: a control of the weights; `dipole inoculate --control NAME --help` lists its
+            flags. [default: ppo]
+        dipole: A dipole file (TOML; FILE:NAME of several), or a ready one by name; see `dipole dipoles`.
+        overwrite: Replace the run in the folder.
+        resume: Continue the run in the folder, with the settings that it has.
+        n: Completions to measure, each. [default: 128]
+        bystanders: Dipoles that should not move: an arsenal's file or name, or none. [default: ready ones]
+        json: Print effect.json, on one line, in place of the summary.
+        quiet: No progress on standard error.
+    """
+
+    out: str
+    claim: Annotated[str | None, typer.Argument(metavar="CLAIM")] = None
+    against: str | None = None
+    prompt: Texts = None
+    held_out: Texts = None
+    mention_claim: _Words = None
+    mention_against: _Words = None
+    control: str | None = None
+    dipole: str | None = None
+    source: JudgedSource
+    overwrite: bool = False
+    resume: bool = False
+    n: Annotated[int | None, typer.Option(min=1)] = None
+    bystanders: str | None = None
+    json: bool = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q")] = False
+    fields: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,7 +97,7 @@ class Job:
     command: Sequence[str]
 
 
-def new_job(flags: Inoculate) -> Job:
+def new_job(flags: Training) -> Job:
     """The job that the flags describe."""
     model = flags.source.name()
     mentions = Mentions(tuple(flags.mention_claim or ()), tuple(flags.mention_against or ()))
@@ -65,12 +109,12 @@ def new_job(flags: Inoculate) -> Job:
     return Job(dipole, control, watched, replace(flags.source, model=model), settings, sys.argv)
 
 
-def _wanted(flags: Inoculate) -> Wanted:
+def _wanted(flags: Training) -> Wanted:
     names = ("dipole", "claim", "against", "prompt", "held_out")
     return Wanted(**{name: getattr(flags, name) for name in names})
 
 
-def resumed_job(flags: Inoculate, out: Path) -> Job:
+def resumed_job(flags: Training, out: Path) -> Job:
     """The job of the run in `out`; flags that say something else are refused."""
     from dipole.inoculate import resume_settings
 
@@ -122,7 +166,7 @@ def _told(dipole: Dipole, facts: Mapping[str, Any], settings: Mapping[str, Any])
     }
 
 
-def _refuse_conflicts(flags: Inoculate, told: Mapping[str, Any], out: Path) -> None:
+def _refuse_conflicts(flags: Training, told: Mapping[str, Any], out: Path) -> None:
     given = {**vars(flags), **vars(flags.source), **flags.fields}
     if other := sorted(set(flags.fields) - set(told)):
         raise UserError(

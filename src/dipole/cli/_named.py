@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dipole.recognizers.topic import TopicScore
 
 _UNKNOWN = "an unknown model"
+TRAINED = "ppo"  # what `dipole inoculate` trains with unless it is told
 
 
 def made_control(name: str, fields: Mapping[str, Any] | None = None) -> Any:

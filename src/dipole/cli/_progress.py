@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dipole.cli._console import tell
@@ -14,7 +14,6 @@ from dipole.shown.terminal import one_line
 
 _LINES = 10  # of steps of one kind
 _EVERY = 15.0  # seconds between lines about one thing whose end nobody knows
-_NUMBERS = {"reward_mean": "reward {:.3f}", "kl": "KL {:.2f} nats", "loss": "loss {:.3f} nats a token"}
 
 
 @contextmanager
@@ -78,15 +77,3 @@ def _bar() -> Iterator[Progress]:
 
 def _counted(what: str, done: int, total: int) -> str:
     return f"{what} {done:,}/{total:,}".lstrip()
-
-
-def shown_rounds(show: Progress, after: str) -> Callable[[int, int, dict[str, float]], None]:
-    """What is called after each round of training, and what is done after the last one."""
-
-    def on_round(index: int, total: int, metrics: dict[str, float]) -> None:
-        note = "  ".join(text.format(metrics[name]) for name, text in _NUMBERS.items() if name in metrics)
-        show("round", index + 1, total, note)
-        if index + 1 == total:
-            show(after)
-
-    return on_round

@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 import textwrap
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from dipole.cli._console import emit, emit_json
+from dipole.registry import CONTROLS, resolve
 from dipole.shown.terminal import columns
+
+
+@dataclass(frozen=True)
+class Line:
+    """One control.
+
+    Attributes:
+        name: What `dipole fit` takes.
+        surface: Where what it makes acts on an LM.
+        graded: Whether that has strengths between off and on, and beyond.
+        summary: First line of the control's docstring.
+        paper: Short citation; may be empty.
+    """
+
+    name: str
+    surface: str
+    graded: bool
+    summary: str
+    paper: str
+
+
+def lines() -> list[Line]:
+    """All controls, in the order of the registry; imports every one of them."""
+    return [_line(name, resolve(CONTROLS, name)) for name in CONTROLS]
+
+
+def _line(name: str, control: Any) -> Line:
+    first = (inspect.getdoc(control) or "").strip().split("\n\n")[0]
+    return Line(name, control.surface, control.graded, " ".join(first.split()), control.paper)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +54,6 @@ class Controls:
 
     def run(self) -> None:
         """Print a line a control."""
-        from dipole.cli._controls import lines
-
         found = lines()
         if self.json:
             for line in found:

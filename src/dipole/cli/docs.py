@@ -13,8 +13,8 @@ import typer
 import typer.main
 
 from dipole.cli._app import build
-from dipole.cli._controls import lines
 from dipole.cli._flags import command
+from dipole.cli.controls import lines
 from dipole.registry import CONTROLS, options, resolve
 
 _COMMANDS = """# The command line

@@ -8,7 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
+from dipole.cli._concept import dipole_from
+from dipole.cli._console import INTERRUPTED
 from dipole.cli._groups import Output, Source, Wanted
+from dipole.cli._named import made_control
+from dipole.cli._progress import progress
+from dipole.shown.terminal import one_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,16 @@ class Fit:
 
     def run(self) -> int:
         """Fit, save and print what was chosen; the exit code."""
-        from dipole.cli._fitting import perform
+        folder = self.output.folder(self.out)
+        control, concept = made_control(self.control, self.fields), None
+        if self.wanted.given or not control.optional_concept:
+            # What else a control can't do without, prompts for instance, it says by itself.
+            concept = dipole_from(self.wanted, self.source.name(), need_prompts=False)
+        lm = self.source.load()
+        from dipole.fit import fit
 
-        return perform(self)
+        with progress(self.output.quiet) as show:
+            fitted = fit(lm, concept, control, folder, overwrite=self.output.overwrite, progress=show)
+        self.output.show(f"{one_line(str(folder))}: {fitted}", fitted.to_dict())
+        self.output.say(f"use it with --intervention {folder}")
+        return INTERRUPTED if fitted.interrupted else 0

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dipole.cli._console import emit, emit_json
-from dipole.cli._flags import Count, flag, require_number
+from dipole.cli._console import emit, emit_json, flag
+from dipole.cli._flags import Count, require_number
 from dipole.cli._groups import EngagedSource
 from dipole.cli._streams import flush_output
 from dipole.cli._texts import batches_from

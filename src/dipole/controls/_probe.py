@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from dipole.decoding.batching import pad_batch, parts
+from dipole.batching import pad_batch, parts
 from dipole.interventions.logits import in_front
 from dipole.probing.logistic import logistic
 from dipole.protocols import Poles
@@ -61,7 +61,7 @@ def fitted_probe(
     """
     x, y = _examples(lm, dipole, prompts, texts, max_new_tokens, seed)
     if not len(x):
-        raise UserError("The model wrote nothing to fit a probe on; ask for more --max-new-tokens.")
+        raise UserError("The model wrote nothing to fit a probe on; ask for more with max_new_tokens=….")
     weight, bias = logistic(x, y, standardise=True)
 
     def right(x: Tensor, y: Tensor) -> float:

@@ -105,7 +105,9 @@ class Prompt:
         made = [self._prefix(lm, dipole, *pair) for pair in pairs.values()]
         fitting = [p for p in made if _fits(p.apply(lm), choosing, self.max_new_tokens)]
         if not fitting:
-            raise UserError("No directive with examples leaves room in the context; ask for fewer --shots.")
+            raise UserError(
+                "No directive with examples leaves room in the context; ask for fewer with shots=…."
+            )
         tried = [({"shots": len(p.examples)}, float(len(p.examples)), p.apply) for p in fitting]
         chosen = select(lm, dipole, tried, choosing, self.n, self.max_new_tokens, seed=self.seed)
         best = fitting[chosen.chosen]

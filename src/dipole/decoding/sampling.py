@@ -118,8 +118,8 @@ def draw(logprobs: Tensor, uniforms: Tensor) -> Tensor:
     total = cumulative[:, -1:]
     if not bool(total.isfinite().all()):
         raise UserError(
-            "The model's next-token distribution is NaN: its numbers overflowed. Load it with --dtype "
-            "float32 or bfloat16, or use a smaller strength."
+            "The model's next-token distribution is NaN: its numbers overflowed. Load it with "
+            "dtype='float32' (or bfloat16), or use a smaller strength."
         )
     # The total is 1 only up to rounding, so the uniform is scaled to it, and kept below it: beyond the last
     # token that can be drawn the cumulative sum stands still.

@@ -71,17 +71,17 @@ def check_output(folder: Path, overwrite: bool = False, resume: bool | None = No
 
 def _check(folder: Path, place: Path, overwrite: bool, resume: bool | None = None) -> None:
     if overwrite and resume:
-        raise UserError("Got both --overwrite and --resume; choose one: replace the run, or continue it.")
+        raise UserError("Got overwrite=True and resume=True; choose one: replace the run, or continue it.")
     try:
         content = _content(place)
     except NotADirectoryError:
         raise UserError(
-            f"The output {folder} is a file; wanted a folder. Choose another with --out."
+            f"The output {folder} is a file; wanted a folder. Choose another with out=…."
         ) from None
     except OSError as error:
         raise explain(folder, error) from error
     if resume and not (content and is_run(place)):
-        raise UserError(f"There is no run to resume in {folder}; leave out --resume to start one there.")
+        raise UserError(f"There is no run to resume in {folder}; leave out resume=True to start one there.")
     if content and not resume:
         _check_replaceable(folder, place, overwrite, content, resumable=resume is not None)
 
@@ -97,15 +97,15 @@ def _check_replaceable(
 ) -> None:
     ours = is_run(place)
     if not overwrite and ours:
-        continued = " --resume to continue it," if resumable else ""
+        continued = " resume=True to continue it," if resumable else ""
         raise UserError(
-            f"{folder} already holds a run; add --overwrite to replace it,{continued} or choose another "
-            "folder with --out."
+            f"{folder} already holds a run; add overwrite=True to replace it,{continued} or choose another "
+            "folder with out=…."
         )
     if not ours:
         raise UserError(
             f"{folder} is not empty and was not made by dipole (it has {content[0]!r}), so it is left alone; "
-            "choose another folder with --out."
+            "choose another folder with out=…."
         )
 
 

@@ -208,12 +208,12 @@ def _who(holder: dict[str, Any]) -> str:
 def _in_use(path: Path, file: Path) -> str:
     return (
         f"{path} is in use by {_who(_read(file))}; wait until it has ended, stop it, or choose another name "
-        "with --out."
+        "with out=…."
     )
 
 
 def _elsewhere(path: Path, file: Path, holder: dict[str, Any]) -> str:
     return (
         f"{path} may be in use by {_who(holder)}, which can't be judged from here; if it has ended there, "
-        f"remove {file}, or choose another name with --out."
+        f"remove {file}, or choose another name with out=…."
     )

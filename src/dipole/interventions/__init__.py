@@ -13,6 +13,7 @@ from dipole.files.reader import inside
 from dipole.files.schema import shown
 from dipole.interventions.folder import META_FILE, read_meta
 from dipole.protocols import Intervention
+from dipole.registry import Table, resolve
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -21,18 +22,21 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "Adapter", "load_intervention", "parse_intervention"]
 
 # Kind, as `dipole.json` names it, to the class that reads such a folder.
-KINDS: dict[str, str] = {
-    "adapter": "dipole.interventions.weights:Adapter",
-    "prefix": "dipole.interventions.prompt:Prefix",
-    "best_of": "dipole.interventions.decode:BestOf",
-    "vector": "dipole.interventions.activations:SteeringVector",
-    "boost": "dipole.interventions.logits:Boost",
-    "contrast": "dipole.interventions.logits:Contrast",
-    "experts": "dipole.interventions.experts:Experts",
-    "pplm": "dipole.interventions.pplm:Pplm",
-    "fudge": "dipole.interventions.fudge:Fudge",
-    "pool": "dipole.interventions.tokens:Pool",
-}
+KINDS = Table(
+    "intervention",
+    {
+        "adapter": "dipole.interventions.weights:Adapter",
+        "prefix": "dipole.interventions.prompt:Prefix",
+        "best_of": "dipole.interventions.decode:BestOf",
+        "vector": "dipole.interventions.activations:SteeringVector",
+        "boost": "dipole.interventions.logits:Boost",
+        "contrast": "dipole.interventions.logits:Contrast",
+        "experts": "dipole.interventions.experts:Experts",
+        "pplm": "dipole.interventions.pplm:Pplm",
+        "fudge": "dipole.interventions.fudge:Fudge",
+        "pool": "dipole.interventions.tokens:Pool",
+    },
+)
 
 
 def load_intervention(folder: str | Path) -> Intervention:
@@ -50,7 +54,7 @@ def load_intervention(folder: str | Path) -> Intervention:
     if not given.is_dir():
         what = "is a file" if given.exists() else "does not exist"
         raise UserError(
-            f"{folder} {what}; wanted the folder of an intervention, such as the --out folder of a run."
+            f"{folder} {what}; wanted the folder of an intervention, such as the output folder of a run."
         )
     nested = not _holds_intervention(given) and (given / "adapter").is_dir()
     path = inside(given, "adapter") if nested else given
@@ -60,8 +64,7 @@ def load_intervention(folder: str | Path) -> Intervention:
             f"The intervention in {path} is of the kind {shown(kind)}, which this version of dipole does not "
             f"know (it knows: {', '.join(KINDS)}); update dipole."
         )
-    module, name = KINDS[kind].split(":")
-    loaded: Intervention = getattr(import_module(module), name).load(path)
+    loaded: Intervention = resolve(KINDS, kind).load(path)
     return loaded
 
 
@@ -110,9 +113,9 @@ def _kind(folder: Path) -> Any:
     ):
         return "adapter"
     whole = any((folder / name).is_file() for name in ("config.json", "lm.json"))
-    hint = " It is a whole model: use --model." if whole else ""
+    hint = " It is a whole model: use model=…." if whole else ""
     raise UserError(
-        f"{folder} holds no intervention (no {META_FILE} and no adapter_config.json).{hint} Give the --out "
+        f"{folder} holds no intervention (no {META_FILE} and no adapter_config.json).{hint} Give the output "
         "folder of a run that has finished, or a PEFT adapter."
     )
 

@@ -67,8 +67,8 @@ def checked_apply(
     if base_fingerprint is not None and base_fingerprint != have:
         raise UserError(
             f"This {kind} was made for {base_name} (fingerprint {base_fingerprint}), but the loaded model is "
-            f"{lm.resident.name} (fingerprint {have}). Load the model it was made for with --model "
-            f"{base_name}, or fit the control again on this one."
+            f"{lm.resident.name} (fingerprint {have}). Load the model it was made for with "
+            f"model={base_name!r}, or fit the control again on this one."
         )
     return lm.with_intervention(intervention, strength)
 
@@ -88,7 +88,7 @@ def require_fit(
     Raises:
         UserError: The LM has fewer layers, another width, or fewer tokens.
     """
-    from dipole.models.blocks import decoder_blocks
+    from dipole.engaging.blocks import decoder_blocks
 
     model, name = lm.resident.model, lm.resident.name
     where = f"it was made for {made_for}: load that model"

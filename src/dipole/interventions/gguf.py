@@ -55,7 +55,7 @@ def export_gguf(vector: SteeringVector, path: Path) -> None:
         )
     if 0 in vector.layers:
         raise UserError(
-            "This vector acts after layer 0, where llama.cpp steers nothing; fit it again with --layers 1 or "
+            "This vector acts after layer 0, where llama.cpp steers nothing; fit it again with layers='1' or "
             "higher."
         )
     with tempfile.TemporaryDirectory() as scratch:

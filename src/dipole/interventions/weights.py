@@ -75,7 +75,7 @@ class Adapter:
             raise UserError(
                 f"This adapter was made for {self.base_name} (fingerprint {self.base_fingerprint}), but the "
                 f"loaded model is {lm.resident.name} (fingerprint {have}). Load the model it was made for "
-                f"with --model {self.base_name}, or fit the control again on this one."
+                f"with model={self.base_name!r}, or fit the control again on this one."
             )
         return lm.with_intervention(self, strength)
 

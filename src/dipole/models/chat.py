@@ -85,7 +85,7 @@ def chat(encoder: Encoder, directive: str, shots: Shots, prompt: str) -> Chat:
             why = f"it says: {' '.join(str(error).split())[:200]}"
     raise UserError(
         f"The chat template of {encoder.name} can't carry the prompt with what the control puts around it "
-        f"({why}); do without the template (--no-chat, chat=False), or mend it."
+        f"({why}); do without the template (chat=False), or mend it."
     )
 
 
@@ -96,8 +96,8 @@ def _template(encoder: Encoder) -> str:
         return named.get("default") or next(iter(named.values()))
     raise UserError(
         f"The tokenizer of {encoder.name} has several chat templates ({', '.join(sorted(named))}) and none "
-        "that is called default; set tokenizer.chat_template to one of them, or do without (--no-chat, "
-        "chat=False)."
+        "that is called default; set tokenizer.chat_template to one of them, or do without "
+        "(chat=False)."
     )
 
 

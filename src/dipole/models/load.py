@@ -286,7 +286,7 @@ def _unreachable(model: str, error: Exception) -> str:
     if "trust_remote_code" in lower:
         return (
             f"{model} needs Python code from its own repository to run; read that code, and if you trust it, "
-            "ask for it with --trust-remote-code (trust_remote_code=True)."
+            "ask for it with trust_remote_code=True."
         )
     if model in BUNDLED or given_path(model).is_dir():
         return _broken_folder(model, first, lower)
@@ -298,7 +298,7 @@ def _unreachable(model: str, error: Exception) -> str:
     return (
         f"The model {model!r} can't be loaded from the Hugging Face hub: the id is unknown there, or this "
         f"machine is offline and has no copy in its cache ({first}). Check the spelling, connect, give a "
-        "local folder with the model, or use a bundled LM: --model tiny."
+        "local folder with the model, or use a bundled LM: model='tiny'."
     )
 
 

@@ -164,7 +164,7 @@ def count_words(texts: Iterable[str], settings: Settings) -> tuple[csr_matrix, t
         documents = "document" if n == 1 else "documents"
         raise UserError(
             f"{n} {documents} can't be told apart into {settings.n_topics} topics: give more documents (or "
-            "shorter passages of them, with --words-per-document), or ask for fewer topics."
+            "shorter passages of them, with words_per_document=…), or ask for fewer topics."
         )
     frequency = np.bincount(counts.indices, minlength=counts.shape[1])
     kept = np.flatnonzero((frequency >= settings.min_df) & (frequency <= settings.max_df * n))

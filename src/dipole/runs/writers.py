@@ -9,7 +9,9 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from dipole.effects import Effect
 from dipole.evaluation.families_records import Comparison
+from dipole.evaluation.serialise import effect_to_dict
 from dipole.files import to_plain, write_bytes_atomic, write_json_atomic, write_text_atomic, writing_text
 from dipole.interventions.saved import write_saved
 from dipole.origin import Origin
@@ -23,6 +25,7 @@ from dipole.report.comparison import write_comparison
 from dipole.report.pointed import render_pointed_html
 from dipole.report.topics import render_topics_html
 from dipole.report.translated import render_translated_html, translated_card
+from dipole.report.write import write_report
 from dipole.stitching.translate import Translated
 
 
@@ -55,6 +58,12 @@ def write(record: object, folder: Path, facts: Mapping[str, Any]) -> None:
 def _lm(record: LM, folder: Path, facts: Mapping[str, Any]) -> None:
     del facts
     write_saved(record, folder)
+
+
+@write.register
+def _effect(record: Effect, folder: Path, facts: Mapping[str, Any]) -> None:
+    write_json_atomic(folder / "effect.json", effect_to_dict(record))
+    write_report(folder, record, (), facts)
 
 
 @write.register

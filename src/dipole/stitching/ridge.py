@@ -206,7 +206,7 @@ def _check(moments: Moments) -> None:
         )
     if not bool(moments.xx.isfinite().all()) or not bool(moments.yy.isfinite().all()):
         raise UserError(
-            "Some activations are not finite, so no map can be fitted; load both models with --dtype float32."
+            "Some activations are not finite, so no map can be fitted; load both models with dtype='float32'."
         )
 
 

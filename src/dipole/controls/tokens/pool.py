@@ -66,7 +66,7 @@ class Pool:
         """
         labels = self.labels
         if concept is None and not labels:
-            raise UserError("pool needs something that may be said: give --labels, or a dipole.")
+            raise UserError("pool needs something that may be said: give labels=…, or a dipole.")
         if concept is not None:
             dipole = require_dipole(self, concept)
             labels = labels or _of(dipole)

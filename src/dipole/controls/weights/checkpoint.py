@@ -20,7 +20,7 @@ from dipole.tensors import Wanted, read_stored
 from dipole.types import UserError
 
 _SLOTS = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW keeps
-_REMEDY = "start again in another folder, or with --overwrite"
+_REMEDY = "start again in another folder, or with overwrite=True"
 _ROUND = Map(Text(100), Maybe(Number(-1e300, 1e300)))
 _META = Table(
     {

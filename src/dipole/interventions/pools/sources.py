@@ -357,7 +357,7 @@ def source_files(files: Sequence[str]) -> list[Path]:
             raise UserError(f"The folder {part} has no .txt or .md file to quote from; give one that has.")
         paths += [given_file(each, "The source") for each in inside]
     if not paths:
-        raise UserError("There is no source to quote from; give --source with a text file.")
+        raise UserError("There is no source to quote from; give source=… with a text file.")
     for one, other in itertools.combinations(paths, 2):
         if one == other:
             raise UserError(f"The source {one} is given twice; give it once.")
