@@ -6,9 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from dipole.concepts import Dipole
 from dipole.controls.selection import select, split_prompts
-from dipole.protocols import Intervention
+from dipole.protocols import Intervention, Poles
 from dipole.types import MOST_COUNT, JudgedBy, UserError
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ class Dial(Protocol):
 
 
 def fitted_weight(
-    control: Dial, lm: LM, dipole: Dipole, make: Callable[[float, Mapping[str, Any]], Made]
+    control: Dial, lm: LM, dipole: Poles, make: Callable[[float, Mapping[str, Any]], Made]
 ) -> Made:
     """The intervention with the weight that does best on the prompts for choosing.
 

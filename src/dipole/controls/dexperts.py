@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import fitted_weight, numbers_of, require_positive
 from dipole.controls.contrast import check_template, told_with
@@ -14,6 +13,7 @@ from dipole.decoding.guides import Session
 from dipole.files.paths import given_path
 from dipole.interventions.experts import Experts, Source, lm_of
 from dipole.models.load import BUNDLED
+from dipole.protocols import Poles
 from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class DExperts:
 
         return fitted_weight(self, lm, dipole, make)
 
-    def _sides(self, lm: LM, dipole: Dipole) -> tuple[Source, Source]:
+    def _sides(self, lm: LM, dipole: Poles) -> tuple[Source, Source]:
         if not self.expert and not self.anti:
             told = (told_with(self.template, pole) for pole in (dipole.claim, dipole.against))
             expert, anti = (Source("told", text) for text in told)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import fitted_weight, numbers_of, require_positive
 from dipole.controls.layers import check_layers, layers_of
 from dipole.controls.selection import split_prompts
 from dipole.interventions.fudge import Fudge as Intervention
 from dipole.probing.logistic import logistic
+from dipole.protocols import Poles
 from dipole.reading.beginnings import Row, beginnings
 from dipole.reading.told import tell
 from dipole.types import JudgedBy, Surface, UserError
@@ -115,7 +115,7 @@ class Fudge:
 
         return fitted_weight(self, lm, dipole, make)
 
-    def _probe(self, lm: LM, dipole: Dipole) -> Found:
+    def _probe(self, lm: LM, dipole: Poles) -> Found:
         """Fitted on half of the prompts, the layer chosen on the others."""
         layers = layers_of(self.layers, lm, self.max_layers)
         prompts, others = split_prompts(dipole)
@@ -131,7 +131,7 @@ class Fudge:
         return Found(layers[best], *tried[best], facts)
 
     def _examples(
-        self, lm: LM, dipole: Dipole, prompts: Sequence[str], layers: Sequence[int], seed: int
+        self, lm: LM, dipole: Poles, prompts: Sequence[str], layers: Sequence[int], seed: int
     ) -> tuple[Tensor, Tensor]:
         """Features of beginnings `(n, layers, 2 * width)`; 1 for those written under the claim, else 0."""
         told = tell(lm, dipole, prompts, self.texts * len(prompts), self.max_new_tokens, seed)

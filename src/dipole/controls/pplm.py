@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
-from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import fitted_weight, numbers_of, require_positive
 from dipole.controls._probe import fitted_probe
@@ -16,6 +15,7 @@ from dipole.controls._words import bags_of
 from dipole.controls.selection import split_prompts
 from dipole.interventions.pplm import MOST_STEPS
 from dipole.interventions.pplm import Pplm as Intervention
+from dipole.protocols import Poles
 from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class PPLM:
         return fitted_weight(self, lm, dipole, make)
 
     def _attribute(
-        self, lm: LM, dipole: Dipole
+        self, lm: LM, dipole: Poles
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, dict[str, Any]]:
         prompts, others = split_prompts(dipole)
         if self.attribute == "bag":

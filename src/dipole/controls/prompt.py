@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls.selection import select, split_prompts
 from dipole.interventions.prompt import Prefix
+from dipole.protocols import Poles
 from dipole.registry import make_recognizer
 from dipole.types import JudgedBy, Surface, UserError, scored_text
 
@@ -122,7 +122,7 @@ class Prompt:
     def _prefix(
         self,
         lm: LM,
-        dipole: Dipole,
+        dipole: Poles,
         examples: Examples,
         opposite: Examples,
         facts: Mapping[str, Any] | None = None,
@@ -132,7 +132,7 @@ class Prompt:
         told, untold = (template.replace("{pole}", pole) for pole in (dipole.claim, dipole.against))
         return Prefix(told, examples, untold, opposite, self.chat, facts or {})
 
-    def _examples(self, lm: LM, dipole: Dipole, prompts: Sequence[str]) -> Examples:
+    def _examples(self, lm: LM, dipole: Poles, prompts: Sequence[str]) -> Examples:
         """The model's best continuations under the directive, at most one a prompt, best first."""
         told = self._prefix(lm, dipole, (), ()).apply(lm)
         drawn = told.generate(prompts, self.candidates, self.max_new_tokens, self.seed)
