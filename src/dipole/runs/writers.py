@@ -18,10 +18,11 @@ from dipole.evaluation.serialise import effect_to_dict
 from dipole.files import to_plain, write_bytes_atomic, write_json_atomic, write_text_atomic, writing_text
 from dipole.interventions.folder import read_meta
 from dipole.interventions.saved import write_saved
+from dipole.lm import LM
 from dipole.origin import Origin
 from dipole.pointing.basin import Basin
 from dipole.pointing.record import Pointed
-from dipole.protocols import LM, Intervention
+from dipole.protocols import Intervention
 from dipole.recognizers.score import Scored
 from dipole.recognizers.topics import Topics
 from dipole.report.basin import render_basin_html
