@@ -29,8 +29,7 @@ def plain(value: Any) -> Any:
         TypeError: JSON does not know a value that is in there.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = (f.name for f in dataclasses.fields(value) if f.name != "origin")  # that is for the manifest
-        return {name: plain(getattr(value, name)) for name in fields}
+        return {name: plain(getattr(value, name)) for name in _written(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
@@ -62,6 +61,11 @@ def effect_from_dict(data: Mapping[str, Any]) -> Effect:
     return effect
 
 
+def _written(record: Any) -> list[str]:
+    """Fields of a record, or of its class, that are written down; where it comes from is for the manifest."""
+    return [field.name for field in dataclasses.fields(record) if field.name != "origin"]
+
+
 def _made(kind: Any, data: Any) -> Any:
     """A value of a type from what `plain` made of it.
 
@@ -72,7 +76,7 @@ def _made(kind: Any, data: Any) -> Any:
     """
     if dataclasses.is_dataclass(kind):
         types = get_type_hints(kind)
-        return kind(**{f.name: _made(types[f.name], data[f.name]) for f in dataclasses.fields(kind)})  # type: ignore[operator]
+        return kind(**{name: _made(types[name], data[name]) for name in _written(kind)})  # type: ignore[operator]
     parts = get_args(kind)
     if get_origin(kind) is UnionType:
         return None if data is None else _made(parts[0], data)
