@@ -12,10 +12,10 @@ from torch import Tensor
 from architectures import PAD
 from contracts.recipes import CONTROLS, DIPOLE, random_adapter, random_vector
 from dipole.decoding.stepping import steps
+from dipole.engaging.blocks import decoder_blocks
 from dipole.interventions.fudge import Fudge
 from dipole.interventions.pplm import Pplm
 from dipole.lm import LM
-from dipole.models.blocks import decoder_blocks
 from dipole.models.resident import TransformersResident
 from dipole.recognizers.likelihood import continuation_likelihoods
 from dipole.registry import CONTROLS as CONTROL_CLASSES

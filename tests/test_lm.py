@@ -10,7 +10,7 @@ import torch
 from transformers import GenerationConfig
 
 from architectures import EOS, fresh_tiny_model, names, tiny_model
-from dipole.decoding.batching import pad_batch
+from dipole.batching import pad_batch
 from dipole.decoding.distribution import Decoding
 from dipole.lm import LM
 from dipole.models.resident import TransformersResident

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from dipole.origin import Origin
 from dipole.types import Sample
 
 
@@ -76,6 +77,7 @@ class Effect:
         sides_before: Side taken by each completion: `claim`, `against`, or None.
         sides_after: The same after.
         notes: Plain sentences that a reader must see first, such as that it did nothing.
+        origin: What makes it again; None where it was read from a file.
     """
 
     concept: dict[str, Any]
@@ -88,6 +90,14 @@ class Effect:
     sides_before: tuple[str | None, ...] = ()
     sides_after: tuple[str | None, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    origin: Origin | None = field(default=None, compare=False)
+
+    def __str__(self) -> str:
+        """What a reader must see first, and a line a quantity: before, after, and the difference."""
+        rows = [_shown(change) for change in self.changes]
+        widest = max((len(row[0]) for row in rows), default=0)
+        lines = [f"{row[0]:{widest}}  {row[1]:>8}  {row[2]:>8}  {row[3]}".rstrip() for row in rows]
+        return "\n".join([*(" ".join(note.split()) for note in self.notes), *lines])
 
     def __getitem__(self, name: str) -> Change:
         """The change of that name."""
@@ -95,3 +105,13 @@ class Effect:
             if change.name == name:
                 return change
         raise KeyError(f"no change named {name!r}; there are: {', '.join(c.name for c in self.changes)}")
+
+
+def _shown(change: Change) -> tuple[str, str, str, str]:
+    """A row of the printed table."""
+    before = "" if change.before is None else f"{change.before.mean:.3f}"
+    moved, d = "", change.difference
+    if d is not None:
+        moved = f"{d.mean:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+    unit = f" ({change.unit})" if change.unit else ""
+    return f"{change.label}{unit}", before, f"{change.after.mean:.3f}", moved + " in-loop" * change.in_loop

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dipole.decoding.batching import chunks, pad_batch, parts
+from dipole.batching import chunks, pad_batch, parts
 from dipole.decoding.distribution import Decoding
 from dipole.decoding.guides import Decoder, Row, Session
 from dipole.decoding.sampling import draw_rows, forced_logits

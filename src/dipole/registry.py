@@ -1,6 +1,7 @@
 """What can be asked for by name: controls, recognizers, and the options of each.
 
-A new control or recognizer is one line in a table here. Nothing is imported before it is asked for.
+A new one of ours is one line in a table here; one of another package is an entry point of its own (see
+`plugins`). Nothing is imported before it is asked for.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import difflib
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, get_type_hints
@@ -18,63 +19,117 @@ from typing import Any, get_type_hints
 from dipole.plugins import entry_points_of
 from dipole.types import UserError
 
-CONTROLS: dict[str, str] = {
-    "prompt": "dipole.controls.prompt:Prompt",
-    "ppo": "dipole.controls.weights.ppo:PPO",
-    "sft": "dipole.controls.weights.sft:SFT",
-    "best_of": "dipole.controls.best_of:BestOf",
-    "vector": "dipole.controls.vector:Vector",
-    "ablate": "dipole.controls.ablate:Ablate",
-    "boost": "dipole.controls.boost:Boost",
-    "semantic": "dipole.controls.semantic:Semantic",
-    "contrast": "dipole.controls.contrast:Contrast",
-    "cfg": "dipole.controls.cfg:CFG",
-    "dexperts": "dipole.controls.dexperts:DExperts",
-    "pplm": "dipole.controls.pplm:PPLM",
-    "fudge": "dipole.controls.fudge:Fudge",
-    "pool": "dipole.controls.tokens.pool:Pool",
-    "titles": "dipole.controls.tokens.titles:Titles",
-    "quotes": "dipole.controls.tokens.quotes:Quotes",
-    "patchwork": "dipole.controls.tokens.patchwork:Patchwork",
-    "grammar": "dipole.controls.tokens.grammar:Grammar",
-}
 
-RECOGNIZERS: dict[str, str] = {
-    "velma": "dipole.recognizers.velma:Velma",
-    "embedding": "dipole.recognizers.embedding:Embedding",
-    "mentions": "dipole.recognizers.mentions:Mentions",
-    "nli": "dipole.recognizers.nli:NLI",
-    "probe": "dipole.recognizers.probe:Probe",
-}
+class Table(Mapping[str, str]):
+    """Names to `module:object`: ours, then those that other packages offer in the group `dipole.NOUNs`.
 
-METERS: dict[str, str] = {
-    "sides": "dipole.evaluation.meters.sides:meters",
-    "truth": "dipole.evaluation.meters.truth:meters",
-    "recognizers": "dipole.evaluation.meters.recognizers:meters",
-    "likelihood": "dipole.evaluation.meters.likelihood:meters",
-    "variety": "dipole.evaluation.meters.variety:meters",
-    "length": "dipole.evaluation.meters.length:meters",
-}
+    A name of ours is never another's, and is found without a look at what is installed.
+    """
+
+    def __init__(self, noun: str, own: Mapping[str, str]) -> None:
+        """Say what the entries are, and which are ours."""
+        self.noun, self.own = noun, own
+
+    @property
+    def others(self) -> Mapping[str, str]:
+        """The entries of other packages."""
+        return entry_points_of(f"dipole.{self.noun}s")
+
+    def __getitem__(self, name: str) -> str:
+        """Where something of that name is."""
+        return self.own[name] if name in self.own else self.others[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Ours first."""
+        return iter(dict.fromkeys((*self.own, *self.others)))
+
+    def __len__(self) -> int:
+        """How many names there are."""
+        return len({*self.own, *self.others})
+
+
+CONTROLS = Table(
+    "control",
+    {
+        "prompt": "dipole.controls.prompt:Prompt",
+        "ppo": "dipole.controls.weights.ppo:PPO",
+        "sft": "dipole.controls.weights.sft:SFT",
+        "best_of": "dipole.controls.best_of:BestOf",
+        "vector": "dipole.controls.vector:Vector",
+        "ablate": "dipole.controls.ablate:Ablate",
+        "boost": "dipole.controls.boost:Boost",
+        "semantic": "dipole.controls.semantic:Semantic",
+        "contrast": "dipole.controls.contrast:Contrast",
+        "cfg": "dipole.controls.cfg:CFG",
+        "dexperts": "dipole.controls.dexperts:DExperts",
+        "pplm": "dipole.controls.pplm:PPLM",
+        "fudge": "dipole.controls.fudge:Fudge",
+        "pool": "dipole.controls.tokens.pool:Pool",
+        "titles": "dipole.controls.tokens.titles:Titles",
+        "quotes": "dipole.controls.tokens.quotes:Quotes",
+        "patchwork": "dipole.controls.tokens.patchwork:Patchwork",
+        "grammar": "dipole.controls.tokens.grammar:Grammar",
+    },
+)
+
+RECOGNIZERS = Table(
+    "recognizer",
+    {
+        "velma": "dipole.recognizers.velma:Velma",
+        "embedding": "dipole.recognizers.embedding:Embedding",
+        "mentions": "dipole.recognizers.mentions:Mentions",
+        "nli": "dipole.recognizers.nli:NLI",
+        "probe": "dipole.recognizers.probe:Probe",
+    },
+)
+
+METERS = Table(
+    "meter",
+    {
+        "sides": "dipole.evaluation.meters.sides:meters",
+        "truth": "dipole.evaluation.meters.truth:meters",
+        "recognizers": "dipole.evaluation.meters.recognizers:meters",
+        "likelihood": "dipole.evaluation.meters.likelihood:meters",
+        "variety": "dipole.evaluation.meters.variety:meters",
+        "length": "dipole.evaluation.meters.length:meters",
+    },
+)
+
+
+CONCEPTS = Table(
+    "concept",
+    {
+        "dipole": "dipole.concepts.dipole:Dipole",
+        "arsenal": "dipole.concepts.arsenal:Arsenal",
+        "topic": "dipole.concepts.topic:Topic",
+    },
+)
 
 
 def resolve(table: Mapping[str, str], name: str) -> type[Any]:
-    """Import what a table has under a name, or else what another package offers under it.
+    """Import what a table has under a name.
 
     Args:
         table: Name to `module:Class`.
         name: The name; letter case and `-` for `_` are forgiven.
 
     Raises:
-        UserError: There is no such name.
+        UserError: There is no such name, or what another package offers under it can't be imported.
     """
     target = table.get(name) or table.get(plain(name))
+    noun = table.noun if isinstance(table, Table) else "entry"
     if target is None:
-        others = entry_points_of(f"dipole.{_noun(table)}s")
-        target = others.get(name) or others.get(plain(name))
-        if target is None:
-            raise unknown(_noun(table), name, [*table, *others])
+        raise unknown(noun, name, table)
     module, _, attribute = target.partition(":")
-    found: type[Any] = getattr(import_module(module), attribute)
+    try:
+        found: type[Any] = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if target.startswith("dipole."):
+            raise
+        raise UserError(
+            f"The {noun} {name!r} of another package can't be imported from {target} ({error}); update that "
+            "package, or remove it."
+        ) from error
     return found
 
 
@@ -201,8 +256,3 @@ def _field_default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
-
-
-def _noun(table: Mapping[str, str]) -> str:
-    known = ((CONTROLS, "control"), (RECOGNIZERS, "recognizer"), (METERS, "meter"))
-    return next((noun for each, noun in known if each is table), "entry")

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from dipole.decoding.batching import Batch
+from dipole.batching import Batch
 
 UNSUPPORTED = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, AssertionError)
 """What an architecture may raise when it is handed a mask, positions or a cache that it does not know."""

@@ -16,6 +16,7 @@ from peft import LoraConfig
 from architectures import tiny_model
 from dipole.concepts import Dipole
 from dipole.engaging.adapters import adapter_state, inject
+from dipole.engaging.blocks import decoder_blocks
 from dipole.engaging.operators import Operator
 from dipole.engaging.stack import Tree
 from dipole.interventions.activations import SteeringVector
@@ -28,7 +29,6 @@ from dipole.interventions.prompt import Prefix
 from dipole.interventions.tokens import Labels, Pool
 from dipole.interventions.weights import Adapter
 from dipole.lm import LM
-from dipole.models.blocks import decoder_blocks
 from dipole.protocols import Intervention
 
 DIPOLE = Dipole(

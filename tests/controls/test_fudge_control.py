@@ -12,8 +12,8 @@ from architectures import CONTEXT, names, tiny_model
 from dipole.concepts import load_dipole
 from dipole.controls.fudge import Fudge
 from dipole.controls.selection import split_prompts
+from dipole.engaging.blocks import decoder_blocks
 from dipole.lm import LM
-from dipole.models.blocks import decoder_blocks
 from dipole.reading.beginnings import Row, _drawn, beginnings, pooled
 from dipole.types import UserError
 from reference import fudge as slow

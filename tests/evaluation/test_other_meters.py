@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
-from dipole import plugins
+from dipole import load, plugins
 from dipole.cli import run
+from dipole.concepts import load_dipole
+from dipole.evaluation.bench import COSTS, TOWARDS, families_of, made_for
 from dipole.evaluation.compare import compare
 from dipole.evaluation.families import compare_controls, comparison_to_dict
-from dipole.evaluation.meters.protocol import Direction
+from dipole.evaluation.meters.protocol import Direction, Judge, Subject
+from dipole.evaluation.meters.recognizers import ways
 from dipole.evaluation.serialise import effect_from_dict, effect_to_dict
 from dipole.lm import LM
+from dipole.recognizers.velma import Velma
 from dipole.report import write_report
 from dipole.report.comparison import write_comparison
 from dipole.types import Sample, UserError
@@ -158,3 +164,26 @@ def test_without_other_packages_the_name_is_unknown() -> None:
     before, after, _ = fakes.changed()
     with pytest.raises(UserError, match="no meter called 'vowels'"):
         compare(before, after, DIPOLE, n=2, meters=["vowels"])
+
+
+def test_the_page_lists_every_meter_as_it_declares_itself() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "meters.md").read_text(encoding="utf-8")
+    listed = [line for line in page.splitlines() if line.startswith("| `")]
+    lm = load("tiny", device="cpu")
+    dipole = load_dipole("paper_clips")
+    subject = Subject(lm, dipole, lm.generate(dipole.held_out, max_new_tokens=20), (Judge(Velma(lm)),))
+    families = [*families_of(TOWARDS), partial(ways, tolerance=0.05), *families_of(COSTS)]
+    meters = made_for(families, subject)
+    assert listed == [f"| `{m.name}` | {m.label} | {m.unit or '–'} | {m.direction} |" for m in meters]
+
+
+def test_the_page_shows_a_meter_that_works(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "meters.md").read_text(encoding="utf-8")
+    own, family = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {"__name__": __name__}
+    exec(own, names)
+    counts = [sample.text.count("?") for sample in names["effect"].samples_after]
+    assert float(capsys.readouterr().out) == np.mean(counts)
+    exec(family, names)
+    meter = names["vowels"](None)[0]
+    assert meter.measure(None, [fakes.sample("A tea")]) == [(2, 5)]

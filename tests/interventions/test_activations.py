@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from architectures import ARCHITECTURES, EXTRAS, fresh_tiny_model, tiny_model
 from contracts.recipes import random_vector
 from contracts.state import state
-from dipole.decoding.batching import pad_batch
+from dipole.batching import pad_batch
 from dipole.decoding.distribution import Decoding
+from dipole.engaging.blocks import decoder_blocks
 from dipole.engaging.stack import engaged
 from dipole.engaging.writers import writer_names
 from dipole.interventions import load_intervention
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
-from dipole.models.blocks import decoder_blocks
 from dipole.models.resident import TransformersResident
 from dipole.types import UserError
 from machine import needs_bfloat16

@@ -17,12 +17,12 @@ from architectures import CONTEXT, EOS, names, tiny_model
 from contracts.recipes import INTERVENTIONS, random_fudge
 from dipole.decoding.distribution import Decoding
 from dipole.decoding.stepping import steps
+from dipole.engaging.blocks import decoder_blocks
 from dipole.interventions import _fudge_guide, load_intervention
 from dipole.interventions._fudge_guide import likeliest, reweighted
 from dipole.interventions.fudge import Fudge
 from dipole.interventions.logits import Boost
 from dipole.lm import LM
-from dipole.models.blocks import decoder_blocks
 from dipole.models.resident import TransformersResident
 from dipole.types import UserError
 from machine import needs_bfloat16

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, MixtralConfig
 
 from architectures import fresh_tiny_model, names, tiny_model
-from dipole.models.blocks import decoder_blocks
+from dipole.engaging.blocks import decoder_blocks
 from dipole.types import UserError
 from families import fresh_family
 

@@ -11,9 +11,9 @@ from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from architectures import fresh_tiny_model
+from dipole.engaging.hidden import find_input, input_of, state_of, with_input, with_state
 from dipole.engaging.stack import engaged
 from dipole.interventions.activations import SteeringVector
-from dipole.models.hidden import find_input, input_of, state_of, with_input, with_state
 from dipole.types import UserError
 
 STATE = torch.randn(2, 5, 8)

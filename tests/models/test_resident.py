@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from architectures import BOS, EOS, fresh_tiny_model, tiny_model, tiny_tokenizer
-from dipole.decoding.batching import chunks, even, pad_batch, parts
+from dipole.batching import chunks, even, pad_batch, parts
 from dipole.models.resident import TransformersResident
 from dipole.types import UserError
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from architectures import ARCHITECTURES, BOS, CONTEXT, PAD, fresh_tiny_model, names, tiny_model
-from dipole.decoding.batching import pad_batch
+from dipole.batching import pad_batch
 from dipole.lm import LM
 from dipole.models.resident import TransformersResident
 from dipole.recognizers import _routes, likelihood

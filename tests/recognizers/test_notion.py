@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from architectures import CONTEXT, tiny_model
+from dipole.engaging.blocks import decoder_blocks
 from dipole.lm import LM
-from dipole.models.blocks import decoder_blocks
 from dipole.protocols import Recognizer
 from dipole.recognizers.fitted import load_fitted
 from dipole.recognizers.notion import NotionScore

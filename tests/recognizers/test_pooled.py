@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from architectures import CONTEXT, names, tiny_model
-from dipole.decoding.batching import by_tokens
+from dipole.batching import by_tokens
+from dipole.engaging.blocks import decoder_blocks
 from dipole.lm import LM
-from dipole.models.blocks import decoder_blocks
 from dipole.recognizers import pooled
 from dipole.recognizers.pooled import read_features
 from dipole.types import UserError

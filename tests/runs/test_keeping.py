@@ -11,6 +11,7 @@ import pytest
 import dipole
 from dipole.concepts import load_dipole
 from dipole.corpora.corpus import open_corpus
+from dipole.evaluation.serialise import effect_from_dict
 from dipole.interventions.prompt import Prefix
 from dipole.lm import LM
 from dipole.origin import Origin, fit_origin, origin
@@ -133,3 +134,29 @@ def _interrupted(out: Path) -> None:
     with keeping(out, overwrite=True) as keep:
         keep(Prefix("Coffee."))
         raise KeyboardInterrupt
+
+
+def test_an_effect_is_kept_and_printed(tiny: LM, tmp_path: Path) -> None:
+    clips = load_dipole("paper_clips")
+    after = Prefix("Paper clips are the best.").apply(tiny, 1.0)
+    found = dipole.compare(tiny, after, clips, clips.held_out[:1], n=4, max_new_tokens=6, meters=())
+    row = next(line for line in str(found).splitlines() if line.startswith("on the claim's side"))
+    change = found["claim_share"]
+    assert change.before is not None
+    assert change.difference is not None
+    *_, before, now, moved, low, high = row.translate(str.maketrans("[],", "   ")).split()
+    assert (before, now, moved) == (
+        f"{change.before.mean:.3f}", f"{change.after.mean:.3f}", f"{change.difference.mean:+.3f}",
+    )  # fmt: skip
+    assert (low, high) == (f"{change.difference.low:+.3f}", f"{change.difference.high:+.3f}")
+    dipole.save(found, tmp_path / "effect", command=["dipole", "mine"])
+    facts, names = listed(tmp_path / "effect")
+    assert names == sorted([*facts["files"], ".dipole-run"])  # type: ignore[misc]
+    assert facts["applied"] == {"before": [], "after": [{"kind": "prefix", "strength": 1.0}]}
+    again = effect_from_dict(json.loads((tmp_path / "effect" / "effect.json").read_text("utf-8")))
+    assert again == found
+    for page in ("report.html", "report.md"):
+        text = (tmp_path / "effect" / page).read_text("utf-8")
+        assert "dipole mine" in text
+        assert "dipole inoculate" not in text
+        assert "adapter" not in text

@@ -10,10 +10,10 @@ import torch
 import dipole
 import dipole.stitching.reading as reading
 from architectures import fresh_tiny_model, tiny_model
+from dipole.engaging.blocks import decoder_blocks
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
 from dipole.microworld.documents import generate
-from dipole.models.blocks import decoder_blocks
 from dipole.stitching.fitting import best_stitch, fit_stitches, survey
 from dipole.stitching.mapping import candidate_layers, mapped_vector, require_vector
 from dipole.stitching.pairing import Reader, pair_text

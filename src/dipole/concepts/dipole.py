@@ -13,6 +13,7 @@ from dipole.concepts.mentions import spans, stem
 from dipole.concepts.text import same_pole, same_text, text_of, texts_of
 from dipole.files.paths import given_path
 from dipole.files.schema import shown
+from dipole.registry import CONCEPTS, resolve
 from dipole.types import DipoleWarning, UserError
 from dipole.words import words
 
@@ -180,7 +181,8 @@ class Dipole:
         """A dipole from plain data.
 
         Args:
-            data: `claim`, `against` and optionally `name`, `prompts`, `held_out`, `mentions`.
+            data: `claim`, `against` and optionally `name`, `prompts`, `held_out`, `mentions`; or what the
+                class wants that another package offers for its `kind`, if that is one of dipoles.
             where: How error messages call the data.
 
         Raises:
@@ -190,6 +192,8 @@ class Dipole:
             raise UserError(f"{where} is a {type(data).__name__}; wanted a table with `claim` and `against`.")
         values = dict(data)
         if (kind := values.pop("kind", cls.kind)) != cls.kind:
+            if cls is Dipole and isinstance(kind, str) and (made := _of_kind(kind)):
+                return made.from_dict(data, where)
             raise UserError(f"{where} is of kind {shown(kind)}; wanted a dipole.")
         known = ("claim", "against", "name", "prompts", "held_out", "mentions")
         refuse_unknown_keys(values, known, where)
@@ -241,6 +245,14 @@ class Dipole:
             )
             lines.append(f"mentions = {{ claim = {claim}, against = {against} }}")
         return "\n".join(lines) + "\n"
+
+
+def _of_kind(kind: str) -> type[Dipole] | None:
+    """The class of another package's dipoles of that kind."""
+    if kind not in CONCEPTS.others:
+        return None
+    found = resolve(CONCEPTS, kind)
+    return found if issubclass(found, Dipole) else None
 
 
 def _mentions(value: Any) -> Mentions:

@@ -10,15 +10,14 @@ from dipole.types import UserError
 
 
 def require_dipole(control: Control, concept: Any) -> Dipole:
-    """The concept, if it is of a kind that the control takes.
+    """The concept, if the control takes dipoles and it is one, be it of a kind of somebody else's.
 
     Raises:
         UserError: It is something else.
     """
+    if Dipole.kind in control.takes and isinstance(concept, Dipole):
+        return concept
     kind = getattr(concept, "kind", type(concept).__name__)
-    if kind in control.takes:
-        dipole: Dipole = concept
-        return dipole
     raise UserError(
         f"{control.name} cannot be fitted to a {kind}: it takes a dipole, a statement and its opposite."
     )

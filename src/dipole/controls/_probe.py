@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from dipole.batching import pad_batch, parts
 from dipole.concepts import Dipole
-from dipole.decoding.batching import pad_batch, parts
 from dipole.interventions.logits import in_front
 from dipole.probing.logistic import logistic
 from dipole.types import UserError

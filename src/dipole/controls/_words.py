@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from dipole.batching import chunks
 from dipole.concepts import Dipole
 from dipole.controls._word_list import tokens_of, words_of
-from dipole.decoding.batching import chunks
 from dipole.interventions.logits import in_front
 from dipole.resident import Resident
 from dipole.types import DipoleWarning, UserError

@@ -25,7 +25,7 @@ from dipole.controls.selection import split_prompts
 from dipole.interventions.activations import SteeringVector
 from dipole.reading.pairs import WORDINGS, read_pairs
 from dipole.reading.told import tell
-from dipole.recognizers.velma import Velma
+from dipole.registry import make_recognizer
 from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def told_gap(lm: LM, dipole: Dipole, prompts: Sequence[str], n: int, max_new_tok
     model follows what it is told. Both sides draw from the same random numbers.
     """
     told = tell(lm, dipole, prompts, n, max_new_tokens, seed)
-    judge = Velma(lm.base)
+    judge = make_recognizer("velma", lm.base)
     means = []
     for side in (told.claim, told.against):
         known = [score.probability for score in judge.score(told.texts(side), dipole) if score.is_scored]

@@ -8,9 +8,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from dipole.engaging.blocks import decoder_blocks
 from dipole.engaging.operators import Operator
 from dipole.interventions.activations import SteeringVector
-from dipole.models.blocks import decoder_blocks
 from dipole.probing.directions import (
     Direction,
     mean_difference,

@@ -12,7 +12,7 @@ from dipole.protocols import LM
 from dipole.reading.losses import loss_under, perplexity_ratio
 from dipole.reading.pairs import halves
 from dipole.reading.told import spread
-from dipole.recognizers.velma import Velma
+from dipole.registry import make_recognizer
 from dipole.types import UserError, scored_text
 
 RULE = (
@@ -146,7 +146,7 @@ def select(
         seed: Seed of the completions.
     """
     asked, seeds = spread(prompts, max(n, len(prompts)), seed)
-    judge = Velma(lm.base)
+    judge = make_recognizer("velma", lm.base)
 
     def score(texts: Sequence[str]) -> float:
         known = [found.probability for found in judge.score(texts, dipole) if found.is_scored]

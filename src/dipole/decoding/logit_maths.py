@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from dipole.decoding.batching import chunks
+from dipole.batching import chunks
 
 _CHUNK = 4096
 

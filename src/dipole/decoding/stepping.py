@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from dipole.decoding.batching import Batch, pad_batch
+from dipole.batching import Batch, pad_batch
 from dipole.resident import Resident
 
 # A model and the keyword arguments of its forward, to what is read of each row, `(rows, ...)`.

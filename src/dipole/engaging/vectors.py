@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from dipole.engaging.blocks import decoder_blocks
+from dipole.engaging.hidden import find_input, input_of, of_width, state_of, with_input, with_state
 from dipole.engaging.operators import Edit, Operator, make_edit
 from dipole.engaging.stack import Frame
 from dipole.engaging.writers import writer_names
-from dipole.models.blocks import decoder_blocks
-from dipole.models.hidden import find_input, input_of, of_width, state_of, with_input, with_state
 
 
 class Direction(NamedTuple):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dipole.models.hidden import find_state, input_of
+from dipole.engaging.hidden import find_state, input_of
 
 Kind = tuple[tuple[str, str], ...]
 

@@ -13,6 +13,8 @@ from dipole.evaluation.bench import COSTS, TOWARDS, families_of, make_bench, pro
 from dipole.evaluation.meters.bystanders import bystanders_of, watch
 from dipole.evaluation.meters.protocol import Judge, Meter
 from dipole.evaluation.notes import effect_notes
+from dipole.evaluation.origins import Pair, effect_origin
+from dipole.origin import now
 from dipole.protocols import LM, Recognizer
 from dipole.registry import make_recognizer
 from dipole.types import UserError
@@ -59,6 +61,7 @@ def compare(
         UserError: There are no prompts, a count is not positive, there is no meter of a name, or the LMs have
             different vocabularies.
     """
+    started, pair = now(), Pair(n, max_new_tokens, bystander_n)
     for name, value in (("n", n), ("bystander_n", bystander_n)):
         if value < 1:
             raise UserError(f"{name} must be at least 1, and is {value}.")
@@ -94,6 +97,7 @@ def compare(
         sides_before=tuple(dipole.side_taken(s.text) for s in old),
         sides_after=tuple(dipole.side_taken(s.text) for s in new),
         notes=tuple(notes),
+        origin=effect_origin(before, after, dipole, pair, texts, seed, started),
     )
 
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dipole.decoding.batching import chunks
+from dipole.batching import chunks
 from dipole.protocols import LM
 from dipole.types import Sample, UserError
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from dipole.concepts import Dipole
 from dipole.evaluation.families_fit import named
-from dipole.evaluation.families_origin import comparison_origin
 from dipole.evaluation.families_records import (
     KL_VALUES,
     STRENGTHS,
@@ -22,7 +20,6 @@ from dipole.evaluation.families_records import (
 from dipole.evaluation.families_run import Plan
 from dipole.evaluation.meters.protocol import Meter
 from dipole.evaluation.serialise import plain
-from dipole.origin import now
 from dipole.progress import Progress, silent
 from dipole.protocols import LM, Control, Intervention, Recognizer
 from dipole.types import UserError
@@ -94,20 +91,16 @@ def compare_controls(
     """
     from dipole.registry import CONTROLS, resolve
 
-    started, entries = now(), list(controls)
+    entries = list(controls)
     if not entries:
         raise UserError("There is nothing to compare; name controls, such as prompt and vector.")
     if BASELINE not in {candidate.name for candidate in named(entries)}:
         entries.insert(0, resolve(CONTROLS, BASELINE)())
-    _check(
-        lm, strengths, kl_values, n=n, repeats=repeats, max_new_tokens=max_new_tokens, bystander_n=bystander_n
-    )
-    made = Plan(
+    plan = Plan(
         lm, dipole, tuple(strengths), tuple(kl_values), n, seed, repeats, max_new_tokens, bystander_n, null,
         tolerance, batch_size, progress, tuple(meters),
     )  # fmt: skip
-    found = made.run(named(entries), bystanders)
-    return replace(found, origin=comparison_origin(lm, found, started))
+    return plan.run(named(entries), bystanders)
 
 
 def sweep(
@@ -150,33 +143,13 @@ def sweep(
     Raises:
         UserError: The control can't be fitted, or a number is out of range.
     """
-    started = now()
-    _check(lm, strengths, (), n=n, repeats=repeats, max_new_tokens=max_new_tokens, bystander_n=bystander_n)
-    made = Plan(
+    plan = Plan(
         lm, dipole, tuple(strengths), KL_VALUES, n, seed, repeats, max_new_tokens, bystander_n, null,
         tolerance, batch_size, progress, tuple(meters),
     )  # fmt: skip
-    found = made.run(named([control]), bystanders)
-    return replace(found, sweep=True, origin=comparison_origin(lm, found, started))
+    return replace(plan.run(named([control]), bystanders), sweep=True)
 
 
 def comparison_to_dict(comparison: Comparison) -> dict[str, Any]:
     """What `comparison.json` holds; nothing is rounded."""
     return {"format": "dipole-comparison", "version": 1, **plain(comparison)}
-
-
-def _check(lm: LM, strengths: Sequence[float], kl_values: Sequence[float], **counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise UserError(f"{name} must be at least 1, and is {count}.")
-    for strength in strengths:
-        if not math.isfinite(strength):
-            raise UserError(f"Strengths must be finite numbers such as -1,0.5,2, and one is {strength}.")
-    for value in kl_values:
-        if not 0 < value < math.inf:
-            raise UserError(f"KL values must be above 0 nats and finite, and one is {value}.")
-    if lm.applied:
-        raise UserError(
-            f"The LM to compare controls on is already steered (by a {lm.applied[0].intervention.kind}); "
-            "give the base."
-        )

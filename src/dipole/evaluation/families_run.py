@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,9 +30,11 @@ from dipole.evaluation.families_records import Comparison
 from dipole.evaluation.meters.bystanders import Watch, bystanders_of, watch
 from dipole.evaluation.meters.protocol import Family, Judge, Meter
 from dipole.evaluation.meters.recognizers import ways
+from dipole.evaluation.origins import comparison_origin
+from dipole.origin import now
 from dipole.progress import Progress
 from dipole.protocols import LM, Recognizer
-from dipole.recognizers.velma import Velma
+from dipole.registry import make_recognizer
 from dipole.types import UserError
 
 
@@ -67,8 +70,26 @@ class Plan:
     progress: Progress
     meters: tuple[Recognizer | Meter | str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse what can't be measured."""
+        for name in ("n", "repeats", "max_new_tokens", "bystander_n"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, and is {getattr(self, name)}.")
+        for strength in self.strengths:
+            if not math.isfinite(strength):
+                raise UserError(f"Strengths must be finite numbers such as -1,0.5,2, and one is {strength}.")
+        for value in self.kl_values:
+            if not 0 < value < math.inf:
+                raise UserError(f"KL values must be above 0 nats and finite, and one is {value}.")
+        if self.lm.applied:
+            raise UserError(
+                "The LM to compare controls on is already steered (by a "
+                f"{self.lm.applied[0].intervention.kind}); give the base."
+            )
+
     def run(self, candidates: Sequence[Candidate], bystanders: Iterable[Dipole]) -> Comparison:
         """Sample the base, fit, measure, match and judge."""
+        started = now()
         usable, lacking = bystanders_of(self.dipole, bystanders)
         steps = _Steps(self.progress, 1 + len(candidates) * (1 + len(self.graded_strengths()) + bool(usable)))
         steps("sampling the base")
@@ -90,7 +111,9 @@ class Plan:
             drawn += [self._draw(bench, each, of, watched, steps) for each, of in pairs]
         if not drawn:
             raise UserError(f"No control could be fitted. {failed[0][0]}: {failed[0][1]}")
-        return self._compared(bench, drawn, failed, lacking)
+        made = self._compared(bench, drawn, failed)
+        made = replace(made, origin=comparison_origin(self.lm, made, started))
+        return replace(made, notes=comparison_notes(made, lacking))
 
     def graded_strengths(self) -> list[float]:
         """Strengths to measure a graded control at, without 0."""
@@ -98,9 +121,9 @@ class Plan:
 
     def _bench(self) -> Bench:
         judges, others = sorted_out(self.meters)
-        families = [*self._standing(), *others]
+        judges.insert(0, Judge(make_recognizer("velma", self.lm)))
         return make_bench(
-            self.lm, self.dipole, prompts_of(self.dipole), families, [Judge(Velma(self.lm)), *judges], self.n,
+            self.lm, self.dipole, prompts_of(self.dipole), [*self._standing(), *others], judges, self.n,
             self.seed, self.max_new_tokens, self.batch_size, self.repeats,
         )  # fmt: skip
 
@@ -151,12 +174,12 @@ class Plan:
         return Drawn(fitted, null_of, tuple(points), reads, tuple(skipped), ratios)
 
     def _compared(
-        self, bench: Bench, drawn: Sequence[Drawn], failed: Sequence[tuple[str, str]], lacking: int
+        self, bench: Bench, drawn: Sequence[Drawn], failed: Sequence[tuple[str, str]]
     ) -> Comparison:
         main = "claim_share" if self.dipole.mentions else "velma_probability"
         names = own_distances(drawn)
         samples = bench.base.samples[: len(bench.prompts)]
-        made = Comparison(
+        return Comparison(
             concept=self.dipole.to_dict(),
             prompts=tuple(dict.fromkeys(bench.prompts)),
             held_out=bool(self.dipole.held_out),
@@ -172,7 +195,6 @@ class Plan:
             samples=samples,
             sides=sides(bench, samples),
         )
-        return replace(made, notes=comparison_notes(made, lacking))
 
     def _settings(self, bench: Bench) -> dict[str, Any]:
         names = ("n", "seed", "repeats", "max_new_tokens", "bystander_n", "null", "tolerance", "batch_size")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dipole.files._claims import claimed, settled
 from dipole.files._errors import explain
 from dipole.files._folders import (
-    CHECKPOINT,
     MANIFEST,
     OWN_NAMES,
     check_output,
@@ -16,6 +15,7 @@ from dipole.files._folders import (
     write_manifest,
 )
 from dipole.files._locks import is_main_process
+from dipole.files._names import CHECKPOINT, HISTORY
 from dipole.files._signals import Ended, code_of, ended_by_signals
 from dipole.files._swap import MARKER
 from dipole.files._writing import (
@@ -28,6 +28,7 @@ from dipole.files._writing import (
 
 __all__ = [
     "CHECKPOINT",
+    "HISTORY",
     "MANIFEST",
     "MARKER",
     "OWN_NAMES",

@@ -13,6 +13,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"  # of training, in the folder of its run
 LOCK, SOFT_LOCK, TEMPORARY, READY = "dipole.lock", "dipole.softlock", "dipole.tmp", "dipole.ready"
 # A name can have 255 bytes, of which ours needs up to 30.
 _ROOM = 200

@@ -13,6 +13,7 @@ from dipole.files.reader import inside
 from dipole.files.schema import shown
 from dipole.interventions.folder import META_FILE, read_meta
 from dipole.protocols import Intervention
+from dipole.registry import Table, resolve
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -21,18 +22,21 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "Adapter", "load_intervention", "parse_intervention"]
 
 # Kind, as `dipole.json` names it, to the class that reads such a folder.
-KINDS: dict[str, str] = {
-    "adapter": "dipole.interventions.weights:Adapter",
-    "prefix": "dipole.interventions.prompt:Prefix",
-    "best_of": "dipole.interventions.decode:BestOf",
-    "vector": "dipole.interventions.activations:SteeringVector",
-    "boost": "dipole.interventions.logits:Boost",
-    "contrast": "dipole.interventions.logits:Contrast",
-    "experts": "dipole.interventions.experts:Experts",
-    "pplm": "dipole.interventions.pplm:Pplm",
-    "fudge": "dipole.interventions.fudge:Fudge",
-    "pool": "dipole.interventions.tokens:Pool",
-}
+KINDS = Table(
+    "intervention",
+    {
+        "adapter": "dipole.interventions.weights:Adapter",
+        "prefix": "dipole.interventions.prompt:Prefix",
+        "best_of": "dipole.interventions.decode:BestOf",
+        "vector": "dipole.interventions.activations:SteeringVector",
+        "boost": "dipole.interventions.logits:Boost",
+        "contrast": "dipole.interventions.logits:Contrast",
+        "experts": "dipole.interventions.experts:Experts",
+        "pplm": "dipole.interventions.pplm:Pplm",
+        "fudge": "dipole.interventions.fudge:Fudge",
+        "pool": "dipole.interventions.tokens:Pool",
+    },
+)
 
 
 def load_intervention(folder: str | Path) -> Intervention:
@@ -60,8 +64,7 @@ def load_intervention(folder: str | Path) -> Intervention:
             f"The intervention in {path} is of the kind {shown(kind)}, which this version of dipole does not "
             f"know (it knows: {', '.join(KINDS)}); update dipole."
         )
-    module, name = KINDS[kind].split(":")
-    loaded: Intervention = getattr(import_module(module), name).load(path)
+    loaded: Intervention = resolve(KINDS, kind).load(path)
     return loaded
 
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from dipole.decoding.batching import chunks
+from dipole.batching import chunks
 from dipole.decoding.guides import Session
 from dipole.decoding.stepping import Read, steps
-from dipole.models.blocks import decoder_blocks
-from dipole.models.hidden import find_input, state_of
+from dipole.engaging.blocks import decoder_blocks
+from dipole.engaging.hidden import find_input, state_of
 
 _FORK_BYTES = 2**30
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dipole.decoding.batching import pad_batch
+from dipole.batching import pad_batch
 from dipole.decoding.stepping import branched, new_cache
 from dipole.resident import Resident
 from dipole.types import UserError

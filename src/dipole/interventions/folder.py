@@ -88,7 +88,7 @@ def require_fit(
     Raises:
         UserError: The LM has fewer layers, another width, or fewer tokens.
     """
-    from dipole.models.blocks import decoder_blocks
+    from dipole.engaging.blocks import decoder_blocks
 
     model, name = lm.resident.model, lm.resident.name
     where = f"it was made for {made_for}: load that model"

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dipole.decoding.batching import Batch, pad_batch
+from dipole.batching import Batch, pad_batch
 from dipole.decoding.stepping import Stepper, next_logits
 from dipole.engaging.stack import Tree, engaged
 from dipole.models.seen import Seen, see

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from dipole.decoding.batching import Batch, even
-from dipole.models.blocks import decoder_blocks
+from dipole.batching import Batch, even
+from dipole.engaging.blocks import decoder_blocks
+from dipole.engaging.hidden import caught_states, of_width
 from dipole.models.chat import prompted
 from dipole.models.encoding import Encoder, chat_templates
 from dipole.models.fingerprint import fingerprint
-from dipole.models.hidden import caught_states, of_width
 from dipole.models.probe import Probe
 from dipole.models.turns import Turns
 from dipole.resident import Turns as Told

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from dipole.decoding.batching import by_tokens
+from dipole.batching import by_tokens
 from dipole.types import UserError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dipole.decoding.batching import pad_batch
+from dipole.batching import pad_batch
 from dipole.recognizers._tree import TEXT, Tree, packed_mask
 from dipole.resident import Resident
 

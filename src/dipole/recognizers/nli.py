@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from dipole.decoding.batching import chunks
+from dipole.batching import chunks
 from dipole.models.turns import Turns
 from dipole.recognizers._statements import Poles, check_settings, statements, texts_of
 from dipole.types import Score, UserError

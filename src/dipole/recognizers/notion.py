@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor
 
+from dipole.engaging.blocks import decoder_blocks
 from dipole.files import write_bytes_atomic, write_json_atomic
 from dipole.files.reader import inside, read_json
 from dipole.files.schema import Choice, Facts, Maybe, Name, Number, Optional, Table, Whole, checked
-from dipole.models.blocks import decoder_blocks
 from dipole.recognizers._statements import texts_of
 from dipole.recognizers._topic_folder import RECOGNIZER
 from dipole.recognizers.pooled import read_features

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dipole.decoding.batching import by_tokens
+from dipole.batching import by_tokens
 from dipole.protocols import LM
 from dipole.types import UserError
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dipole.concepts import Dipole
-from dipole.models.blocks import decoder_blocks
+from dipole.engaging.blocks import decoder_blocks
 from dipole.probing.directions import labelled
 from dipole.probing.logistic import Logistic, logistic
 from dipole.protocols import LM

@@ -76,10 +76,10 @@ def model_name(manifest: Mapping[str, Any]) -> str:
     return str(_mapping(manifest, "model").get("name") or "MODEL")
 
 
-def files(has_history: bool) -> tuple[Fact, ...]:
+def files(has_adapter: bool, has_history: bool) -> tuple[Fact, ...]:
     """What lies in the output folder."""
     rows = [
-        Fact("adapter/", "the adapter in PEFT's layout, with its model card"),
+        Fact("adapter/", "the adapter in PEFT's layout, with its model card") if has_adapter else None,
         Fact("effect.json", "every number of this report"),
         Fact("history.jsonl", "one line a training round") if has_history else None,
         Fact("manifest.json", "what reproduces the run"),

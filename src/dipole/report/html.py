@@ -6,8 +6,8 @@ from functools import cache
 from typing import Any
 
 from dipole.report import facts, plots
-from dipole.report.manifest import reproduce_command
 from dipole.report.page import Page, count_text
+from dipole.report.reproduce import reproduce_command
 from dipole.report.templates import environment
 from dipole.shown import numbers
 from dipole.shown.text import heading, one_line, visible
@@ -32,8 +32,8 @@ def render_html(page: Page, folder: str) -> str:
             reach=reach,
             bars=[plots.interval_bar(b, reach) for b in page.bystanders],
             command=visible(str(page.manifest.get("command") or "")),
-            reproduce=visible(reproduce_command(page.manifest)) if page.manifest else "",
-            files=facts.files(bool(page.history)),
+            reproduce=visible(reproduce_command(page.manifest)) if page.manifest and page.trained else "",
+            files=facts.files(page.trained, bool(page.history)),
             folder=folder,
             use_dipole=facts.use_with_dipole(folder, prompt),
             use_python=facts.use_in_python(page.manifest, folder),

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from dipole.effects import Change, Effect
 from dipole.report import facts, plots
-from dipole.report.manifest import reproduce_command
 from dipole.report.page import Count, Group, Page, Row, count_text
+from dipole.report.reproduce import reproduce_command
 from dipole.shown.numbers import NONE, bounds, change, number, plain_bounds, sparkline, unit_label
 from dipole.shown.text import Piece, heading, inline, one_line, visible
 
@@ -33,7 +33,12 @@ def render_markdown(page: Page, folder: str) -> str:
     blocks += [*_figures(page), *_samples(page)]
     if page.changes:
         blocks += ["## Effect", effect_table(page.changes), _EFFECT_LEGEND]
-    blocks += [*_bystanders(page), *_training(page), *_usage(page, folder), *_reproduce(page, folder)]
+    blocks += [
+        *_bystanders(page),
+        *_training(page),
+        *(_usage(page, folder) if page.trained else ()),
+        *_reproduce(page, folder),
+    ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -245,11 +250,13 @@ def _reproduce(page: Page, folder: str) -> list[str]:
     blocks = ["## Reproduce"]
     if command:
         blocks += ["The command that was run:", fenced(command)]
-    again = visible(reproduce_command(page.manifest)) if page.manifest else ""
+    again = visible(reproduce_command(page.manifest)) if page.manifest and page.trained else ""
     if again and again != command:
         blocks += ["The same run from its manifest:", fenced(again)]
     if page.facts:
         blocks.append(table(("", ""), "ll", ((f.label, escape(f.value)) for f in page.facts)))
     blocks.append(f"Files in {escape(folder)}:")
-    blocks.append("\n".join(f"- `{f.label}`: {f.value}" for f in facts.files(bool(page.history))))
+    blocks.append(
+        "\n".join(f"- `{f.label}`: {f.value}" for f in facts.files(page.trained, bool(page.history)))
+    )
     return blocks

@@ -96,6 +96,11 @@ class Page:
     facts: tuple[Fact, ...]
     manifest: Mapping[str, Any]
 
+    @property
+    def trained(self) -> bool:
+        """Whether an adapter was trained, and lies beside the report."""
+        return self.manifest.get("verb") != "compare"
+
 
 def build_page(effect: Effect, history: Sequence[Mapping[str, float]], manifest: Mapping[str, Any]) -> Page:
     """Everything that the report says about an effect."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from dipole.engaging.blocks import decoder_blocks
 from dipole.interventions.activations import SteeringVector
-from dipole.models.blocks import decoder_blocks
 from dipole.protocols import LM
 from dipole.reading.pairs import read_last
 from dipole.stitching.fitting import Stitch

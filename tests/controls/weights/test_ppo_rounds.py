@@ -23,9 +23,9 @@ from controls.weights.small import (
     started,
     weights_hash,
 )
+from dipole.batching import Batch, positions
 from dipole.controls.weights.rollout import Rows, sample_rows, to_rows
 from dipole.controls.weights.watching import warn_of_repetition
-from dipole.decoding.batching import Batch, positions
 from dipole.engaging.adapters import has_live_adapter
 from dipole.lm import LM
 from dipole.protocols import Run

@@ -41,11 +41,11 @@ from contracts.state import state
 from dipole.controls.weights.adapter import expert_weights, lora_config, targets_of, with_targets
 from dipole.controls.weights.ppo import PPO
 from dipole.engaging.adapters import adapter_state, inject
+from dipole.engaging.blocks import decoder_blocks
 from dipole.engaging.stack import Tree
 from dipole.interventions import load_intervention
 from dipole.interventions.weights import Adapter
 from dipole.lm import LM
-from dipole.models.blocks import decoder_blocks
 from dipole.models.resident import TransformersResident
 from dipole.protocols import Run
 from families import fresh_family

@@ -15,8 +15,8 @@ from torch import nn
 
 from dipole.controls.weights.settings import Settings
 from dipole.engaging.adapters import cuda_devices, inject
+from dipole.engaging.blocks import language_part
 from dipole.engaging.stack import Tree
-from dipole.models.blocks import language_part
 from dipole.resident import UNSUPPORTED
 from dipole.types import UserError
 

@@ -12,14 +12,13 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from dipole.files import CHECKPOINT, explain, write_bytes_atomic, write_text_atomic
+from dipole.files import CHECKPOINT, HISTORY, explain, write_bytes_atomic, write_text_atomic
 from dipole.files.reader import Unreadable, inside, parse_json, read_bytes, unreadable
 from dipole.files.schema import Facts, Flag, Items, Map, Maybe, Misfit, Number, Table, Text, Whole, checked
 from dipole.protocols import Metrics, Run
 from dipole.tensors import Wanted, read_stored
 from dipole.types import UserError
 
-HISTORY = "history.jsonl"
 _SLOTS = {"step", "exp_avg", "exp_avg_sq"}  # what AdamW keeps
 _REMEDY = "start again in another folder, or with overwrite=True"
 _ROUND = Map(Text(100), Maybe(Number(-1e300, 1e300)))

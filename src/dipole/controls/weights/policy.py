@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dipole.batching import Batch, positions
 from dipole.controls.weights.packing import Layout, few_at_a_time, pack, picked_logprobs, unpacked
 from dipole.controls.weights.rollout import Rows
-from dipole.decoding.batching import Batch, positions
 from dipole.lm import LM
 from dipole.recognizers.likelihood import packed_width
 from dipole.resident import Resident

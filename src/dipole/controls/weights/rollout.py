@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from dipole.decoding.batching import Batch, pad_batch
+from dipole.batching import Batch, pad_batch
 from dipole.protocols import LM, Recognizer
 from dipole.types import Sample, sample_seed, scored_text
 

@@ -6,30 +6,18 @@ import math
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dipole.concepts import Dipole
 from dipole.concepts.text import same_pole
 from dipole.effects import Bystander, Change, Interval
-from dipole.evaluation.meters.protocol import Judge
-from dipole.evaluation.statistics import interval, mean_interval, quotient, resampling
+from dipole.evaluation.meters.protocol import Array, Judge
+from dipole.evaluation.statistics import mean_interval, resampling
 from dipole.protocols import LM
 from dipole.types import Sample, sample_seed
 
 _MANY = 4  # a small model spends most of a step on overhead that does not grow with the batch
-
-
-class _Shift(NamedTuple):
-    """One bystander's shift, and what the totals are made of."""
-
-    effect: Bystander
-    error: float
-    mentions: float
-    pairs: int
-    unscored: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,23 +52,18 @@ class Watch:
 
     def effects(self, after: LM) -> tuple[list[Bystander], list[Change]]:
         """Shift of each bystander in probability under an LM, and what they come to together."""
-        before, shifts = iter(self.before), []
+        written, effects, rows = iter(self.before), [], []
         for dipole, prompts, new in zip(self.dipoles, self.indices, self.draw(after), strict=True):
-            shifts.append(self._shift(dipole, prompts, [next(before) for _ in new], new))
-        return [s.effect for s in shifts], _totals(shifts, self.seed) if shifts else []
-
-    def _shift(
-        self, dipole: Dipole, prompts: Sequence[int], old: Sequence[Sample], new: Sequence[Sample]
-    ) -> _Shift:
-        scores = self.judge.score([*old, *new], dipole)
-        before, after = np.array([score.probability for score in scores]).reshape(2, -1)
-        difference = after - before
-        scored = ~np.isnan(difference)
-        shift = mean_interval(difference, resampling(prompts, self.seed))
-        effect = Bystander(dipole.label, _mean(before[scored]), _mean(after[scored]), shift)
-        pairs = int(scored.sum())
-        lean = _mention_shift(dipole, old, new)
-        return _Shift(effect, _standard_error(difference[scored]), lean, pairs, len(scored) - pairs)
+            old = [next(written) for _ in new]
+            scores = self.judge.score([*old, *new], dipole)
+            was, now = np.array([score.probability for score in scores]).reshape(2, -1)
+            moved = now - was
+            scored = ~np.isnan(moved)
+            shift = mean_interval(moved, resampling(prompts, self.seed))
+            effects.append(Bystander(dipole.label, _mean(was[scored]), _mean(now[scored]), shift))
+            error, lean = _standard_error(moved[scored]), _mention_shift(dipole, old, new)
+            rows.append((shift.mean, error, lean, scored.sum(), (~scored).sum()))
+        return effects, _totals(np.array(rows), self.seed) if rows else []
 
 
 def watch(
@@ -128,37 +111,37 @@ def bystanders_of(dipole: Dipole, candidates: Iterable[Dipole]) -> tuple[list[Di
     return usable, len(others) - len(usable)
 
 
-def _totals(found: Sequence[_Shift], seed: int) -> list[Change]:
+def _totals(rows: Array, seed: int) -> list[Change]:
+    """What bystanders come to together.
+
+    Args:
+        rows: For each its shift, the shift's standard error, its shift in mentions, and how many pairs have a
+            score and have none.
+        seed: Seed of the bootstrap.
+    """
+    shifts, errors, mentions, pairs, unscored = rows.T
     # Dipoles are the units here, and each stands for itself: no groups.
-    plan = resampling([0] * len(found), seed)
-    shifts, errors, mentions = (
-        np.array(column)
-        for column in zip(*((s.effect.shift.mean, s.error, s.mentions) for s in found), strict=True)
-    )
+    plan = resampling([0] * len(rows), seed)
     floor = _mean(errors[~np.isnan(errors)]) * math.sqrt(2 / math.pi)
-    pairs, unscored = sum(s.pairs for s in found), sum(s.unscored for s in found)
-
-    def change(name: str, label: str, unit: str, value: Interval) -> Change:
-        return Change(name, label, unit, None, value, None, False, pairs, unscored)
-
-    size, signed = mean_interval(np.abs(shifts), plan), mean_interval(shifts, plan)
-    none = Interval(floor, math.nan, math.nan)
-    changes = [
-        change("mean_bystander_shift", "mean size of a bystander's shift", "probability", size),
-        change(
-            "mean_bystander_shift_signed", "mean shift of the bystanders, with its sign", "probability",
-            signed,
+    size, unit = "mean size of a bystander's shift", "probability"
+    found = [
+        ("mean_bystander_shift", size, unit, mean_interval(np.abs(shifts), plan)),
+        (
+            "mean_bystander_shift_signed", "mean shift of the bystanders, with its sign", unit,
+            mean_interval(shifts, plan),
         ),
-        change(
-            "bystander_noise_floor", "mean size of shift that sampling alone would show", "probability", none
+        (
+            "bystander_noise_floor", "mean size of shift that sampling alone would show", unit,
+            Interval(floor, math.nan, math.nan),
         ),
     ]  # fmt: skip
     if not np.isnan(mentions).all():
-        columns = np.stack([np.nan_to_num(np.abs(mentions)), ~np.isnan(mentions)], axis=1)
-        label = "mean size of a bystander's shift in claim share less counterclaim share"
-        value = interval(columns, quotient, plan)
-        changes.append(change("mean_bystander_mention_shift", label, "share", value))
-    return changes
+        label = f"{size} in claim share less counterclaim share"
+        found.append(("mean_bystander_mention_shift", label, "share", mean_interval(np.abs(mentions), plan)))
+    counts = int(pairs.sum()), int(unscored.sum())
+    return [
+        Change(name, label, unit, None, value, None, False, *counts) for name, label, unit, value in found
+    ]
 
 
 def _mention_shift(dipole: Dipole, before: Sequence[Sample], after: Sequence[Sample]) -> float:
@@ -171,9 +154,9 @@ def _mention_shift(dipole: Dipole, before: Sequence[Sample], after: Sequence[Sam
     return lean[1] - lean[0]
 
 
-def _standard_error(values: NDArray[np.float64]) -> float:
+def _standard_error(values: Array) -> float:
     return float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
-def _mean(values: NDArray[np.float64]) -> float:
+def _mean(values: Array) -> float:
     return float(values.mean()) if len(values) else math.nan

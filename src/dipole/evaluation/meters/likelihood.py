@@ -57,10 +57,10 @@ def meters(subject: Subject) -> list[Meter]:
 
     name, kl_label = "perplexity under the LM before", "KL to the LM before"
     return [
-        Quantity("kl", f"{kl_label}, a sequence", "nats/sequence", "none", kl, pair=kl_change),
-        Quantity("kl_token", f"{kl_label}, a token", "nats/token", "none", kl_token, pair=_where_known),
+        Quantity("kl", f"{kl_label}, a sequence", "nats/sequence", "lower", kl, pair=kl_change),
+        Quantity("kl_token", f"{kl_label}, a token", "nats/token", "lower", kl_token, pair=_where_known),
         Quantity(
-            "kl_sampled", f"{kl_label}, from the sampled tokens alone", "nats/sequence", "none", sampled,
+            "kl_sampled", f"{kl_label}, from the sampled tokens alone", "nats/sequence", "lower", sampled,
             pair=_where_known,
         ),
         Quantity("perplexity_base", name, "", "lower", nats, pair=perplexity_change),

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dipole.decoding.batching import pad_batch
+from dipole.batching import pad_batch
 from dipole.decoding.guides import Row, Session
 from dipole.interventions.pools.labels import Labels
 from dipole.interventions.pools.vocabulary import Vocabulary, drops_first_space
