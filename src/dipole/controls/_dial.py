@@ -8,10 +8,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls.selection import select, split_prompts
-from dipole.protocols import Intervention
+from dipole.protocols import Intervention, Poles
 from dipole.types import MOST_COUNT, JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
@@ -115,7 +114,7 @@ class Weighed(Measured, ABC, Generic[Made]):
         return make(grid[chosen.chosen], facts)
 
     @abstractmethod
-    def maker(self, lm: LM, dipole: Dipole) -> Callable[[float, Mapping[str, Any]], Made]:
+    def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Made]:
         """What makes the intervention from a weight and facts.
 
         Args:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import Measured
 from dipole.controls.layers import (
@@ -23,6 +22,7 @@ from dipole.controls.layers import (
 )
 from dipole.controls.selection import split_prompts
 from dipole.interventions.activations import SteeringVector
+from dipole.protocols import Poles
 from dipole.reading.pairs import WORDINGS, read_pairs
 from dipole.reading.told import tell
 from dipole.registry import make_recognizer
@@ -147,7 +147,7 @@ class Ablate(Measured):
         return replace(made[chosen], facts=facts)
 
     def _tried(
-        self, lm: LM, dipole: Dipole, made: Sequence[SteeringVector], prompts: Sequence[str]
+        self, lm: LM, dipole: Poles, made: Sequence[SteeringVector], prompts: Sequence[str]
     ) -> tuple[list[Trial], float]:
         """Every layer's direction, ablated, and the gap without ablation."""
 
@@ -163,7 +163,7 @@ class Ablate(Measured):
         return trials, gap(lm)
 
 
-def told_gap(lm: LM, dipole: Dipole, prompts: Sequence[str], n: int, max_new_tokens: int, seed: int) -> float:
+def told_gap(lm: LM, dipole: Poles, prompts: Sequence[str], n: int, max_new_tokens: int, seed: int) -> float:
     """How much likelier the LM takes the claim's side when told the claim than when told its opposite.
 
     Difference of mean VELMA probabilities of its completions, the pole in front left out; 0 to 1 where the

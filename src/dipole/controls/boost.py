@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from dipole.concepts import Dipole
 from dipole.controls._dial import Weighed
 from dipole.controls._words import Bags, bags_of
 from dipole.controls.selection import split_prompts
 from dipole.interventions.logits import Boost as Intervention
 from dipole.interventions.logits import made_for
+from dipole.protocols import Poles
 
 if TYPE_CHECKING:
     from dipole.protocols import LM
@@ -43,7 +43,7 @@ class Boost(Weighed[Intervention]):
     paper: ClassVar[str] = "Ghazvininejad 2017 (Hafez)"
     counts: ClassVar[tuple[str, ...]] = ("count",)
 
-    def maker(self, lm: LM, dipole: Dipole) -> Callable[[float, Mapping[str, Any]], Intervention]:
+    def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Intervention]:
         """The words.
 
         Raises:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.concepts import Dipole
 from dipole.controls._dial import Weighed
 from dipole.controls.contrast import check_template, told_with
 from dipole.interventions.logits import Contrast as Intervention
 from dipole.interventions.logits import made_for
+from dipole.protocols import Poles
 
 if TYPE_CHECKING:
     from dipole.protocols import LM
@@ -42,7 +42,7 @@ class CFG(Weighed[Intervention]):
         super().__post_init__()
         check_template(self.template)
 
-    def maker(self, lm: LM, dipole: Dipole) -> Callable[[float, Mapping[str, Any]], Intervention]:
+    def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Intervention]:
         """Contrast with the model as it is."""
         told = told_with(self.template, dipole.claim)
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.concepts import Dipole
 from dipole.controls._dial import Weighed
 from dipole.interventions.logits import Contrast as Intervention
 from dipole.interventions.logits import made_for
+from dipole.protocols import Poles
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Contrast(Weighed[Intervention]):
         super().__post_init__()
         check_template(self.template)
 
-    def maker(self, lm: LM, dipole: Dipole) -> Callable[[float, Mapping[str, Any]], Intervention]:
+    def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Intervention]:
         """Contrast of both sides."""
         told, other = (told_with(self.template, pole) for pole in (dipole.claim, dipole.against))
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.concepts import Dipole
 from dipole.controls._dial import Weighed
 from dipole.controls.contrast import check_template, told_with
 from dipole.decoding.guides import Session
@@ -14,6 +13,7 @@ from dipole.files.paths import given_path
 from dipole.interventions.experts import Experts, Source, lm_of
 from dipole.interventions.logits import made_for
 from dipole.models.load import BUNDLED
+from dipole.protocols import Poles
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class DExperts(Weighed[Experts]):
         if not 1e-6 <= self.temperature < float("inf"):  # below it, dividing logits by it gives infinities
             raise UserError(f"temperature must be at least 1e-6 and finite, and is {self.temperature}.")
 
-    def maker(self, lm: LM, dipole: Dipole) -> Callable[[float, Mapping[str, Any]], Experts]:
+    def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Experts]:
         """Both experts.
 
         Raises:
@@ -77,7 +77,7 @@ class DExperts(Weighed[Experts]):
 
         return make
 
-    def _sides(self, lm: LM, dipole: Dipole) -> tuple[Source, Source]:
+    def _sides(self, lm: LM, dipole: Poles) -> tuple[Source, Source]:
         if not self.expert and not self.anti:
             told = (told_with(self.template, pole) for pole in (dipole.claim, dipole.against))
             expert, anti = (Source("told", text) for text in told)

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from dipole.concepts import Dipole
 from dipole.controls._dial import Weighed
 from dipole.controls.layers import check_layers, layers_of
 from dipole.controls.selection import split_prompts
 from dipole.interventions.fudge import Fudge as Intervention
 from dipole.interventions.logits import made_for
 from dipole.probing.logistic import logistic
+from dipole.protocols import Poles
 from dipole.reading.beginnings import Row, beginnings
 from dipole.reading.told import tell
 from dipole.types import UserError
@@ -77,7 +77,7 @@ class Fudge(Weighed[Intervention]):
         if not 0 < self.mass <= 1:
             raise UserError(f"mass must be above 0 and at most 1, and is {self.mass}.")
 
-    def maker(self, lm: LM, dipole: Dipole) -> Callable[[float, Mapping[str, Any]], Intervention]:
+    def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Intervention]:
         """The probe of the layer that predicts best on prompts that it was not fitted on.
 
         Raises:
@@ -99,7 +99,7 @@ class Fudge(Weighed[Intervention]):
 
         return make
 
-    def _probe(self, lm: LM, dipole: Dipole) -> Found:
+    def _probe(self, lm: LM, dipole: Poles) -> Found:
         """Fitted on half of the prompts, the layer chosen on the others."""
         layers = layers_of(self.layers, lm, self.max_layers)
         prompts, others = split_prompts(dipole)
@@ -115,7 +115,7 @@ class Fudge(Weighed[Intervention]):
         return Found(layers[best], *tried[best], facts)
 
     def _examples(
-        self, lm: LM, dipole: Dipole, prompts: Sequence[str], layers: Sequence[int], seed: int
+        self, lm: LM, dipole: Poles, prompts: Sequence[str], layers: Sequence[int], seed: int
     ) -> tuple[Tensor, Tensor]:
         """Features of beginnings `(n, layers, 2 * width)`; 1 for those written under the claim, else 0."""
         told = tell(lm, dipole, prompts, self.texts * len(prompts), self.max_new_tokens, seed)

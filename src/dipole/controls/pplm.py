@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
-from dipole.concepts import Dipole
 from dipole.controls._dial import Weighed
 from dipole.controls._probe import fitted_probe
 from dipole.controls._words import bags_of
@@ -16,6 +15,7 @@ from dipole.controls.selection import split_prompts
 from dipole.interventions.logits import made_for
 from dipole.interventions.pplm import MOST_STEPS
 from dipole.interventions.pplm import Pplm as Intervention
+from dipole.protocols import Poles
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class PPLM(Weighed[Intervention]):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} must be from 0 to 1, and is {getattr(self, name)}.")
 
-    def maker(self, lm: LM, dipole: Dipole) -> Callable[[float, Mapping[str, Any]], Intervention]:
+    def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Intervention]:
         """The bag or the probe.
 
         Raises:
@@ -108,7 +108,7 @@ class PPLM(Weighed[Intervention]):
         return make
 
     def _attribute(
-        self, lm: LM, dipole: Dipole
+        self, lm: LM, dipole: Poles
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, dict[str, Any]]:
         prompts, others = split_prompts(dipole)
         if self.attribute == "bag":

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import Measured
 from dipole.controls.selection import select, split_prompts
 from dipole.interventions.prompt import Prefix
+from dipole.protocols import Poles
 from dipole.registry import make_recognizer
 from dipole.types import JudgedBy, Surface, UserError, scored_text
 
@@ -115,7 +115,7 @@ class Prompt(Measured):
     def _prefix(
         self,
         lm: LM,
-        dipole: Dipole,
+        dipole: Poles,
         examples: Examples,
         opposite: Examples,
         facts: Mapping[str, Any] | None = None,
@@ -125,7 +125,7 @@ class Prompt(Measured):
         told, untold = (template.replace("{pole}", pole) for pole in (dipole.claim, dipole.against))
         return Prefix(told, examples, untold, opposite, self.chat, facts or {})
 
-    def _examples(self, lm: LM, dipole: Dipole, prompts: Sequence[str]) -> Examples:
+    def _examples(self, lm: LM, dipole: Poles, prompts: Sequence[str]) -> Examples:
         """The model's best continuations under the directive, at most one a prompt, best first."""
         told = self._prefix(lm, dipole, (), ()).apply(lm)
         drawn = told.generate(prompts, self.candidates, self.max_new_tokens, self.seed)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from dipole.concepts import Dipole
 from dipole.controls._dial import Weighed
 from dipole.controls._words import Bags, bags_of
 from dipole.controls.selection import split_prompts
 from dipole.decoding.logit_maths import nearness
 from dipole.interventions.logits import Boost as Intervention
 from dipole.interventions.logits import made_for
+from dipole.protocols import Poles
 
 if TYPE_CHECKING:
     from dipole.protocols import LM
@@ -49,7 +49,7 @@ class Semantic(Weighed[Intervention]):
     paper: ClassVar[str] = "Pascual 2021 (K2T), arXiv:2109.09707"
     counts: ClassVar[tuple[str, ...]] = ("count",)
 
-    def maker(self, lm: LM, dipole: Dipole) -> Callable[[float, Mapping[str, Any]], Intervention]:
+    def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Intervention]:
         """The words that mean something near to those of either side.
 
         Raises:

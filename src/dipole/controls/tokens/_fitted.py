@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.concepts import Dipole
 from dipole.interventions.pools.sources import source_files
 from dipole.interventions.tokens import Pool
 from dipole.protocols import Control
@@ -21,7 +20,7 @@ def require_no_concept(control: Control, concept: Any) -> None:
     Raises:
         UserError: It is another kind of concept.
     """
-    if concept is not None and not isinstance(concept, Dipole):
+    if concept is not None and getattr(concept, "kind", "") != "dipole":
         kind = getattr(concept, "kind", type(concept).__name__)
         raise UserError(
             f"{control.name} is fitted to no concept, and came with a {kind}; leave it out: what may be said "

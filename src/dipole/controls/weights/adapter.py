@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -17,11 +17,9 @@ from dipole.controls.weights.settings import Trained
 from dipole.engaging.adapters import cuda_devices, inject
 from dipole.engaging.blocks import language_part
 from dipole.engaging.stack import Tree
+from dipole.protocols import LM
 from dipole.resident import UNSUPPORTED
 from dipole.types import UserError
-
-if TYPE_CHECKING:
-    from dipole.protocols import LM
 
 ADAPTER = "dipole_0"
 ALL = "all-linear"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -28,11 +28,8 @@ from dipole.controls.weights.checkpoint import (
 from dipole.controls.weights.settings import Trained
 from dipole.engaging.adapters import adapter_state
 from dipole.interventions.weights import Adapter
-from dipole.protocols import Metrics, Run
+from dipole.protocols import LM, Metrics, Run
 from dipole.types import UserError
-
-if TYPE_CHECKING:
-    from dipole.protocols import LM
 
 
 class Stop(NamedTuple):

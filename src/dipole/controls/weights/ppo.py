@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls.weights.anchor import Anchor, Anchored, divergence
 from dipole.controls.weights.loop import Place, Stop, train
@@ -35,13 +34,9 @@ from dipole.controls.weights.settings import Trained, rate_for, require
 from dipole.controls.weights.step import micro, parts, set_rate, shuffled, take_step
 from dipole.controls.weights.watching import stop_by_reward, warn_of_repetition
 from dipole.interventions.weights import Adapter
-from dipole.protocols import Metrics, Run
+from dipole.protocols import LM, Metrics, Poles, Run
 from dipole.registry import make_recognizer
 from dipole.types import JudgedBy, Sample, UserError
-
-if TYPE_CHECKING:
-    from dipole.interventions.weights import Adapter
-    from dipole.protocols import LM
 
 _LR = 4e-3
 _LOW_KL = -0.1  # a sampled KL below this means that samples and log-probabilities disagree
@@ -226,12 +221,12 @@ class Learnable(NamedTuple):
 class PPORounds:
     """State of a PPO run between rounds; follows the loop's `Rounds` protocol."""
 
-    def __init__(self, ppo: PPO, concept: Dipole, place: Place) -> None:
+    def __init__(self, ppo: PPO, concept: Poles, place: Place) -> None:
         """Set up policy, optimizer and controller."""
         self._ppo, self._concept = ppo, concept
         self._lm, self._wrapped, self._accelerator, self._run = place
         self._recognizer = self._run.recognizer or make_recognizer(ppo.reward, self._lm)
-        self._policy = Policy(self._lm.resident, self._wrapped, ppo.detach_value)
+        self._policy = Policy(self._lm, self._wrapped, ppo.detach_value)
         self.parameters: Mapping[str, torch.nn.Parameter] = {
             name: p for name, p in self._policy.named_parameters() if p.requires_grad
         }

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls.weights.loop import Place, Stop, train
 from dipole.controls.weights.rollout import Rows, Text, gather, judge, sample_rows, share, to_rows
@@ -19,7 +18,7 @@ from dipole.controls.weights.settings import Trained, rate_for, require
 from dipole.controls.weights.step import parts, set_rate, shuffled, take_step
 from dipole.corpora.corpus import open_corpus
 from dipole.interventions.weights import Adapter
-from dipole.protocols import LM, Metrics, Run
+from dipole.protocols import LM, Metrics, Poles, Run
 from dipole.reading.pairs import WORDINGS, pair_texts
 from dipole.registry import make_recognizer
 from dipole.types import JudgedBy, UserError, sample_seed
@@ -157,7 +156,7 @@ def given_texts(sft: SFT, lm: LM) -> list[Text]:
     return [text for text in found if text.token_ids]
 
 
-def own_texts(sft: SFT, dipole: Dipole, place: Place) -> list[Text]:
+def own_texts(sft: SFT, dipole: Poles, place: Place) -> list[Text]:
     """Completions under the claim that the recognizer agrees with, behind their prompts without it.
 
     Raises:
