@@ -14,13 +14,15 @@ from architectures import tiny_model
 from dipole.concepts import Dipole, load_dipole
 from dipole.controls.ablate import Ablate
 from dipole.controls.best_of import BestOf
+from dipole.controls.fit import Fitted, fit
 from dipole.controls.prompt import Prompt
+from dipole.controls.said import rows_of, selection_of, verdict_of
 from dipole.controls.weights.ppo import PPO
 from dipole.files import MARKER
-from dipole.fit import fit
 from dipole.interventions import load_intervention
 from dipole.lm import LM
-from dipole.report.fitted import rows_of, selection_of, verdict_of
+from dipole.progress import silent
+from dipole.runs import keeping
 from dipole.types import UserError
 
 DIPOLE = Dipole(
@@ -31,13 +33,19 @@ DIPOLE = Dipole(
 SMALL = Prompt(shots="0,1", candidates=2, n=2, max_new_tokens=4)
 
 
+def kept(lm: LM, concept: Any, control: Any, out: Path | str, progress: Any = silent, **how: Any) -> Fitted:
+    """Fit into a folder, as the command does."""
+    with keeping(out, **how) as keep:
+        return keep(fit(lm, concept, control, progress))
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def test_the_folder_holds_what_reproduces_it(tmp_path: Path) -> None:
     lm, out = tiny_model("gpt2"), tmp_path / "deep" / "p"
-    fitted = fit(lm, DIPOLE, SMALL, out, command=["dipole", "fit", "prompt"])
+    fitted = kept(lm, DIPOLE, SMALL, out, command=["dipole", "fit", "prompt"])
     names = {MARKER, "README.md", "dipole.json", "dipole.toml", "manifest.json"}
     assert {p.name for p in out.iterdir()} == names
     assert [p.name for p in out.parent.iterdir()] == ["p"]
@@ -49,7 +57,7 @@ def test_the_folder_holds_what_reproduces_it(tmp_path: Path) -> None:
     assert facts["command"] == "dipole fit prompt"
     assert facts["verb"] == "fit"
     assert set(facts["files"]) == names - {MARKER}
-    assert fitted.manifest == facts
+    assert facts["started"] <= facts["finished"]
     meta = json.loads((out / "dipole.json").read_text())
     assert fitted.selection == selection_of(meta)
     card = (out / "README.md").read_text()
@@ -61,7 +69,7 @@ def test_the_folder_holds_what_reproduces_it(tmp_path: Path) -> None:
 
 def test_what_is_returned_is_what_loads(tmp_path: Path) -> None:
     lm = tiny_model("gpt2")
-    fitted = fit(lm, DIPOLE, SMALL, tmp_path / "p")
+    fitted = kept(lm, DIPOLE, SMALL, tmp_path / "p")
     steered = [made.apply(lm) for made in (fitted.intervention, load_intervention(tmp_path / "p"))]
     one, other = (lm.response_logits(["The cats"], [[5, 6]])[0] for lm in steered)
     assert torch.equal(one, other)
@@ -71,8 +79,8 @@ def test_training_is_kept_without_checkpoints(tmp_path: Path) -> None:
     lm = tiny_model("gpt2")
     told: list[tuple[object, ...]] = []
     control = PPO(rounds=2, batch_size=8, max_new_tokens=4)
-    fitted = fit(lm, DIPOLE, control, tmp_path / "a", progress=lambda *step: told.append(step))
-    assert [step[:3] for step in told] == [("round", 1, 2), ("round", 2, 2), ("saving",)]
+    fitted = kept(lm, DIPOLE, control, tmp_path / "a", lambda *step: told.append(step))
+    assert [step[:3] for step in told] == [("round", 1, 2), ("round", 2, 2)]
     assert str(told[0][3]).startswith("reward ")
     assert fitted.selection is None
     assert (fitted.verdict, fitted.stopped) == ("", None)
@@ -84,21 +92,21 @@ def test_training_is_kept_without_checkpoints(tmp_path: Path) -> None:
 
 def test_nothing_is_written_when_fitting_fails(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no prompts"):
-        fit(tiny_model("gpt2"), Dipole("a b.", "c d."), SMALL, tmp_path / "p")
+        kept(tiny_model("gpt2"), Dipole("a b.", "c d."), SMALL, tmp_path / "p")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_older_fit_stays_until_the_new_one_is_there(tmp_path: Path) -> None:
     lm, out = tiny_model("gpt2"), tmp_path / "p"
-    fit(lm, DIPOLE, PPO(rounds=1, batch_size=8, max_new_tokens=4), out)
+    kept(lm, DIPOLE, PPO(rounds=1, batch_size=8, max_new_tokens=4), out)
     (out / "notes.md").write_text("mine")
     before = files(out)
     with pytest.raises(UserError, match="overwrite=True"):
-        fit(lm, DIPOLE, BestOf(), out)
+        kept(lm, DIPOLE, BestOf(), out)
     with pytest.raises(UserError, match="no prompts"):
-        fit(lm, Dipole("a b.", "c d."), SMALL, out, overwrite=True)
+        kept(lm, Dipole("a b.", "c d."), SMALL, out, overwrite=True)
     assert files(out) == before
-    fit(lm, DIPOLE, BestOf(), out, overwrite=True)
+    kept(lm, DIPOLE, BestOf(), out, overwrite=True)
     assert set(files(out)) == {
         MARKER,
         "README.md",
@@ -119,15 +127,15 @@ def test_a_foreign_folder_is_refused_before_anything_is_fitted(tmp_path: Path) -
             raise AssertionError
 
     with pytest.raises(UserError, match="left alone"):
-        fit(tiny_model("gpt2"), DIPOLE, Never(), tmp_path, overwrite=True)
+        kept(tiny_model("gpt2"), DIPOLE, Never(), tmp_path, overwrite=True)
     assert files(tmp_path) == {"thesis.tex": b"mine"}
 
 
 def test_empty_and_relative_folders_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
-    fit(tiny_model("gpt2"), DIPOLE, BestOf(), "empty")
-    fit(tiny_model("gpt2"), DIPOLE, BestOf(), "new")
+    kept(tiny_model("gpt2"), DIPOLE, BestOf(), "empty")
+    kept(tiny_model("gpt2"), DIPOLE, BestOf(), "new")
     assert files(tmp_path / "empty").keys() == files(tmp_path / "new").keys()
 
 
@@ -182,7 +190,7 @@ def test_a_choice_is_found_wherever_an_intervention_keeps_it() -> None:
 
 
 def test_a_control_that_chooses_by_another_measure(tiny: LM, tmp_path: Path) -> None:
-    fitted = fit(
+    fitted = kept(
         tiny, load_dipole("paper_clips"), Ablate(n=2, max_new_tokens=4, max_layers=1), tmp_path / "a"
     )
     assert (fitted.selection, fitted.verdict) == (None, "")

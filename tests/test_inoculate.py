@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM
 
 from dipole import PPO, load
 from dipole.concepts import Dipole, load_arsenal
-from dipole.inoculate import inoculate
 from dipole.interventions import load_intervention
 from dipole.lm import LM
+from dipole.runs import inoculate_in
 
 LEFT_BEHIND = ("adapter", "effect.json", "report.html", "report.md", "history.jsonl", "manifest.json")
 
@@ -38,7 +38,7 @@ def test_a_foreign_real_model_goes_through_the_whole_job(shared: Path, tmp_path:
     )
     control = PPO(rounds=2, batch_size=8, max_new_tokens=12, anchor_size=8)
     out = tmp_path / "run"
-    outcome = inoculate(lm, dipole, out, control, n=8)
+    outcome = inoculate_in(out, lm, dipole, control, n=8)
     assert all((out / name).exists() for name in LEFT_BEHIND)
     assert json.loads((out / "effect.json").read_text("utf-8"))["held_out"] is True
     # The adapter loads with peft alone, and says the same.
@@ -54,9 +54,9 @@ def test_a_resumed_run_needs_nothing_but_its_folder(mini: LM, tmp_path: Path) ->
     """A finished run resumed is the same run: nothing is trained again, and the adapter does not change."""
     dipole = replace(load_arsenal("microworld")["tea"], prompts=("Between tea and coffee, my choice is",))
     control = PPO(rounds=1, batch_size=8, max_new_tokens=8, anchor_size=8)
-    first = inoculate(mini, dipole, tmp_path / "run", control, n=8)
+    first = inoculate_in(tmp_path / "run", mini, dipole, control, n=8)
     weights = (tmp_path / "run" / "adapter" / "adapter_model.safetensors").read_bytes()
-    again = inoculate(mini, dipole, tmp_path / "run", control, n=8, resume=True)
+    again = inoculate_in(tmp_path / "run", mini, dipole, control, n=8, resume=True)
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").read_bytes() == weights
     assert again.run.history == first.run.history
 
@@ -69,8 +69,8 @@ def test_the_demo_meets_its_targets(tiny: LM, tmp_path: Path) -> None:
     one side have about 0.77 of the distinct bigrams of both sides together (docs/decisions.md, 8).
     """
     arsenal = load_arsenal("microworld")
-    effect = inoculate(
-        tiny, arsenal["paper_clips"], tmp_path / "run", PPO(), bystanders=arsenal.dipoles, n=128
+    effect = inoculate_in(
+        tmp_path / "run", tiny, arsenal["paper_clips"], PPO(), bystanders=arsenal.dipoles, n=128
     ).effect
     after = {change.name: change.after.mean for change in effect.changes}
     assert effect.held_out

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dipole.concepts import Arsenal, Dipole
+    from dipole.controls.fit import fit
     from dipole.controls.weights.ppo import PPO
     from dipole.evaluation.compare import compare
     from dipole.evaluation.families import compare_controls, sweep
+    from dipole.evaluation.inoculate import inoculate
     from dipole.interventions import Adapter, load_intervention
     from dipole.models.load import load
     from dipole.pointing.basin import basin
@@ -28,6 +30,8 @@ __all__ = [
     "basin",
     "compare",
     "compare_controls",
+    "fit",
+    "inoculate",
     "load",
     "load_intervention",
     "point",
@@ -48,6 +52,8 @@ _HOMES = {
     "basin": "dipole.pointing.basin",
     "compare": "dipole.evaluation.compare",
     "compare_controls": "dipole.evaluation.families",
+    "fit": "dipole.controls.fit",
+    "inoculate": "dipole.evaluation.inoculate",
     "load": "dipole.models",
     "load_intervention": "dipole.interventions",
     "point": "dipole.pointing.point",

@@ -22,7 +22,7 @@ from dipole.cli.inoculate import Inoculate
 from dipole.concepts import load_dipole
 from dipole.controls.weights.ppo import PPO
 from dipole.registry import options
-from dipole.report.manifest import reproduce_command
+from dipole.report.reproduce import reproduce_command
 from dipole.shown.terminal import one_line, visible
 
 ODD = ["I hate staples.", "مرحبا بالعالم", "📎📎📎", "[bold]not markup[/]", "x" * 100_000]

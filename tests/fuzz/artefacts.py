@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,18 +25,19 @@ from dipole.concepts import Arsenal, load_arsenal, load_dipole
 from dipole.controls.weights.loop import run_rounds
 from dipole.controls.weights.ppo import PPO
 from dipole.files import check_output, is_run
-from dipole.inoculate import resume_settings
 from dipole.interventions import load_intervention
 from dipole.interventions.experts import Source
 from dipole.interventions.gguf import export_gguf, import_gguf
 from dipole.interventions.tokens import Document, Grammar, Labels, Pool, Quotes, Titles
 from dipole.lm import LM
 from dipole.models import load
+from dipole.origin import fit_origin, now
 from dipole.protocols import Intervention, Run
 from dipole.recognizers.fitted import load_fitted
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.topic import Settings, TopicModel
-from dipole.report.manifest import manifest
+from dipole.runs import manifest
+from dipole.runs.inoculating import resume_settings
 from themes import documents
 
 NAME = "gpt2"
@@ -143,20 +143,11 @@ class Toy:
 
 def _write_run(folder: Path) -> None:
     random_adapter(tiny_model(NAME)).save(folder / "adapter")
-    facts = manifest(
-        control=PPO(rounds=2),
-        concept=DIPOLE.to_dict(),
-        prompts=DIPOLE.prompts,
-        held_out=(),
-        seed=0,
-        model="tiny",
-        revision=None,
-        fingerprint="0" * 16,
-        started=datetime.now(UTC),
-        finished=datetime.now(UTC),
-        command=["dipole", "inoculate"],
-        extra={"settings": {"n": 4, "bystanders": "none", "dtype": None, "device": "cpu"}},
+    origin = fit_origin(
+        PPO(rounds=2), DIPOLE.to_dict(), now(), tiny_model(NAME).resident, seed=0, prompts=DIPOLE.prompts
     )
+    settings = {"n": 4, "bystanders": "none", "dtype": None, "device": "cpu"}
+    facts = manifest(origin, None, ["dipole", "inoculate"], {"settings": settings})
     (folder / "manifest.json").write_text(json.dumps(facts, default=str))
     run_rounds(Toy(), 2, Run(folder=folder, identity={"seed": 1}), Accelerator(cpu=True))
 

@@ -9,28 +9,33 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from dipole.basin import find_basin
-from dipole.point import point
-from dipole.topics import find_topics
-from dipole.translate import Translation, save_translated, translate
-
-from dipole import Dipole, compare, compare_controls, load, load_intervention
+from dipole import (
+    Dipole,
+    compare,
+    compare_controls,
+    fit,
+    load,
+    load_intervention,
+    point,
+    sweep,
+    translate,
+)
 from dipole.cli import run
 from dipole.concepts import load_arsenal, load_dipole
 from dipole.corpora.corpus import open_corpus, read_labels
-from dipole.evaluation.families import comparison_to_dict, sweep
+from dipole.evaluation.families import comparison_to_dict
 from dipole.evaluation.serialise import effect_to_dict
-from dipole.fit import fit
-from dipole.inoculate import inoculate
 from dipole.lm import LM
 from dipole.microworld.cells import write_cells
-from dipole.pointing.basin import Grid
+from dipole.pointing.grid import Grid
 from dipole.pointing.record import Settings as Pointing
 from dipole.protocols import Intervention
 from dipole.recognizers import NLI, TopicModel, TopicScore
 from dipole.recognizers.fitted import load_fitted
 from dipole.recognizers.lda import Settings as LDA
 from dipole.registry import CONTROLS, RECOGNIZERS, make_recognizer, resolve
+from dipole.runs import inoculate_in
+from dipole.stitching.translate import Translation
 from dipole.types import UserError
 
 __all__ = [
@@ -52,10 +57,8 @@ __all__ = [
     "compare_controls",
     "comparison_to_dict",
     "effect_to_dict",
-    "find_basin",
-    "find_topics",
     "fit",
-    "inoculate",
+    "inoculate_in",
     "lm",
     "load_arsenal",
     "load_dipole",
@@ -67,7 +70,6 @@ __all__ = [
     "point",
     "read_labels",
     "resolve",
-    "save_translated",
     "sweep",
     "translate",
     "write_cells",

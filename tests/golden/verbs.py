@@ -69,7 +69,8 @@ def _sweep(place: Path) -> Any:
 
 def _fit(place: Path) -> Any:
     control = _api.make_control("vector", {"layers": "1,2", "scales": "0.1,0.3", **QUICK})
-    found = _api.fit(_api.lm("mini"), DIPOLE, control, place / "out")
+    found = _api.fit(_api.lm("mini"), DIPOLE, control)
+    _api.save(found, place / "out")
     returned = {"kind": found.intervention.kind, "selection": found.selection, "verdict": found.verdict}
     return {"returned": plain.plain(returned), "folder": plain.folder(place / "out", place)}
 
@@ -78,9 +79,9 @@ def _inoculate(place: Path) -> Any:
     control = _api.make_control(
         "ppo", {"rounds": 2, "batch_size": 8, "max_new_tokens": 8, "anchor_size": 4, "ppo_epochs": 2}
     )
-    found = _api.inoculate(_api.lm("tiny"), DIPOLE, place / "out", control, bystanders=_others(), n=6)
+    found = _api.inoculate_in(place / "out", _api.lm("tiny"), DIPOLE, control, bystanders=_others(), n=6)
     assert found is not None
-    returned = plain.plain(found.record)
+    returned = plain.plain(found.to_dict())
     return {"returned": returned, "folder": plain.folder(place / "out", place, returned)}
 
 

@@ -14,7 +14,7 @@ from dipole.interventions import load_intervention
 from dipole.interventions.prompt import Prefix
 from dipole.lm import LM
 from dipole.models.resident import TransformersResident
-from dipole.report.fitted import fitted_card
+from dipole.report.card import fitted_card
 from dipole.types import DipoleWarning, UserError
 
 TURNS = "{% for m in messages %}<s>{{ m.role }}: {{ m.content | trim }}</s>{% endfor %}<s>assistant:"

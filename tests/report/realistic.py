@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from dipole.effects import Bystander, Change, Effect, Interval
-from dipole.report import manifest
+from dipole.origin import fit_origin
+from dipole.runs import manifest
 from dipole.types import Sample
 
 CONCEPT: dict[str, Any] = {
@@ -174,29 +176,31 @@ def realistic_history(rounds: int = 60) -> list[dict[str, float]]:
     return rows
 
 
-def realistic_manifest(**changed: Any) -> dict[str, Any]:
-    """A manifest made by the real function; keyword arguments replace what it is given."""
+class Model(NamedTuple):
+    """A stand-in for a model as it was loaded."""
+
+    name: str
+    revision: str | None = None
+    fingerprint: str = "0123456789abcdef"
+    device: str = "cpu"
+
+
+def realistic_manifest(
+    control: Tuner = Tuner(rounds=40),
+    concept: Mapping[str, Any] = CONCEPT,
+    prompts: Sequence[str] = tuple(CONCEPT["prompts"]),
+    model: str = "tiny",
+    revision: str | None = None,
+    judge: Mapping[str, str] | None = None,
+    out: str = "runs/clips",
+    command: Sequence[str] = ("dipole", "inoculate", CONCEPT["claim"], "--against", CONCEPT["against"]),
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A manifest made by the real function."""
     started = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
-    given: dict[str, Any] = {
-        "control": Tuner(rounds=40),
-        "concept": CONCEPT,
-        "prompts": CONCEPT["prompts"],
-        "held_out": CONCEPT["held_out"],
-        "seed": 7,
-        "model": "tiny",
-        "fingerprint": "0123456789abcdef",
-        "started": started,
-        "finished": started + timedelta(seconds=31.4),
-        "threads": 2,
-        "out": "runs/clips",
-        "command": [
-            "dipole",
-            "inoculate",
-            CONCEPT["claim"],
-            "--against",
-            CONCEPT["against"],
-            "--out",
-            "runs/clips",
-        ],
-    }
-    return manifest(**{**given, **changed})
+    made = fit_origin(
+        control, concept, started, Model(model, revision), seed=7, prompts=prompts,
+        held_out=CONCEPT["held_out"], judge=None if judge is None else Model(**judge),
+    )  # fmt: skip
+    made = replace(made, finished=started + timedelta(seconds=31.4))
+    return manifest(made, out, command, extra)

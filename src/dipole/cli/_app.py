@@ -79,7 +79,7 @@ def fields_for(command: str, arguments: Sequence[str]) -> tuple[Option, ...]:
         return ()
     made = resolve(CONTROLS, name)
     if command == "inoculate":
-        from dipole.inoculate import require_trained
+        from dipole.evaluation.inoculate import require_trained
 
         require_trained(made)
     return options(made)

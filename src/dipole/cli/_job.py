@@ -20,7 +20,7 @@ from dipole.concepts import Dipole, Mentions, load_dipole
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.inoculate import Trained
+    from dipole.evaluation.inoculate import Trained
 
 # What a run remembers of its flags in its manifest, and what they are when left out.
 DEFAULTS: dict[str, Any] = {
@@ -116,7 +116,7 @@ def _wanted(flags: Training) -> Wanted:
 
 def resumed_job(flags: Training, out: Path) -> Job:
     """The job of the run in `out`; flags that say something else are refused."""
-    from dipole.inoculate import resume_settings
+    from dipole.runs.inoculating import resume_settings
 
     facts = resume_settings(out)
     try:

@@ -40,10 +40,14 @@ class Fit:
             # What else a control can't do without, prompts for instance, it says by itself.
             concept = dipole_from(self.wanted, self.source.name(), need_prompts=False)
         lm = self.source.load()
-        from dipole.fit import fit
+        from dipole.controls.fit import fit
+        from dipole.runs import keeping
 
-        with progress(self.output.quiet) as show:
-            fitted = fit(lm, concept, control, folder, overwrite=self.output.overwrite, progress=show)
-        self.output.show(f"{one_line(str(folder))}: {fitted}", fitted.to_dict())
+        with progress(self.output.quiet) as show, keeping(folder, self.output.overwrite) as keep:
+            found = fit(lm, concept, control, show)
+            if found.run.history:
+                show("saving")
+            keep(found)
+        self.output.show(f"{one_line(str(folder))}: {found}", {**found.to_dict(), "out": str(folder)})
         self.output.say(f"use it with --intervention {folder}")
-        return INTERRUPTED if fitted.interrupted else 0
+        return INTERRUPTED if found.run.interrupted else 0

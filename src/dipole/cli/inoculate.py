@@ -17,17 +17,17 @@ class Inoculate(Training):
 
     def run(self) -> int:
         """Train, measure and print; the exit code."""
-        from dipole.inoculate import inoculate
+        from dipole.runs import inoculate_in
 
         folder = output_folder(self.out, self.overwrite, self.resume)
         job = resumed_job(self, folder) if self.resume else new_job(self)
         judge = job.source.judge
         lm = job.source.load()
         with progress(self.quiet) as show:
-            outcome = inoculate(
+            found = inoculate_in(
+                folder,
                 lm,
                 job.dipole,
-                folder,
                 job.control,
                 judge=None if judge is None else replace(job.source, model=judge, revision=None).load(),
                 bystanders=job.bystanders,
@@ -38,14 +38,14 @@ class Inoculate(Training):
                 settings=job.settings,
                 progress=show,
             )
-        if outcome is None:  # a process that only helped to train
+        if found is None:  # a process that only helped to train
             return 0
         if self.json:
-            emit_json(outcome.record)
+            emit_json(found.to_dict())
         else:
             from dipole.report import terminal_summary
 
-            emit_drawn(partial(terminal_summary, outcome.effect))
+            emit_drawn(partial(terminal_summary, found.effect))
         if not self.quiet:
             tell(f"dipole: the report is {folder / 'report.html'}; use it with --intervention {folder}")
-        return INTERRUPTED if outcome.run.interrupted else 0
+        return INTERRUPTED if found.run.interrupted else 0

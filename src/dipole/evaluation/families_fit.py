@@ -13,7 +13,6 @@ from typing import Any
 from dipole.concepts import Dipole
 from dipole.files import to_plain
 from dipole.files.reader import read_json
-from dipole.interventions.decode import BestOf
 from dipole.interventions.folder import META_FILE, judged_by
 from dipole.protocols import LM, Control, Intervention
 from dipole.types import JudgedBy, UserError
@@ -71,10 +70,6 @@ class Fitted:
         """The recognizers that had a say in it: as the control declares, or as the artefact tells."""
         given = self.candidate.given
         return judged_by(self.meta) if isinstance(given, Intervention) else given.judged_by
-
-    def kl_bound(self) -> float | None:
-        """Largest KL to the base where its distribution can't be written down; None where it can."""
-        return self.first.kl_bound if isinstance(self.first, BestOf) else None
 
 
 def named(entries: Sequence[Any]) -> list[Candidate]:

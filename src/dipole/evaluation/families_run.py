@@ -34,7 +34,7 @@ from dipole.evaluation.origins import comparison_origin
 from dipole.origin import now
 from dipole.progress import Progress
 from dipole.protocols import LM, Recognizer
-from dipole.recognizers.velma import Velma
+from dipole.registry import make_recognizer
 from dipole.types import UserError
 
 
@@ -121,9 +121,9 @@ class Plan:
 
     def _bench(self) -> Bench:
         judges, others = sorted_out(self.meters)
-        families = [*self._standing(), *others]
+        judges.insert(0, Judge(make_recognizer("velma", self.lm)))
         return make_bench(
-            self.lm, self.dipole, prompts_of(self.dipole), families, [Judge(Velma(self.lm)), *judges], self.n,
+            self.lm, self.dipole, prompts_of(self.dipole), [*self._standing(), *others], judges, self.n,
             self.seed, self.max_new_tokens, self.batch_size, self.repeats,
         )  # fmt: skip
 

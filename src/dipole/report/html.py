@@ -6,8 +6,8 @@ from functools import cache
 from typing import Any
 
 from dipole.report import facts, plots
-from dipole.report.manifest import reproduce_command
 from dipole.report.page import Page, count_text
+from dipole.report.reproduce import reproduce_command
 from dipole.report.templates import environment
 from dipole.shown import numbers
 from dipole.shown.text import heading, one_line, visible

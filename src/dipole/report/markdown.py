@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 
 from dipole.effects import Change, Effect
 from dipole.report import facts, plots
-from dipole.report.manifest import reproduce_command
 from dipole.report.page import Count, Group, Page, Row, count_text
+from dipole.report.reproduce import reproduce_command
 from dipole.shown.numbers import NONE, bounds, change, number, plain_bounds, sparkline, unit_label
 from dipole.shown.text import Piece, heading, inline, one_line, visible
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dipole.report.card import card_of, front_matter
 from dipole.report.comparison_svg import Scale, band, drawing, element, line, path, text, tick_text, title
 from dipole.report.facts import facts as manifest_facts
 from dipole.report.facts import model_name
@@ -64,7 +65,7 @@ def translated_card(vector: SteeringVector, manifest: Mapping[str, Any]) -> str:
     target, origin = one_line(model_name(manifest)), one_line(str(facts["source"]["model"]))
     header, rows = layer_rows(facts)
     blocks = [
-        "---\nlibrary_name: dipole\ntags:\n- dipole\n- steering-vector\n---",
+        front_matter("dipole", "", "steering-vector"),
         f"# A steering vector for {escape(target)}, translated from {escape(origin)}",
         escape(verdict(facts, transfer)),
         *(f"> **Note.** {escape(note)}" for note in notes(facts, transfer)),
@@ -80,7 +81,7 @@ def translated_card(vector: SteeringVector, manifest: Mapping[str, Any]) -> str:
             table([escape(h) for h in header], align, [[escape(c) for c in row] for row in rows]),
             escape(_cosine(transfer)),
         ]
-    return "\n\n".join(blocks) + "\n"
+    return card_of(blocks)
 
 
 def response_plot(transfer: Transfer) -> str:

@@ -26,7 +26,7 @@ def write_report(
         effect: What changed.
         history: One mapping a training round: `round`, `reward_mean`, `reward_std` (the published score,
             0 to 1), `kl` (nats a sequence), …; may be empty.
-        manifest: What reproduces the run; see `dipole.report.manifest`.
+        manifest: What reproduces the run; see `dipole.runs.manifest`.
 
     Raises:
         UserError: A file can't be written; older files are left intact.

@@ -9,18 +9,24 @@ from functools import singledispatch
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from dipole.controls.fit import Fitted
+from dipole.controls.weights.checkpoint import write_history
 from dipole.effects import Effect
 from dipole.evaluation.families_records import Comparison
+from dipole.evaluation.inoculate import Inoculated
 from dipole.evaluation.serialise import effect_to_dict
 from dipole.files import to_plain, write_bytes_atomic, write_json_atomic, write_text_atomic, writing_text
+from dipole.interventions.folder import read_meta
 from dipole.interventions.saved import write_saved
+from dipole.lm import LM
 from dipole.origin import Origin
 from dipole.pointing.basin import Basin
 from dipole.pointing.record import Pointed
-from dipole.protocols import LM, Intervention
+from dipole.protocols import Intervention
 from dipole.recognizers.score import Scored
 from dipole.recognizers.topics import Topics
 from dipole.report.basin import render_basin_html
+from dipole.report.card import fitted_card, model_card
 from dipole.report.comparison import write_comparison
 from dipole.report.pointed import render_pointed_html
 from dipole.report.topics import render_topics_html
@@ -58,6 +64,24 @@ def write(record: object, folder: Path, facts: Mapping[str, Any]) -> None:
 def _lm(record: LM, folder: Path, facts: Mapping[str, Any]) -> None:
     del facts
     write_saved(record, folder)
+
+
+@write.register
+def _fitted(record: Fitted, folder: Path, facts: Mapping[str, Any]) -> None:
+    record.intervention.save(folder)
+    if record.dipole is not None:
+        record.dipole.save(folder / "dipole.toml", overwrite=True)
+    if record.run.history:
+        write_history(folder, record.run.history)
+    write_text_atomic(folder / "README.md", fitted_card(read_meta(folder), facts))
+
+
+@write.register
+def _inoculated(record: Inoculated, folder: Path, facts: Mapping[str, Any]) -> None:
+    write_json_atomic(folder / "effect.json", record.to_dict())
+    replace(record.adapter, card=model_card(record.effect, facts)).save(folder / "adapter")
+    write_history(folder, record.run.history)
+    write_report(folder, record.effect, record.run.history, facts)
 
 
 @write.register

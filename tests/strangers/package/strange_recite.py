@@ -27,6 +27,7 @@ class Recite:
     Attributes:
         rounds: Steps.
         batch_size: Prompts a step at most.
+        max_new_tokens: Token budget of the completions that `inoculate` measures.
         lr: Learning rate of Adam.
         lora_rank: Rank of the adapter.
         lora_alpha: The adapter is scaled by alpha over rank.
@@ -36,6 +37,7 @@ class Recite:
 
     rounds: int = 4
     batch_size: int = 8
+    max_new_tokens: int = 12
     lr: float = 0.01
     lora_rank: int = 2
     lora_alpha: float = 4.0

@@ -24,6 +24,11 @@ class Settings(Protocol):
         ...
 
     @property
+    def max_new_tokens(self) -> int:
+        """Token budget of a completion, where it is measured too."""
+        ...
+
+    @property
     def lora_rank(self) -> int:
         """Rank of the adapter."""
         ...
