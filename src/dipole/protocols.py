@@ -129,6 +129,7 @@ class Concept(Protocol):
         ...
 
 
+@runtime_checkable
 class Poles(Concept, Protocol):
     """A statement and its opposite, as controls know them; see `dipole.concepts.Dipole`."""
 
