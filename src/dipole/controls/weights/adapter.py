@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from dipole.controls.weights.settings import Settings
+from dipole.controls.weights.settings import Trained
 from dipole.engaging.adapters import cuda_devices, inject
 from dipole.engaging.blocks import language_part
 from dipole.engaging.stack import Tree
@@ -25,7 +25,7 @@ ADAPTER = "dipole_0"
 ALL = "all-linear"
 
 
-def lora_config(control: Settings) -> Any:
+def lora_config(control: Trained) -> Any:
     """PEFT's configuration of a control's adapter; dropout is 0."""
     from peft import LoraConfig
 

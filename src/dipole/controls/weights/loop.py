@@ -25,7 +25,7 @@ from dipole.controls.weights.checkpoint import (
     save_checkpoint,
     write_history,
 )
-from dipole.controls.weights.settings import Settings
+from dipole.controls.weights.settings import Trained
 from dipole.engaging.adapters import adapter_state
 from dipole.interventions.weights import Adapter
 from dipole.protocols import LM, Metrics, Run
@@ -67,7 +67,7 @@ class Place(NamedTuple):
     run: Run
 
 
-def train(control: Settings, lm: LM, run: Run | None, begin: Callable[[Place], Rounds]) -> Adapter:
+def train(control: Trained, lm: LM, run: Run | None, begin: Callable[[Place], Rounds]) -> Adapter:
     """Train a control's adapter, which is the only thing of it that stays.
 
     Args:
