@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dipole.cli._controls import lines
 
 import dipole
 from contracts import recipes, test_controls
@@ -90,7 +89,9 @@ def test_a_name_of_ours_is_never_anothers(
 def test_its_controls_have_flags_a_section_and_a_row_in_the_docs(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["fit", "brief", "--help"]) == 0
     assert "How much likelier every end becomes." in capsys.readouterr().out
-    assert {"brief", "recite"} <= {line.name for line in lines()}
+    assert run(["controls", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"brief", "recite"} <= {row["name"] for row in rows}
     assert "\n## dipole fit recite\n" in reference()
     assert "| brief | logits | " in control_table().replace("[brief](brief.md)", "brief")
 

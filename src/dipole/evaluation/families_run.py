@@ -25,12 +25,12 @@ from dipole.evaluation.families_fit import Candidate, Fitted, fit
 from dipole.evaluation.families_matched import RULE
 from dipole.evaluation.families_notes import comparison_notes
 from dipole.evaluation.families_null import null_of
+from dipole.evaluation.families_origin import comparison_origin
 from dipole.evaluation.families_points import make_point, time_ratio
 from dipole.evaluation.families_records import Comparison
 from dipole.evaluation.meters.bystanders import Watch, bystanders_of, watch
 from dipole.evaluation.meters.protocol import Family, Judge, Meter
 from dipole.evaluation.meters.recognizers import ways
-from dipole.evaluation.origins import comparison_origin
 from dipole.origin import now
 from dipole.progress import Progress
 from dipole.protocols import LM, Recognizer
