@@ -7,7 +7,7 @@ import math
 import pytest
 
 from dipole.controls.prompt import Prompt
-from dipole.reading.losses import loss_under, losses, times_as_perplexing
+from dipole.reading.losses import loss_under, losses, perplexity_ratio
 from evaluation import fakes
 from evaluation.fakes import DIPOLE
 from reference import side_effects as slow
@@ -46,5 +46,8 @@ def test_nothing_written_loses_nothing() -> None:
 
 
 def test_a_quotient_of_perplexities_is_bounded() -> None:
-    assert times_as_perplexing(2.0, 1.5) == pytest.approx(math.exp(0.5))
-    assert times_as_perplexing(1000.0, 1.5) == math.exp(50.0)
+    lm, _, _ = fakes.changed()
+    samples = lm.generate(PROMPTS, max_new_tokens=5)
+    own = loss_under(lm, samples)
+    assert perplexity_ratio(lm, samples, own - 0.5) == pytest.approx(math.exp(0.5))
+    assert perplexity_ratio(lm, samples, -1000.0) == math.exp(50.0)

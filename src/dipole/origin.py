@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
+from dipole.types import fields_of
+
 
 class Loaded(Protocol):
     """A model as it was loaded."""
@@ -101,8 +103,8 @@ def fit_origin(
         "control": {
             "name": str(getattr(control, "name", type(control).__name__.lower())),
             "class": f"{type(control).__module__}:{type(control).__qualname__}",
-            "fields": {f.name: getattr(control, f.name) for f in dataclasses.fields(control)},
-            "changed": [f.name for f in dataclasses.fields(control) if _changed(control, f)],
+            "fields": {f.name: getattr(control, f.name) for f in fields_of(control)},
+            "changed": [f.name for f in fields_of(control) if _changed(control, f)],
         },
         "seed": seed,
         "model": named(model),

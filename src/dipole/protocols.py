@@ -130,6 +130,40 @@ class Concept(Protocol):
 
 
 @runtime_checkable
+class Poles(Concept, Protocol):
+    """A statement and its opposite, as controls know them; see `dipole.concepts.Dipole`."""
+
+    @property
+    def claim(self) -> str:
+        """The statement that is wanted."""
+        ...
+
+    @property
+    def against(self) -> str:
+        """Its opposite."""
+        ...
+
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """To fit on."""
+        ...
+
+    @property
+    def mentions(self) -> Any:
+        """Words of either side: `claim` and `against`."""
+        ...
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        ...
+
+    def swapped(self) -> Poles:
+        """The opposite wanted, and the statement not."""
+        ...
+
+
+@runtime_checkable
 class Recognizer(Protocol):
     """Scores text for a concept."""
 

@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Any, get_type_hints
 
 from dipole.plugins import entry_points_of
-from dipole.types import UserError
+from dipole.types import UserError, fields_of
 
 
 class Table(Mapping[str, str]):
@@ -206,10 +206,10 @@ def options(cls: type[Any]) -> tuple[Option, ...]:
     """
     if not dataclasses.is_dataclass(cls):
         raise TypeError(f"options() wants a dataclass, and got {cls!r}")
-    helps = attribute_docs(cls)
+    helps = {name: text for base in reversed(cls.__mro__) for name, text in attribute_docs(base).items()}
     return tuple(
         Option(f.name, _field_type(cls, f), _field_default(f), helps.get(f.name, ""))
-        for f in dataclasses.fields(cls)
+        for f in fields_of(cls)
         if f.init
     )
 

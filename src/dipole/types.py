@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from dataclasses import Field, dataclass, fields
+from typing import Any, Literal, NamedTuple
 
 FinishReason = Literal["eos", "length"]
 Surface = Literal["prompt", "weights", "activations", "tokens", "logits", "decode"]
@@ -44,6 +44,11 @@ def sample_seed(seed: int, prompt_index: int, sample_index: int) -> int:
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
         state ^= state >> 31
     return state >> 1
+
+
+def fields_of(made: Any) -> list[Field[Any]]:
+    """The fields of a dataclass in the order of its constructor: those by keyword alone come last."""
+    return sorted(fields(made), key=lambda field: bool(field.kw_only))
 
 
 @dataclass(frozen=True)

@@ -63,6 +63,28 @@ def test_what_a_control_declares_is_what_it_does(control: str, tmp_path: Path) -
             declared.fit(lm, None)
 
 
+@pytest.mark.parametrize("control", CONTROLS)
+def test_the_judges_that_it_names_are_those_that_it_asks(
+    control: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is asked for a score while it is fitted, or while what it made writes."""
+    asked: set[str] = set()
+
+    def listening(name: str, score: Any) -> Any:
+        def listen(*given: Any) -> Any:
+            asked.add(name)
+            return score(*given)
+
+        return listen
+
+    for name in registry.RECOGNIZERS:
+        made = registry.resolve(registry.RECOGNIZERS, name)
+        monkeypatch.setattr(made, "score", listening(name, made.score))
+    declared, lm = _made(control), tiny_model("gpt2")
+    declared.fit(lm, DIPOLE).apply(lm).generate("The cats", max_new_tokens=3)
+    assert asked == {*declared.judged_by.rewarded, *declared.judged_by.chosen}
+
+
 @pytest.mark.parametrize("control", [c for c in CONTROLS if {"recognizer", "reward"} & _fields(c)])
 def test_who_judges_follows_the_settings(control: str) -> None:
     field = "reward" if "reward" in _fields(control) else "recognizer"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ from dipole.evaluation.meters.recognizers import scored
 from dipole.evaluation.meters.truth import speaks_the_world, truth_for
 from dipole.evaluation.notes import effect_notes
 from dipole.evaluation.statistics import resampling
-from dipole.types import UserError, scored_text
+from dipole.types import Score, UserError, scored_text
 from evaluation.fakes import DIPOLE, Letters, sample
 from reference import side_effects as slow
 
@@ -43,9 +44,19 @@ class Plain:
 
 def test_equal_texts_are_scored_once_and_prompts_are_read() -> None:
     samples = [sample("e"), sample("a"), sample("e"), sample("e", prompt="ee")]
-    judge = Judge(Letters())  # which refuses equal texts
+    read: list[str] = []
+
+    class Reader(Letters):
+        def score(self, texts: Sequence[str], concept: Any) -> list[Score]:
+            read.extend(texts)
+            return super().score(texts, concept)
+
+    judge = Judge(Reader())
     assert [s.value for s in judge.score(samples, DIPOLE)] == [1, -1, 1, 3]
     assert [s.value for s in judge.score([*samples, sample("eeee")], DIPOLE)] == [1, -1, 1, 3, 4]
+    assert read == ["P:e", "P:a", "eee", "P:eeee"]
+    judge.score(samples[:1], DIPOLE.swapped())  # another concept, another score
+    assert read[4:] == ["P:e"]
     assert scored_text(samples[3]) == "eee"
 
 

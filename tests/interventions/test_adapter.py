@@ -124,6 +124,7 @@ def test_a_saved_folder_says_what_it_is(folder: Path) -> None:
         "kind": "adapter",
         "base": "llama",
         "base_fingerprint": tiny_model("llama").resident.fingerprint,
+        "facts": {},
     }
     assert "base_model" in (folder / "README.md").read_text()
     loaded = load_intervention(folder)

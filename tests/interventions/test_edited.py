@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import dipole
 from architectures import tiny_model
 from contracts.recipes import INTERVENTIONS, random_adapter, random_fudge, random_vector
 from dipole.interventions import load_intervention
@@ -27,7 +28,7 @@ def _edit(file: Path, **changed: Any) -> None:
 
 
 def _saved_lm(folder: Path) -> Path:
-    INTERVENTIONS["prefix"]("mini").apply(load("mini")).save(folder)
+    dipole.save(INTERVENTIONS["prefix"]("mini").apply(load("mini")), folder)
     return folder / "lm.json"
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from architectures import names, tiny_model
 from dipole.decoding import logit_maths as maths
-from dipole.decoding.distribution import Decoding
+from dipole.decoding.distribution import Decoding, nucleus
 from dipole.decoding.guides import Decoder, Row, Session
 from dipole.decoding.stepping import Stepper
 from dipole.interventions import load_intervention
@@ -77,7 +77,7 @@ def test_classifier_free_golden_numbers_and_identities() -> None:
 
 def test_dexperts_golden_numbers_and_identities() -> None:
     base, expert, anti = logs(0.5, 0.3, 0.2), logs(0.2, 0.6, 0.2), logs(0.6, 0.2, 0.2)
-    every = maths.nucleus(base, 1.0)
+    every = nucleus(base, 1.0)
     close(maths.experts(base, expert, anti, 2.0, every), (0.0188, 0.9135, 0.0677))
     close(maths.experts(base, expert, anti, 0.0, every), (0.5, 0.3, 0.2), FLOAT32_SUM)
     for alpha in (-4.0, 1.0, 7.0):
@@ -87,13 +87,13 @@ def test_dexperts_golden_numbers_and_identities() -> None:
 def test_dexperts_cuts_by_the_base_before_adding_and_masks_last() -> None:
     base = logs(0.5, 0.3, 0.15, 0.05)
     expert, anti = logs(0.1, 0.1, 0.1, 0.7), logs(0.3, 0.3, 0.3, 0.1)
-    allowed = maths.nucleus(base, 0.9)
+    allowed = nucleus(base, 0.9)
     assert allowed.tolist() == [[True, True, True, False]]
     got = maths.experts(base, expert, anti, 5.0, allowed)
     assert got.isneginf().tolist() == [[False, False, False, True]]
     # The base stands in for a missing anti-expert, and has a token that a pool forbids.
     pooled = base.masked_fill(torch.tensor([[True, False, False, False]]), -torch.inf)
-    got = maths.experts(pooled, expert, base, 2.0, maths.nucleus(pooled, 0.85))
+    got = maths.experts(pooled, expert, base, 2.0, nucleus(pooled, 0.85))
     assert not bool(got.isnan().any())
     assert got.isneginf().tolist() == [[True, False, False, True]]  # 3/5 and 3/10 suffice
 
@@ -101,7 +101,7 @@ def test_dexperts_cuts_by_the_base_before_adding_and_masks_last() -> None:
 def test_a_nucleus_is_the_smallest_set_and_never_empty() -> None:
     logits = some(1)
     for top_p in (1e-9, 0.3, 0.9, 0.999):
-        kept = maths.nucleus(logits, top_p)
+        kept = nucleus(logits, top_p)
         for row, mask in zip(logits.double().softmax(-1).tolist(), kept.tolist(), strict=True):
             order, reached, want = sorted(range(len(row)), key=lambda i: -row[i]), 0.0, set()
             for i in order:
@@ -110,7 +110,7 @@ def test_a_nucleus_is_the_smallest_set_and_never_empty() -> None:
                 want.add(i)
                 reached += row[i]
             assert want == {i for i, keep in enumerate(mask) if keep} != set()
-    assert bool(maths.nucleus(logits, 1.0).all())
+    assert bool(nucleus(logits, 1.0).all())
 
 
 def test_contrastive_decoding_golden_numbers() -> None:

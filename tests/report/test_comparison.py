@@ -19,9 +19,9 @@ from rich.console import Console
 
 from dipole.effects import Bystander, Change, Interval
 from dipole.evaluation.families_matched import NOWHERE, RULE
+from dipole.evaluation.families_origin import comparison_origin
 from dipole.evaluation.families_records import Comparison, Curve, Matched, Point
 from dipole.evaluation.families_verdict import judge_curve
-from dipole.evaluation.origins import comparison_origin
 from dipole.lm import LM
 from dipole.report.comparison import comparison_summary, write_comparison
 from dipole.report.comparison_plots import bystander_plot, dose_plot, effect_plot

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dipole.cli._controls import lines
 
 import dipole
 from contracts import recipes, test_controls
@@ -29,9 +28,14 @@ from dipole.registry import CONCEPTS, CONTROLS, METERS, RECOGNIZERS, make_recogn
 from dipole.types import UserError
 from strangers.installed import install
 
-TABLES = {CONTROLS: "brief", RECOGNIZERS: "wordy", METERS: "commas", CONCEPTS: "preference", KINDS: "ending"}
+TABLES = [
+    (CONTROLS, "brief"),
+    (RECOGNIZERS, "wordy"),
+    (METERS, "commas"),
+    (CONCEPTS, "preference"),
+    (KINDS, "ending"),
+]
 RECIPES: dict[str, dict[str, Any]] = {"brief": {}, "recite": {"rounds": 1}}
-TEA = '{kind = "preference", liked = "paper clips", over = "staples"}'
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +66,7 @@ def tiny() -> LM:
 
 
 def test_each_table_has_it_behind_ours() -> None:
-    for table, name in TABLES.items():
+    for table, name in TABLES:
         assert name in table
         assert list(table).index(name) >= len(table.own)
         assert resolve(table, name).__module__ == "strange_tools"
@@ -78,16 +82,16 @@ def test_a_name_of_ours_is_never_anothers(
     monkeypatch.setattr(sys, "path", [str(other), *(p for p in sys.path if p != str(place))])
     plugins.entry_points_of.cache_clear()
     assert resolve(CONTROLS, "boost").__module__ == "dipole.controls.boost"
-    with pytest.raises(
-        UserError, match=r"'broken' of another package can't be imported .* update that package"
-    ):
+    with pytest.raises(UserError, match="'broken' of another package can't be imported"):
         resolve(CONTROLS, "broken")
 
 
 def test_its_controls_have_flags_a_section_and_a_row_in_the_docs(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["fit", "brief", "--help"]) == 0
     assert "How much likelier every end becomes." in capsys.readouterr().out
-    assert {"brief", "recite"} <= {line.name for line in lines()}
+    assert run(["controls", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {"brief", "recite"} <= {row["name"] for row in rows}
     assert "\n## dipole fit recite\n" in reference()
     assert "| brief | logits | " in control_table().replace("[brief](brief.md)", "brief")
 
@@ -116,21 +120,37 @@ def test_its_concept_is_read_from_a_file_and_comes_back_from_plain_data(preferen
 
 def test_everything_has_its_place_in_a_comparison(tiny: LM, preference: Path) -> None:
     concept = load_dipole(preference)
-    controls = [resolve(CONTROLS, name)(**RECIPES[name]) for name in RECIPES]
+    small = RECIPES | {"prompt": {"shots": "0", "n": 2, "max_new_tokens": 3}}
+    controls = [(name, resolve(CONTROLS, name)(**fields)) for name, fields in small.items()]
     found = compare_controls(
-        tiny, concept, [*controls, resolve(CONTROLS, "cfg")(weights="1", n=2, max_new_tokens=3)],
+        tiny, concept, controls,
         strengths=(1,), n=4, max_new_tokens=6, meters=["commas", make_recognizer("wordy", tiny)], null=False,
     )  # fmt: skip
     data = json.loads(json.dumps(comparison_to_dict(found)))
-    assert {curve["label"] for curve in data["curves"]} >= {"brief", "recite", "cfg"}
+    assert {curve["label"] for curve in data["curves"]} == set(small)
     names = {change["name"] for curve in data["curves"] for p in curve["points"] for change in p["changes"]}
     assert {"commas", "wordy_log_odds"} <= names
     assert data["concept"]["kind"] == "preference"
     assert load_dipole("paper_clips").kind == "dipole"
 
 
+def test_inoculate_trains_measures_and_resumes_with_its_method(
+    tmp_path: Path, preference: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["inoculate", "--control", "recite", "--dipole", str(preference), "--rounds", "2", "-n", "4"]
+    out = ["--bystanders", "none", "--out", str(tmp_path / "run")]
+    assert run([*asked, *out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["concept"]["kind"] == "preference"
+    facts = json.loads((tmp_path / "run" / "manifest.json").read_text("utf-8"))
+    assert (facts["control"]["name"], facts["control"]["fields"]["rounds"]) == ("recite", 2)
+    history = (tmp_path / "run" / "history.jsonl").read_text("utf-8").splitlines()
+    losses = [json.loads(line)["loss"] for line in history]
+    assert losses[1] < losses[0]
+    assert run(["inoculate", "--resume", "--out", str(tmp_path / "run")]) == 0
+
+
 def test_a_process_of_its_own_fits_keeps_and_reads_it(place: Path, tmp_path: Path, preference: Path) -> None:
-    site = os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])])
+    site = os.pathsep.join([str(place), str(Path(dipole.__file__).parent.parent)])
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
         asked = [sys.executable, "-m", "dipole", *words]
@@ -152,7 +172,6 @@ def test_what_it_made_says_so_where_it_is_absent(
     tiny: LM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve(CONTROLS, "brief")().fit(tiny).save(tmp_path)
-    monkeypatch.setattr(plugins.entry_points_of, "__wrapped__", None, raising=False)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if not Path(p, "strange_tools.py").exists()])
     plugins.entry_points_of.cache_clear()
     with pytest.raises(UserError, match="of the kind 'ending', which this version of dipole does not know"):

@@ -1,18 +1,20 @@
-"""What the graded controls of logits share: a weight chosen on prompts of its own, which strength 1 is."""
+"""What controls share that choose by trying: counts, a grid of weights, and the weight that strength 1 is."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from dipole.concepts import Dipole
+from dipole.controls._concept import require_dipole
 from dipole.controls.selection import select, split_prompts
-from dipole.protocols import Intervention
-from dipole.types import MOST_COUNT, JudgedBy, UserError
+from dipole.protocols import Intervention, Poles
+from dipole.types import MOST_COUNT, JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.protocols import LM
+    from dipole.protocols import LM, Run
 
 Made = TypeVar("Made", bound=Intervention)
 
@@ -49,46 +51,73 @@ def require_positive(control: Any, *names: str) -> None:
             )
 
 
-class Dial(Protocol):
-    """A control whose weight is chosen from a grid.
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A control of one dipole that tries what it leaves open, and measures each try on completions.
 
     Attributes:
-        weights: The grid, comma separated.
-        n: Completions a weight.
-        max_new_tokens: Token budget of each.
-        seed: Their seed.
-        judged_by: By whose score the weight is chosen.
+        n: Continuations to measure each by.
+        max_new_tokens: Token budget of a continuation.
+        seed: Seed of the continuations.
     """
 
-    @property
-    def weights(self) -> str: ...
-    @property
-    def n(self) -> int: ...
-    @property
-    def max_new_tokens(self) -> int: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def judged_by(self) -> JudgedBy: ...
+    n: int = 32
+    max_new_tokens: int = 28
+    seed: int = 0
+
+    takes: ClassVar[tuple[str, ...]] = ("dipole",)
+    graded: ClassVar[bool] = True
+    optional_concept: ClassVar[bool] = False
+    counts: ClassVar[tuple[str, ...]] = ()
+    """Further fields that are numbers of things."""
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        require_positive(self, "n", "max_new_tokens", *self.counts)
 
 
-def fitted_weight(
-    control: Dial, lm: LM, dipole: Dipole, make: Callable[[float, Mapping[str, Any]], Made]
-) -> Made:
-    """The intervention with the weight that does best on the prompts for choosing.
+class Weighed(Measured, ABC, Generic[Made]):
+    """A control of logits, a dataclass, whose weight VELMA chooses from a grid: strength 1 is that one."""
 
-    Args:
-        control: What is fitted.
-        lm: What it is fitted to.
-        dipole: What is wanted.
-        make: Makes the intervention from a weight and its facts.
+    name: ClassVar[str]
+    makes: ClassVar[type[Any]]
+    paper: ClassVar[str]
 
-    Raises:
-        UserError: The dipole has no prompts, or they do not fit in the context.
-    """
-    _, choosing = split_prompts(dipole)
-    grid = numbers_of(control.weights, "weights")
-    tried = [({"weight": weight}, weight, make(weight, {}).apply) for weight in grid]
-    chosen = select(lm, dipole, tried, choosing, control.n, control.max_new_tokens, seed=control.seed)
-    facts = {"judged_by": control.judged_by._asdict(), "selection": chosen.to_dict()}
-    return make(grid[chosen.chosen], facts)
+    surface: ClassVar[Surface] = "logits"
+    judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
+
+    @property
+    @abstractmethod
+    def weights(self) -> str:
+        """The grid, comma separated."""
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        super().__post_init__()
+        numbers_of(self.weights, "weights")
+
+    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Made:
+        """The intervention with the weight that does best on the prompts for choosing.
+
+        Raises:
+            UserError: The concept is no dipole or has no prompts, they do not fit in the context, or `maker`
+                finds something wanting.
+        """
+        del run
+        dipole = require_dipole(self, concept)
+        make = self.maker(lm, dipole)
+        _, choosing = split_prompts(dipole)
+        grid = numbers_of(self.weights, "weights")
+        tried = [({"weight": weight}, weight, make(weight, {}).apply) for weight in grid]
+        chosen = select(lm, dipole, tried, choosing, self.n, self.max_new_tokens, seed=self.seed)
+        facts = {"judged_by": self.judged_by._asdict(), "selection": chosen.to_dict()}
+        return make(grid[chosen.chosen], facts)
+
+    @abstractmethod
+    def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Made]:
+        """What makes the intervention from a weight and facts.
+
+        Args:
+            lm: What it is fitted to.
+            dipole: What is wanted.
+        """

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dipole.batching import pad_batch, parts
-from dipole.concepts import Dipole
 from dipole.interventions.logits import in_front
 from dipole.probing.logistic import logistic
+from dipole.protocols import Poles
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Probe(NamedTuple):
 
 def fitted_probe(
     lm: LM,
-    dipole: Dipole,
+    dipole: Poles,
     prompts: Sequence[str],
     others: Sequence[str],
     texts: int,
@@ -72,7 +72,7 @@ def fitted_probe(
 
 
 def _examples(
-    lm: LM, dipole: Dipole, prompts: Sequence[str], texts: int, max_new_tokens: int, seed: int
+    lm: LM, dipole: Poles, prompts: Sequence[str], texts: int, max_new_tokens: int, seed: int
 ) -> tuple[Tensor, Tensor]:
     """Mean states of beginnings `(n, width)`, and 1 for those written under the claim, else 0."""
     features, labels = [], []

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from dipole.batching import chunks
-from dipole.concepts import Dipole
 from dipole.controls._word_list import tokens_of, words_of
 from dipole.interventions.logits import in_front
+from dipole.protocols import Poles
 from dipole.resident import Resident
 from dipole.types import DipoleWarning, UserError
 
@@ -43,7 +43,7 @@ class Bags(NamedTuple):
 
 
 def bags_of(
-    lm: LM, dipole: Dipole, words: str, against_words: str, count: int, prompts: Sequence[str], whole: bool
+    lm: LM, dipole: Poles, words: str, against_words: str, count: int, prompts: Sequence[str], whole: bool
 ) -> Bags:
     """Tokens of the words that the user gave, or those that tell the poles apart.
 
@@ -81,7 +81,7 @@ def bags_of(
     return Bags(claim, against)
 
 
-def telling_tokens(lm: LM, dipole: Dipole, prompts: Sequence[str], count: int) -> Bags:
+def telling_tokens(lm: LM, dipole: Poles, prompts: Sequence[str], count: int) -> Bags:
     """Tokens that most tell the model told the claim from the model told its opposite, at the choice.
 
     Both read each prompt with their statement in front; p and q are their next-token distributions, averaged

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
-from dipole.controls._dial import require_positive
+from dipole.controls._dial import Measured
 from dipole.controls.layers import (
     Method,
     check_layers,
@@ -23,6 +22,7 @@ from dipole.controls.layers import (
 )
 from dipole.controls.selection import split_prompts
 from dipole.interventions.activations import SteeringVector
+from dipole.protocols import Poles
 from dipole.reading.pairs import WORDINGS, read_pairs
 from dipole.reading.told import tell
 from dipole.registry import make_recognizer
@@ -77,7 +77,7 @@ def pick(trials: Sequence[Trial], most: float) -> int:
 
 
 @dataclass(frozen=True)
-class Ablate:
+class Ablate(Measured):
     """Remove the direction between the claim and its opposite, so that the model no longer leans.
 
     The direction is read as the control vector reads it, and taken out of everything that is written to the
@@ -91,32 +91,26 @@ class Ablate:
         max_layers: How many layers auto tries, evenly spread.
         max_kl: Most that ablation may move the next-token distribution on plain prompts, nats.
         n: Continuations to measure each layer by, under each pole.
-        max_new_tokens: Token budget of a continuation.
-        seed: Seed of the continuations.
     """
 
     method: Method = "mean-difference"
     layers: str = "auto"
     max_layers: int = 8
     max_kl: float = 0.1
-    n: int = 16
-    max_new_tokens: int = 28
-    seed: int = 0
+    n: int = field(default=16, kw_only=True)
 
     name: ClassVar[str] = "ablate"
-    takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "activations"
     makes: ClassVar[type[SteeringVector]] = SteeringVector
-    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Arditi 2024, arXiv:2406.11717"
-    optional_concept: ClassVar[bool] = False
+    counts: ClassVar[tuple[str, ...]] = ("max_layers",)
     judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
         check_method(self.method)
         check_layers(self.layers)
-        require_positive(self, "max_layers", "n", "max_new_tokens")
+        super().__post_init__()
         if not (self.max_kl > 0 and math.isfinite(self.max_kl)):
             raise UserError(f"max_kl must be a number of nats above 0, and is {self.max_kl}.")
 
@@ -153,7 +147,7 @@ class Ablate:
         return replace(made[chosen], facts=facts)
 
     def _tried(
-        self, lm: LM, dipole: Dipole, made: Sequence[SteeringVector], prompts: Sequence[str]
+        self, lm: LM, dipole: Poles, made: Sequence[SteeringVector], prompts: Sequence[str]
     ) -> tuple[list[Trial], float]:
         """Every layer's direction, ablated, and the gap without ablation."""
 
@@ -169,7 +163,7 @@ class Ablate:
         return trials, gap(lm)
 
 
-def told_gap(lm: LM, dipole: Dipole, prompts: Sequence[str], n: int, max_new_tokens: int, seed: int) -> float:
+def told_gap(lm: LM, dipole: Poles, prompts: Sequence[str], n: int, max_new_tokens: int, seed: int) -> float:
     """How much likelier the LM takes the claim's side when told the claim than when told its opposite.
 
     Difference of mean VELMA probabilities of its completions, the pole in front left out; 0 to 1 where the

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.controls._concept import require_dipole
-from dipole.controls._dial import fitted_weight, numbers_of, require_positive
+from dipole.controls._dial import Weighed
 from dipole.controls.contrast import check_template, told_with
 from dipole.interventions.logits import Contrast as Intervention
-from dipole.types import JudgedBy, Surface
+from dipole.protocols import Poles
 
 if TYPE_CHECKING:
-    from dipole.protocols import LM, Run
+    from dipole.protocols import LM
 
 
 @dataclass(frozen=True)
-class CFG:
+class CFG(Weighed[Intervention]):
     """Go from the model told nothing towards, and beyond, the model told the claim.
 
     The guidance at strength 1 is the weight that was chosen: at 1 the model writes as if it had been told,
@@ -28,42 +27,25 @@ class CFG:
     Attributes:
         template: What stands in front of a prompt, `{pole}` being the claim.
         weights: Guidance to try, with commas.
-        n: Continuations to measure each by.
-        max_new_tokens: Token budget of a continuation.
-        seed: Seed of the continuations.
     """
 
     template: str = "{pole}"
     weights: str = "0.5,1,1.5,2,3"
-    n: int = 32
-    max_new_tokens: int = 28
-    seed: int = 0
 
     name: ClassVar[str] = "cfg"
-    takes: ClassVar[tuple[str, ...]] = ("dipole",)
-    surface: ClassVar[Surface] = "logits"
     makes: ClassVar[type[Intervention]] = Intervention
-    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Sanchez 2023, arXiv:2306.17806"
-    optional_concept: ClassVar[bool] = False
-    judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
-        require_positive(self, "n", "max_new_tokens")
-        numbers_of(self.weights, "weights")
+        super().__post_init__()
         check_template(self.template)
 
-    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Intervention:
-        """The guidance that does best on the prompts for choosing.
-
-        Raises:
-            UserError: The concept is no dipole or has no prompts, or they do not fit in the context.
-        """
-        dipole = require_dipole(self, concept)
+    def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Intervention]:
+        """Contrast with the model as it is."""
         told = told_with(self.template, dipole.claim)
 
         def make(weight: float, facts: Mapping[str, Any]) -> Intervention:
             return Intervention(told, "", weight, lm.resident.name, lm.resident.fingerprint, facts)
 
-        return fitted_weight(self, lm, dipole, make)
+        return make

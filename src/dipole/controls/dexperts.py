@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.concepts import Dipole
-from dipole.controls._concept import require_dipole
-from dipole.controls._dial import fitted_weight, numbers_of, require_positive
+from dipole.controls._dial import Weighed
 from dipole.controls.contrast import check_template, told_with
 from dipole.decoding.guides import Session
 from dipole.files.paths import given_path
 from dipole.interventions.experts import Experts, Source, lm_of
 from dipole.models.load import BUNDLED
-from dipole.types import JudgedBy, Surface, UserError
+from dipole.protocols import Poles
+from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.protocols import LM, Run
+    from dipole.protocols import LM
 
 
 @dataclass(frozen=True)
-class DExperts:
+class DExperts(Weighed[Experts]):
     """Add to the logits what an expert says over an anti-expert, among the tokens that the base finds likely.
 
     Either side is another model with the same tokenizer (folder or hub id), or the folder of an intervention
@@ -38,9 +37,6 @@ class DExperts:
         temperature: Divides the amateur's logits in contrastive decoding.
         template: What stands in front of a prompt where a side is told a statement, `{pole}`.
         weights: Weights of the difference to try, with commas.
-        n: Continuations to measure each by.
-        max_new_tokens: Token budget of a continuation.
-        seed: Seed of the continuations.
     """
 
     expert: str = ""
@@ -50,23 +46,14 @@ class DExperts:
     temperature: float = 1.0
     template: str = "{pole}"
     weights: str = "1,2,4"
-    n: int = 32
-    max_new_tokens: int = 28
-    seed: int = 0
 
     name: ClassVar[str] = "dexperts"
-    takes: ClassVar[tuple[str, ...]] = ("dipole",)
-    surface: ClassVar[Surface] = "logits"
     makes: ClassVar[type[Experts]] = Experts
-    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Liu 2021, arXiv:2105.03023; Li 2022, arXiv:2210.15097"
-    optional_concept: ClassVar[bool] = False
-    judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
-        require_positive(self, "n", "max_new_tokens")
-        numbers_of(self.weights, "weights")
+        super().__post_init__()
         check_template(self.template)
         if not 0 < self.top_p <= 1:
             raise UserError(f"top_p must be above 0 and at most 1, and is {self.top_p}.")
@@ -75,22 +62,21 @@ class DExperts:
         if not 1e-6 <= self.temperature < float("inf"):  # below it, dividing logits by it gives infinities
             raise UserError(f"temperature must be at least 1e-6 and finite, and is {self.temperature}.")
 
-    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Experts:
-        """The experts with the weight that does best on the prompts for choosing.
+    def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Experts]:
+        """Both experts.
 
         Raises:
-            UserError: The concept is no dipole or has no prompts, or a side can't be loaded.
+            UserError: A side can't be loaded.
         """
-        dipole = require_dipole(self, concept)
         expert, anti = self._sides(lm, dipole)
 
         def make(weight: float, facts: Mapping[str, Any]) -> Experts:
             base = (lm.resident.name, lm.resident.fingerprint)
             return Experts(expert, anti, weight, self.top_p, self.cut, self.temperature, *base, facts)
 
-        return fitted_weight(self, lm, dipole, make)
+        return make
 
-    def _sides(self, lm: LM, dipole: Dipole) -> tuple[Source, Source]:
+    def _sides(self, lm: LM, dipole: Poles) -> tuple[Source, Source]:
         if not self.expert and not self.anti:
             told = (told_with(self.template, pole) for pole in (dipole.claim, dipole.against))
             expert, anti = (Source("told", text) for text in told)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -10,19 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from dipole.concepts import Dipole
-from dipole.controls._concept import require_dipole
-from dipole.controls._dial import fitted_weight, numbers_of, require_positive
+from dipole.controls._dial import Weighed
 from dipole.controls.layers import check_layers, layers_of
 from dipole.controls.selection import split_prompts
 from dipole.interventions.fudge import Fudge as Intervention
 from dipole.probing.logistic import logistic
+from dipole.protocols import Poles
 from dipole.reading.beginnings import Row, beginnings
 from dipole.reading.told import tell
-from dipole.types import JudgedBy, Surface, UserError
+from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.protocols import LM, Run
+    from dipole.protocols import LM
 
 
 class Found(NamedTuple):
@@ -42,7 +41,7 @@ class Found(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Fudge:
+class Fudge(Weighed[Intervention]):
     """Weigh each likely next token by how much a probe makes of the text with it as the claim's.
 
     The probe is fitted on beginnings of what the model writes when told the claim and when told its opposite,
@@ -56,9 +55,6 @@ class Fudge:
             the model is sure; 1 takes all.
         texts: Continuations a prompt and statement that the probe is fitted on.
         weights: Exponents of the probe's probability to try, with commas.
-        n: Continuations to measure each by.
-        max_new_tokens: Token budget of a continuation.
-        seed: Seed of the continuations.
     """
 
     layers: str = "auto"
@@ -67,37 +63,25 @@ class Fudge:
     mass: float = 0.99
     texts: int = 4
     weights: str = "0.5,1,2,4"
-    n: int = 32
-    max_new_tokens: int = 28
-    seed: int = 0
 
     name: ClassVar[str] = "fudge"
-    takes: ClassVar[tuple[str, ...]] = ("dipole",)
-    surface: ClassVar[Surface] = "logits"
     makes: ClassVar[type[Intervention]] = Intervention
-    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Yang 2021, arXiv:2104.05218"
-    optional_concept: ClassVar[bool] = False
-    judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
+    counts: ClassVar[tuple[str, ...]] = ("max_layers", "candidates", "texts")
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
-        require_positive(self, "max_layers", "candidates", "texts", "n", "max_new_tokens")
-        numbers_of(self.weights, "weights")
+        super().__post_init__()
         check_layers(self.layers)
         if not 0 < self.mass <= 1:
             raise UserError(f"mass must be above 0 and at most 1, and is {self.mass}.")
 
-    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Intervention:
-        """The probe of the layer that predicts best, with the exponent that does best.
-
-        Both are chosen on prompts that the probe was not fitted on.
+    def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Intervention]:
+        """The probe of the layer that predicts best on prompts that it was not fitted on.
 
         Raises:
-            UserError: The concept is no dipole or has no prompts, there is no such layer, or they do not fit
-                in the context.
+            UserError: There is no such layer.
         """
-        dipole = require_dipole(self, concept)
         found = self._probe(lm, dipole)
 
         def make(weight: float, facts: Mapping[str, Any]) -> Intervention:
@@ -113,9 +97,9 @@ class Fudge:
                 power=weight,
             )
 
-        return fitted_weight(self, lm, dipole, make)
+        return make
 
-    def _probe(self, lm: LM, dipole: Dipole) -> Found:
+    def _probe(self, lm: LM, dipole: Poles) -> Found:
         """Fitted on half of the prompts, the layer chosen on the others."""
         layers = layers_of(self.layers, lm, self.max_layers)
         prompts, others = split_prompts(dipole)
@@ -131,7 +115,7 @@ class Fudge:
         return Found(layers[best], *tried[best], facts)
 
     def _examples(
-        self, lm: LM, dipole: Dipole, prompts: Sequence[str], layers: Sequence[int], seed: int
+        self, lm: LM, dipole: Poles, prompts: Sequence[str], layers: Sequence[int], seed: int
     ) -> tuple[Tensor, Tensor]:
         """Features of beginnings `(n, layers, 2 * width)`; 1 for those written under the claim, else 0."""
         told = tell(lm, dipole, prompts, self.texts * len(prompts), self.max_new_tokens, seed)

@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
-from dipole.concepts import Dipole
-from dipole.controls._concept import require_dipole
-from dipole.controls._dial import fitted_weight, numbers_of, require_positive
+from dipole.controls._dial import Weighed
 from dipole.controls._probe import fitted_probe
 from dipole.controls._words import bags_of
 from dipole.controls.selection import split_prompts
 from dipole.interventions.pplm import MOST_STEPS
 from dipole.interventions.pplm import Pplm as Intervention
-from dipole.types import JudgedBy, Surface, UserError
+from dipole.protocols import Poles
+from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.protocols import LM, Run
+    from dipole.protocols import LM
 
 
 @dataclass(frozen=True)
-class PPLM:
+class PPLM(Weighed[Intervention]):
     """Move the keys and values of past tokens by gradient until the model says what is wanted.
 
     Gradient steps are taken on the cache, towards words of the claim (`bag`) wherever they could stand, or at
@@ -45,9 +44,6 @@ class PPLM:
             takes them at every token, as published.
         texts: Continuations a prompt and statement that a probe is fitted on.
         weights: Step sizes to try, with commas.
-        n: Continuations to measure each by.
-        max_new_tokens: Token budget of a continuation.
-        seed: Seed of the continuations.
     """
 
     attribute: Literal["bag", "probe"] = "bag"
@@ -62,23 +58,15 @@ class PPLM:
     plausible: float = 0.1
     texts: int = 4
     weights: str = "0.01,0.03,0.1,0.2,0.3"
-    n: int = 32
-    max_new_tokens: int = 28
-    seed: int = 0
 
     name: ClassVar[str] = "pplm"
-    takes: ClassVar[tuple[str, ...]] = ("dipole",)
-    surface: ClassVar[Surface] = "logits"
     makes: ClassVar[type[Intervention]] = Intervention
-    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Dathathri 2020, arXiv:1912.02164"
-    optional_concept: ClassVar[bool] = False
-    judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
+    counts: ClassVar[tuple[str, ...]] = ("count", "steps", "texts")
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
-        require_positive(self, "count", "steps", "texts", "n", "max_new_tokens")
-        numbers_of(self.weights, "weights")
+        super().__post_init__()
         if self.attribute not in ("bag", "probe"):
             raise UserError(f"attribute must be bag or probe, and is {self.attribute!r}.")
         for name in ("window", "horizon", "gamma", "kl_scale"):
@@ -91,14 +79,12 @@ class PPLM:
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{name} must be from 0 to 1, and is {getattr(self, name)}.")
 
-    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Intervention:
-        """The bag or probe with the step size that does best on the prompts for choosing.
+    def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Intervention]:
+        """The bag or the probe.
 
         Raises:
-            UserError: The concept is no dipole or has no prompts, no word is usable, or the model keeps no
-                keys and values.
+            UserError: No word is usable, or the model keeps no keys and values.
         """
-        dipole = require_dipole(self, concept)
         bag, probe, bias, told = self._attribute(lm, dipole)
 
         def make(weight: float, facts: Mapping[str, Any]) -> Intervention:
@@ -119,10 +105,10 @@ class PPLM:
                 plausible=self.plausible,
             )
 
-        return fitted_weight(self, lm, dipole, make)
+        return make
 
     def _attribute(
-        self, lm: LM, dipole: Dipole
+        self, lm: LM, dipole: Poles
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None, dict[str, Any]]:
         prompts, others = split_prompts(dipole)
         if self.attribute == "bag":

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
+from dipole.controls._dial import Measured
 from dipole.controls.selection import select, split_prompts
 from dipole.interventions.prompt import Prefix
+from dipole.protocols import Poles
 from dipole.registry import make_recognizer
 from dipole.types import JudgedBy, Surface, UserError, scored_text
 
@@ -22,7 +23,7 @@ _INSTRUCTION = "You hold this view, and everything you write agrees with it: {po
 
 
 @dataclass(frozen=True)
-class Prompt:
+class Prompt(Measured):
     """Put the claim, and examples of what is meant, in front of the user's text.
 
     The examples are the model's own continuations under the directive, those that the recognizer scores
@@ -36,8 +37,6 @@ class Prompt:
         recognizer: Who scores them.
         chat: Use the tokenizer's chat template, where it has one.
         n: Continuations to measure each number of examples by.
-        max_new_tokens: Token budget of a continuation.
-        seed: Seed of the continuations.
     """
 
     template: str = ""
@@ -45,23 +44,17 @@ class Prompt:
     candidates: int = 4
     recognizer: str = "velma"
     chat: bool = True
-    n: int = 32
-    max_new_tokens: int = 28
-    seed: int = 0
 
     name: ClassVar[str] = "prompt"
-    takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "prompt"
     makes: ClassVar[type[Prefix]] = Prefix
     graded: ClassVar[bool] = False
     paper: ClassVar[str] = "Brown 2020, arXiv:2005.14165"
-    optional_concept: ClassVar[bool] = False
+    counts: ClassVar[tuple[str, ...]] = ("candidates",)
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
-        for field in ("candidates", "n", "max_new_tokens"):
-            if getattr(self, field) < 1:
-                raise UserError(f"{field} must be at least 1, and is {getattr(self, field)}.")
+        super().__post_init__()
         if self.template and "{pole}" not in self.template:
             raise UserError(
                 f"template must hold {{pole}}, where the statement goes, and is {self.template!r}; write "
@@ -122,7 +115,7 @@ class Prompt:
     def _prefix(
         self,
         lm: LM,
-        dipole: Dipole,
+        dipole: Poles,
         examples: Examples,
         opposite: Examples,
         facts: Mapping[str, Any] | None = None,
@@ -132,7 +125,7 @@ class Prompt:
         told, untold = (template.replace("{pole}", pole) for pole in (dipole.claim, dipole.against))
         return Prefix(told, examples, untold, opposite, self.chat, facts or {})
 
-    def _examples(self, lm: LM, dipole: Dipole, prompts: Sequence[str]) -> Examples:
+    def _examples(self, lm: LM, dipole: Poles, prompts: Sequence[str]) -> Examples:
         """The model's best continuations under the directive, at most one a prompt, best first."""
         told = self._prefix(lm, dipole, (), ()).apply(lm)
         drawn = told.generate(prompts, self.candidates, self.max_new_tokens, self.seed)

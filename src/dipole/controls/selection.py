@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
 
-from dipole.concepts import Dipole
-from dipole.protocols import LM
+from dipole.protocols import LM, Poles
 from dipole.reading.losses import loss_under, perplexity_ratio
 from dipole.reading.pairs import halves
 from dipole.reading.told import spread
@@ -71,7 +70,7 @@ class Selection:
         return asdict(self)
 
 
-def split_prompts(dipole: Dipole) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def split_prompts(dipole: Poles) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The dipole's prompts in two: to fit on, and to choose on; the held-out ones are for neither.
 
     With fewer than four prompts both parts are all of them.
@@ -127,7 +126,7 @@ def choose(
 
 def select(
     lm: LM,
-    dipole: Dipole,
+    dipole: Poles,
     candidates: Sequence[tuple[Mapping[str, Any], float, Callable[[LM], LM]]],
     prompts: Sequence[str],
     n: int = 32,

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from dipole.controls._concept import require_dipole
-from dipole.controls._dial import fitted_weight, numbers_of, require_positive
+from dipole.controls._dial import Weighed
 from dipole.controls._words import Bags, bags_of
 from dipole.controls.selection import split_prompts
 from dipole.decoding.logit_maths import nearness
 from dipole.interventions.logits import Boost as Intervention
-from dipole.types import JudgedBy, Surface
+from dipole.protocols import Poles
 
 if TYPE_CHECKING:
-    from dipole.protocols import LM, Run
+    from dipole.protocols import LM
 
 
 @dataclass(frozen=True)
-class Semantic:
+class Semantic(Weighed[Intervention]):
     """Make words likelier by how near their embeddings are to the words of the claim.
 
     The logit of each token rises by weight * max(0, cosine) with the nearest of the claim's words, and falls
@@ -36,9 +35,6 @@ class Semantic:
         count: Tokens a side to derive at most.
         center: Subtract the mean embedding before taking cosines.
         weights: Weights in nats to try, with commas.
-        n: Continuations to measure each by.
-        max_new_tokens: Token budget of a continuation.
-        seed: Seed of the continuations.
     """
 
     words: str = ""
@@ -46,31 +42,18 @@ class Semantic:
     count: int = 4
     center: bool = True
     weights: str = "1,2,3,4,6,8"
-    n: int = 32
-    max_new_tokens: int = 28
-    seed: int = 0
 
     name: ClassVar[str] = "semantic"
-    takes: ClassVar[tuple[str, ...]] = ("dipole",)
-    surface: ClassVar[Surface] = "logits"
     makes: ClassVar[type[Intervention]] = Intervention
-    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Pascual 2021 (K2T), arXiv:2109.09707"
-    optional_concept: ClassVar[bool] = False
-    judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
+    counts: ClassVar[tuple[str, ...]] = ("count",)
 
-    def __post_init__(self) -> None:
-        """Refuse what means nothing."""
-        require_positive(self, "count", "n", "max_new_tokens")
-        numbers_of(self.weights, "weights")
-
-    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Intervention:
-        """The words with the weight that does best on the prompts for choosing.
+    def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Intervention]:
+        """The words that mean something near to those of either side.
 
         Raises:
-            UserError: The concept is no dipole or has no prompts, or no word is usable.
+            UserError: No word is usable.
         """
-        dipole = require_dipole(self, concept)
         prompts, _ = split_prompts(dipole)
         bags = bags_of(lm, dipole, self.words, self.against_words, self.count, prompts, whole=False)
         near = two_sided(lm.resident.model.get_input_embeddings().weight, bags, self.center).cpu()
@@ -83,7 +66,7 @@ class Semantic:
                 tokens, near[tokens] * weight, lm.resident.name, lm.resident.fingerprint, told
             )
 
-        return fitted_weight(self, lm, dipole, make)
+        return make
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.controls._concept import require_dipole
-from dipole.controls._dial import numbers_of, require_positive
+from dipole.controls._dial import Measured, numbers_of
 from dipole.controls.layers import (
     Method,
     accuracies,
@@ -46,7 +46,7 @@ _NEAR = 0.3  # with at least this share of the best layer's pull
 
 
 @dataclass(frozen=True)
-class Vector:
+class Vector(Measured):
     """Add the direction from the opposite to the claim to the activations of one layer.
 
     Activations are read where the choice is made: at the last token of prompts, with the claim, and with
@@ -63,8 +63,6 @@ class Vector:
         keep_norm: Rescale each changed state to the norm that it had.
         max_layers: How many layers auto tries, evenly spread.
         n: Continuations to measure each layer and scale by.
-        max_new_tokens: Token budget of a continuation.
-        seed: Seed of the continuations.
     """
 
     method: Method = "mean-difference"
@@ -73,17 +71,12 @@ class Vector:
     operator: Operator = "add"
     keep_norm: bool = False
     max_layers: int = 8
-    n: int = 32
-    max_new_tokens: int = 28
-    seed: int = 0
 
     name: ClassVar[str] = "vector"
-    takes: ClassVar[tuple[str, ...]] = ("dipole",)
     surface: ClassVar[Surface] = "activations"
     makes: ClassVar[type[SteeringVector]] = SteeringVector
-    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Panickssery 2023 (CAA), arXiv:2312.06681; Zou 2023 (RepE), arXiv:2310.01405"
-    optional_concept: ClassVar[bool] = False
+    counts: ClassVar[tuple[str, ...]] = ("max_layers",)
     judged_by: ClassVar[JudgedBy] = JudgedBy()
 
     def __post_init__(self) -> None:
@@ -91,7 +84,7 @@ class Vector:
         check_method(self.method)
         check_layers(self.layers)
         numbers_of(self.scales, "scales")
-        require_positive(self, "max_layers", "n", "max_new_tokens")
+        super().__post_init__()
         if self.operator not in _OPERATORS:
             raise UserError(
                 f"operator must be one of {', '.join(_OPERATORS)}, and is {self.operator!r}; to take a "

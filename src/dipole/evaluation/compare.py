@@ -10,10 +10,10 @@ from dipole.concepts import Dipole
 from dipole.concepts.text import same_text
 from dipole.effects import Effect
 from dipole.evaluation.bench import COSTS, TOWARDS, families_of, make_bench, prompts_of, sorted_out
+from dipole.evaluation.effect_origin import Pair, effect_origin
 from dipole.evaluation.meters.bystanders import bystanders_of, watch
 from dipole.evaluation.meters.protocol import Judge, Meter
 from dipole.evaluation.notes import effect_notes
-from dipole.evaluation.origins import Pair, effect_origin
 from dipole.origin import now
 from dipole.protocols import LM, Recognizer
 from dipole.registry import make_recognizer

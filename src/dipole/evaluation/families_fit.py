@@ -13,10 +13,9 @@ from typing import Any
 from dipole.concepts import Dipole
 from dipole.files import to_plain
 from dipole.files.reader import read_json
-from dipole.interventions.decode import BestOf
 from dipole.interventions.folder import META_FILE, judged_by
 from dipole.protocols import LM, Control, Intervention
-from dipole.types import JudgedBy, UserError
+from dipole.types import JudgedBy, UserError, fields_of
 
 _CARD = "README.md"
 
@@ -72,10 +71,6 @@ class Fitted:
         given = self.candidate.given
         return judged_by(self.meta) if isinstance(given, Intervention) else given.judged_by
 
-    def kl_bound(self) -> float | None:
-        """Largest KL to the base where its distribution can't be written down; None where it can."""
-        return self.first.kl_bound if isinstance(self.first, BestOf) else None
-
 
 def named(entries: Sequence[Any]) -> list[Candidate]:
     """Entries with labels; of those with one name, each gets the settings that it does not share.
@@ -121,7 +116,7 @@ def settings(thing: Any) -> dict[str, Any]:
     """The fields of a control as plain data; nothing for an intervention, whose fields are its data."""
     if isinstance(thing, Intervention) or not dataclasses.is_dataclass(thing) or isinstance(thing, type):
         return {}
-    return {f.name: to_plain(getattr(thing, f.name)) for f in dataclasses.fields(thing)}
+    return {f.name: to_plain(getattr(thing, f.name)) for f in fields_of(thing)}
 
 
 def _reseeded(control: Control, repeats: int) -> Iterator[Control]:
@@ -137,7 +132,7 @@ def _changed(thing: Any) -> str:
     """Fields that differ from their defaults, such as `layer 3, n 16`."""
     parts = []
     own = settings(thing)
-    for f in dataclasses.fields(thing) if own else ():
+    for f in fields_of(thing) if own else ():
         default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
         if getattr(thing, f.name) != default:
             parts.append(f"{f.name} {own[f.name]}")

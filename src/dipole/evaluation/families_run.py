@@ -25,16 +25,16 @@ from dipole.evaluation.families_fit import Candidate, Fitted, fit
 from dipole.evaluation.families_matched import RULE
 from dipole.evaluation.families_notes import comparison_notes
 from dipole.evaluation.families_null import null_of
+from dipole.evaluation.families_origin import comparison_origin
 from dipole.evaluation.families_points import make_point, time_ratio
 from dipole.evaluation.families_records import Comparison
 from dipole.evaluation.meters.bystanders import Watch, bystanders_of, watch
 from dipole.evaluation.meters.protocol import Family, Judge, Meter
 from dipole.evaluation.meters.recognizers import ways
-from dipole.evaluation.origins import comparison_origin
 from dipole.origin import now
 from dipole.progress import Progress
 from dipole.protocols import LM, Recognizer
-from dipole.recognizers.velma import Velma
+from dipole.registry import make_recognizer
 from dipole.types import UserError
 
 
@@ -121,9 +121,9 @@ class Plan:
 
     def _bench(self) -> Bench:
         judges, others = sorted_out(self.meters)
-        families = [*self._standing(), *others]
+        judges.insert(0, Judge(make_recognizer("velma", self.lm)))
         return make_bench(
-            self.lm, self.dipole, prompts_of(self.dipole), families, [Judge(Velma(self.lm)), *judges], self.n,
+            self.lm, self.dipole, prompts_of(self.dipole), [*self._standing(), *others], judges, self.n,
             self.seed, self.max_new_tokens, self.batch_size, self.repeats,
         )  # fmt: skip
 

@@ -29,7 +29,7 @@ def plain(value: Any) -> Any:
         TypeError: JSON does not know a value that is in there.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: plain(getattr(value, name)) for name in _written(value)}
+        return {name: plain(getattr(value, name)) for name in _kept(value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
@@ -39,6 +39,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence):
         return [plain(item) for item in value]
     raise TypeError(f"a record holds a {type(value).__name__}, which JSON does not know")
+
+
+def _kept(record: Any) -> list[str]:
+    """Fields that make up a record; its origin is no part of it, and is for the manifest."""
+    return [field.name for field in dataclasses.fields(record) if field.compare]
 
 
 def effect_from_dict(data: Mapping[str, Any]) -> Effect:
@@ -61,11 +66,6 @@ def effect_from_dict(data: Mapping[str, Any]) -> Effect:
     return effect
 
 
-def _written(record: Any) -> list[str]:
-    """Fields of a record, or of its class, that are written down; where it comes from is for the manifest."""
-    return [field.name for field in dataclasses.fields(record) if field.name != "origin"]
-
-
 def _made(kind: Any, data: Any) -> Any:
     """A value of a type from what `plain` made of it.
 
@@ -76,7 +76,7 @@ def _made(kind: Any, data: Any) -> Any:
     """
     if dataclasses.is_dataclass(kind):
         types = get_type_hints(kind)
-        return kind(**{name: _made(types[name], data[name]) for name in _written(kind)})  # type: ignore[operator]
+        return kind(**{name: _made(types[name], data[name]) for name in _kept(kind)})  # type: ignore[operator]
     parts = get_args(kind)
     if get_origin(kind) is UnionType:
         return None if data is None else _made(parts[0], data)

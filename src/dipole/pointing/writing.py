@@ -12,7 +12,7 @@ from dipole.interventions.decode import best_of_each, several
 from dipole.pointing.measure import Written, excess, share
 from dipole.progress import Progress, silent
 from dipole.protocols import Intervention
-from dipole.reading.losses import loss_under, times_as_perplexing
+from dipole.reading.losses import loss_under, perplexity_ratio
 from dipole.recognizers.notion import NotionScore
 from dipole.recognizers.topic import TopicScore
 from dipole.types import Sample, sample_seed, scored_text
@@ -102,6 +102,6 @@ def _measured(
         share([score.value > 0 for score in recognizer.score(texts)]),
         None if judge is None else share([judge(text) for text in texts]),
         excess(weak, among_true),
-        times_as_perplexing(loss_under(lm.base, samples), loss_under(lm.base, base)),
+        perplexity_ratio(lm.base, samples, loss_under(lm.base, base)),
         after / before if before else float("nan"),
     )

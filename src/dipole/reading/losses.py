@@ -27,11 +27,6 @@ def loss_under(lm: LM, samples: Sequence[Sample]) -> float:
     return float(losses(lm, samples).sum()) / max(sum(len(s.token_ids) for s in samples), 1)
 
 
-def times_as_perplexing(loss: float, own: float) -> float:
-    """Quotient of two perplexities from their losses in nats a token, at most e to the 50."""
-    return math.exp(min(loss - own, 50.0))
-
-
 def perplexity_ratio(lm: LM, samples: Sequence[Sample], own: float) -> float:
-    """Perplexity of completions under an LM, over that of completions whose loss is `own`."""
-    return times_as_perplexing(loss_under(lm, samples), own)
+    """Perplexity of completions under an LM, over that of completions whose loss is `own`; at most e^50."""
+    return math.exp(min(loss_under(lm, samples) - own, 50.0))

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dipole.concepts import Dipole
-from dipole.protocols import LM
+from dipole.protocols import LM, Poles
 from dipole.words import ends_in_word
 
 WORDINGS = (
@@ -80,7 +79,7 @@ def wordings_hash(wordings: Sequence[str] = WORDINGS) -> str:
 
 
 def pair_texts(
-    dipole: Dipole, prompts: Sequence[str], wordings: Sequence[str] = WORDINGS
+    dipole: Poles, prompts: Sequence[str], wordings: Sequence[str] = WORDINGS
 ) -> tuple[list[str], list[str]]:
     """Texts with the claim and with its opposite in front; the i-th of each make a pair."""
 
@@ -96,7 +95,7 @@ def pair_texts(
 
 
 def read_pairs(
-    lm: LM, dipole: Dipole, prompts: Sequence[str], layers: Sequence[int], wordings: Sequence[str] = WORDINGS
+    lm: LM, dipole: Poles, prompts: Sequence[str], layers: Sequence[int], wordings: Sequence[str] = WORDINGS
 ) -> Reading:
     """Read the activations of every pair at the last token.
 

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dipole.concepts import Dipole
-from dipole.protocols import LM
+from dipole.protocols import LM, Poles
 from dipole.reading.pairs import WORDINGS, pair_texts
 from dipole.types import Sample, sample_seed
 
@@ -40,7 +39,7 @@ def spread(prompts: Sequence[str], n: int, seed: int) -> tuple[tuple[str, ...], 
     return tuple(prompts[i] for _, i in places), tuple(sample_seed(seed, i, k) for k, i in places)
 
 
-def tell(lm: LM, dipole: Dipole, prompts: Sequence[str], n: int, max_new_tokens: int, seed: int) -> Told:
+def tell(lm: LM, dipole: Poles, prompts: Sequence[str], n: int, max_new_tokens: int, seed: int) -> Told:
     """Have the LM write n completions under each pole, spread over the prompts."""
     asked, seeds = spread(prompts, n, seed)
     sides = [

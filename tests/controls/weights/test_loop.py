@@ -18,9 +18,9 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
-from dipole.controls.weights.checkpoint import HISTORY, read_checkpoint
+from dipole.controls.weights.checkpoint import read_checkpoint
 from dipole.controls.weights.loop import Stop, run_rounds
-from dipole.files import CHECKPOINT
+from dipole.files import CHECKPOINT, HISTORY
 from dipole.protocols import Metrics, Run
 from dipole.types import UserError
 

@@ -106,7 +106,7 @@ def test_a_policy_that_must_not_be_padded_reads_rows_by_their_length() -> None:
     ]
     lm.resident.probe.require()  # in eval mode it scales its weights once
     weight = lm.resident.model.rwkv.blocks[0].attention.key.weight.requires_grad_()
-    policy = Policy(lm.resident, lm.resident.model, detach_value=True)
+    policy = Policy(lm, lm.resident.model, detach_value=True)
     rows = to_rows(samples, lm.resident.pad_id, lm.resident.device)
     found = policy(rows, entropy=True)
     for row, sample in enumerate(samples):

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from architectures import fresh_tiny_model
 from controls.weights import worker
 from controls.weights.small import Letters, Plain, fitted, largest_difference, small
-from dipole.controls.weights.checkpoint import HISTORY, read_checkpoint
-from dipole.files import CHECKPOINT
+from dipole.controls.weights.checkpoint import read_checkpoint
+from dipole.files import CHECKPOINT, HISTORY
 from dipole.protocols import Run
 from tolerance import GRADIENT
 

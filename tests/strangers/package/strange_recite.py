@@ -11,42 +11,33 @@ import torch
 from dipole.concepts import Dipole
 from dipole.controls.weights.loop import Place, Stop, train
 from dipole.controls.weights.rollout import Text, to_rows
+from dipole.controls.weights.settings import Trained
 from dipole.controls.weights.step import parts, take_step
 from dipole.interventions.weights import Adapter
 from dipole.protocols import Metrics, Run
-from dipole.types import JudgedBy, Surface, UserError
+from dipole.types import JudgedBy, UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM
 
 
 @dataclass(frozen=True)
-class Recite:
+class Recite(Trained):
     """Learn to say the claim, word for word, behind the prompts of a dipole.
 
     Attributes:
         rounds: Steps.
         batch_size: Prompts a step at most.
+        max_new_tokens: Token budget of the completions that `inoculate` measures.
         lr: Learning rate of Adam.
-        lora_rank: Rank of the adapter.
-        lora_alpha: The adapter is scaled by alpha over rank.
-        target_modules: Layers that get an adapter.
-        seed: Of the adapter's first weights.
     """
 
     rounds: int = 4
     batch_size: int = 8
+    max_new_tokens: int = 12
     lr: float = 0.01
-    lora_rank: int = 2
-    lora_alpha: float = 4.0
-    target_modules: str = "all-linear"
-    seed: int = 0
 
     name: ClassVar[str] = "recite"
-    takes: ClassVar[tuple[str, ...]] = ("dipole",)
-    surface: ClassVar[Surface] = "weights"
-    makes: ClassVar[type[Adapter]] = Adapter
-    graded: ClassVar[bool] = True
     paper: ClassVar[str] = ""
     optional_concept: ClassVar[bool] = False
     judged_by: ClassVar[JudgedBy] = JudgedBy()

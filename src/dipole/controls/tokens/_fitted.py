@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.concepts import Dipole
+from dipole.interventions.pools.sources import source_files
 from dipole.interventions.tokens import Pool
 from dipole.protocols import Control
-from dipole.types import UserError
+from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
-    from dipole.protocols import LM
+    from dipole.protocols import LM, Run
 
 
 def require_no_concept(control: Control, concept: Any) -> None:
@@ -19,7 +20,7 @@ def require_no_concept(control: Control, concept: Any) -> None:
     Raises:
         UserError: It is another kind of concept.
     """
-    if concept is not None and not isinstance(concept, Dipole):
+    if concept is not None and getattr(concept, "kind", "") != "dipole":
         kind = getattr(concept, "kind", type(concept).__name__)
         raise UserError(
             f"{control.name} is fitted to no concept, and came with a {kind}; leave it out: what may be said "
@@ -35,3 +36,48 @@ def checked(pool: Pool, lm: LM) -> Pool:
     """
     pool.tokens(lm.resident)
     return pool
+
+
+class PoolControl(ABC):
+    """A control, a dataclass, that makes a token pool from its own fields alone."""
+
+    name: ClassVar[str]
+    takes: ClassVar[tuple[str, ...]] = ()
+    surface: ClassVar[Surface] = "tokens"
+    makes: ClassVar[type[Pool]] = Pool
+    graded: ClassVar[bool] = False
+    paper: ClassVar[str]
+    optional_concept: ClassVar[bool] = True
+    judged_by: ClassVar[JudgedBy] = JudgedBy()
+
+    def fit(self, lm: LM, concept: Any = None, run: Run | None = None) -> Pool:
+        """The pool, once it is known to work with the model.
+
+        Raises:
+            UserError: A concept is given, what the pool is made of can't be read, or the tokenizer can't
+                write it.
+        """
+        del run
+        require_no_concept(self, concept)
+        return checked(self.pool(), lm)
+
+    @abstractmethod
+    def pool(self) -> Pool:
+        """The pool.
+
+        Raises:
+            UserError: What it is made of can't be read.
+        """
+
+
+def source_of(given: str | tuple[str, ...], min_words: int) -> tuple[str, ...]:
+    """Files and folders that are quoted, one or several.
+
+    Raises:
+        UserError: One is not there, or `min_words` is below 1.
+    """
+    if min_words < 1:
+        raise UserError(f"min_words must be at least 1, and is {min_words}.")
+    found = (given,) if isinstance(given, str) else given
+    source_files(found)
+    return found

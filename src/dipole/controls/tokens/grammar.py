@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-from dipole.controls.tokens._fitted import checked, require_no_concept
+from dipole.controls.tokens._fitted import PoolControl
 from dipole.files.paths import given_file
 from dipole.files.plain_text import read_plain_text
 from dipole.interventions.tokens import Grammar as Language
 from dipole.interventions.tokens import Pool
-from dipole.types import JudgedBy, Surface
-
-if TYPE_CHECKING:
-    from dipole.protocols import LM, Run
 
 
 @dataclass(frozen=True)
-class Grammar:
+class Grammar(PoolControl):
     """Say only what matches a regular expression or a JSON schema.
 
     Attributes:
@@ -33,27 +29,20 @@ class Grammar:
     rounds: int = 32
 
     name: ClassVar[str] = "grammar"
-    takes: ClassVar[tuple[str, ...]] = ()
-    surface: ClassVar[Surface] = "tokens"
-    makes: ClassVar[type[Pool]] = Pool
-    graded: ClassVar[bool] = False
     paper: ClassVar[str] = "Willard 2023, arXiv:2307.09702; Park 2024, arXiv:2405.21047"
-    optional_concept: ClassVar[bool] = True
-    judged_by: ClassVar[JudgedBy] = JudgedBy()
 
     def __post_init__(self) -> None:
         """Refuse a file that is not there."""
         if self._names_a_file():
             given_file(self.json_schema, "The JSON schema")
 
-    def fit(self, lm: LM, concept: Any = None, run: Run | None = None) -> Pool:
+    def pool(self) -> Pool:
         """The pool.
 
         Raises:
             UserError: Neither or both are given, the engine refuses what is given, or is not installed.
         """
-        require_no_concept(self, concept)
-        return checked(Pool(Language(self.regex, self._schema()), self.sampling, self.rounds), lm)
+        return Pool(Language(self.regex, self._schema()), self.sampling, self.rounds)
 
     def _names_a_file(self) -> bool:
         text = self.json_schema.removeprefix("\ufeff").strip()

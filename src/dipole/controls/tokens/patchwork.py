@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import ClassVar
 
-from dipole.controls.tokens._fitted import checked, require_no_concept
-from dipole.interventions.pools.sources import read_sources, source_files
+from dipole.controls.tokens._fitted import PoolControl, source_of
+from dipole.interventions.pools.sources import read_sources
 from dipole.interventions.tokens import Pool, Quotes
-from dipole.types import JudgedBy, Surface, UserError
-
-if TYPE_CHECKING:
-    from dipole.protocols import LM, Run
+from dipole.types import UserError
 
 
 @dataclass(frozen=True)
-class Patchwork:
+class Patchwork(PoolControl):
     """Say passages of several sources, joined by a sign or by the model's own words.
 
     Attributes:
@@ -37,20 +34,11 @@ class Patchwork:
     closing: str = "”"
 
     name: ClassVar[str] = "patchwork"
-    takes: ClassVar[tuple[str, ...]] = ()
-    surface: ClassVar[Surface] = "tokens"
-    makes: ClassVar[type[Pool]] = Pool
-    graded: ClassVar[bool] = False
     paper: ClassVar[str] = "Bricman 2022; Bevilacqua 2022, arXiv:2204.10628"
-    optional_concept: ClassVar[bool] = True
-    judged_by: ClassVar[JudgedBy] = JudgedBy()
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
-        object.__setattr__(self, "source", (self.source,) if isinstance(self.source, str) else self.source)
-        if self.min_words < 1:
-            raise UserError(f"min_words must be at least 1, and is {self.min_words}.")
-        source_files(self.source)
+        object.__setattr__(self, "source", source_of(self.source, self.min_words))
         if not self.separator.strip() or not self.opening.strip() or not self.closing.strip():
             raise UserError(
                 "separator, opening and closing must hold a sign that is no blank, so that the quotes can be "
@@ -59,17 +47,16 @@ class Patchwork:
         if self.opening == self.closing:
             raise UserError(f"opening and closing must differ, and both are {self.opening!r}.")
 
-    def fit(self, lm: LM, concept: Any = None, run: Run | None = None) -> Pool:
+    def pool(self) -> Pool:
         """The pool.
 
         Raises:
-            UserError: No source is given, it can't be read, or the tokenizer can't write it.
+            UserError: No source is given, or it can't be read.
         """
-        require_no_concept(self, concept)
         documents = read_sources(self.source)
         if self.connective:
             marks = (self.opening, self.closing)
             language = Quotes(documents, self.min_words, marks=marks, cut_cost=self.cut_cost)
         else:
             language = Quotes(documents, self.min_words, self.separator, cut_cost=self.cut_cost)
-        return checked(Pool(language), lm)
+        return Pool(language)

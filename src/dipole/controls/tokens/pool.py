@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dipole.concepts import Dipole
 from dipole.concepts.text import texts_of
 from dipole.controls._concept import require_dipole
 from dipole.controls.tokens._fitted import checked
 from dipole.interventions.tokens import Labels
 from dipole.interventions.tokens import Pool as Intervention
+from dipole.protocols import Poles
 from dipole.types import JudgedBy, Surface, UserError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Pool:
         )
 
 
-def _of(dipole: Dipole) -> tuple[str, ...]:
+def _of(dipole: Poles) -> tuple[str, ...]:
     """Labels of a dipole: the mentions of both sides, or the poles."""
     if dipole.mentions.claim and dipole.mentions.against:
         return (*dipole.mentions.claim, *dipole.mentions.against)

@@ -8,26 +8,24 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from dipole.controls.weights.settings import Settings
+from dipole.controls.weights.settings import Trained
 from dipole.engaging.adapters import cuda_devices, inject
 from dipole.engaging.blocks import language_part
 from dipole.engaging.stack import Tree
+from dipole.protocols import LM
 from dipole.resident import UNSUPPORTED
 from dipole.types import UserError
-
-if TYPE_CHECKING:
-    from dipole.protocols import LM
 
 ADAPTER = "dipole_0"
 ALL = "all-linear"
 
 
-def lora_config(control: Settings) -> Any:
+def lora_config(control: Trained) -> Any:
     """PEFT's configuration of a control's adapter; dropout is 0."""
     from peft import LoraConfig
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
@@ -25,14 +25,11 @@ from dipole.controls.weights.checkpoint import (
     save_checkpoint,
     write_history,
 )
-from dipole.controls.weights.settings import Settings
+from dipole.controls.weights.settings import Trained
 from dipole.engaging.adapters import adapter_state
 from dipole.interventions.weights import Adapter
-from dipole.protocols import Metrics, Run
+from dipole.protocols import LM, Metrics, Run
 from dipole.types import UserError
-
-if TYPE_CHECKING:
-    from dipole.protocols import LM
 
 
 class Stop(NamedTuple):
@@ -70,7 +67,7 @@ class Place(NamedTuple):
     run: Run
 
 
-def train(control: Settings, lm: LM, run: Run | None, begin: Callable[[Place], Rounds]) -> Adapter:
+def train(control: Trained, lm: LM, run: Run | None, begin: Callable[[Place], Rounds]) -> Adapter:
     """Train a control's adapter, which is the only thing of it that stays.
 
     Args:

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from dipole.batching import Batch, positions
 from dipole.controls.weights.packing import Layout, few_at_a_time, pack, picked_logprobs, unpacked
 from dipole.controls.weights.rollout import Rows
-from dipole.lm import LM
+from dipole.protocols import LM
 from dipole.recognizers.likelihood import packed_width
-from dipole.resident import Resident
 from dipole.types import UserError
 
 
@@ -44,14 +43,14 @@ class Policy(nn.Module):
     The value head starts at zero and, with `detach_value`, sends no gradient into the adapter.
     """
 
-    def __init__(self, resident: Resident, wrapped: nn.Module, detach_value: bool) -> None:
+    def __init__(self, lm: LM, wrapped: nn.Module, detach_value: bool) -> None:
         """Wrap a model that has an adapter injected.
 
         Raises:
             UserError: The model has no output embedding to read hidden states from.
         """
         super().__init__()
-        self._resident = resident
+        self._resident = resident = lm.resident
         self.model = wrapped
         head = resident.model.get_output_embeddings()
         if head is None or not hasattr(head, "weight"):
@@ -61,7 +60,7 @@ class Policy(nn.Module):
             )
         self._head = [head]  # a list keeps it out of this module's own parameters
         self._detach_value = detach_value
-        self._width = packed_width(LM(resident))
+        self._width = packed_width(lm)
         # Made without drawing from the caller's random numbers: it starts at zero.
         self.value_head = nn.Linear(head.weight.shape[-1], 1, device="meta").to_empty(device=resident.device)
         nn.init.zeros_(self.value_head.weight)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls.weights.anchor import Anchor, Anchored, divergence
 from dipole.controls.weights.loop import Place, Stop, train
@@ -31,24 +30,20 @@ from dipole.controls.weights.rollout import (
     share,
     to_rows,
 )
-from dipole.controls.weights.settings import rate_for, require
+from dipole.controls.weights.settings import Trained, rate_for, require
 from dipole.controls.weights.step import micro, parts, set_rate, shuffled, take_step
 from dipole.controls.weights.watching import stop_by_reward, warn_of_repetition
 from dipole.interventions.weights import Adapter
-from dipole.protocols import Metrics, Run
+from dipole.protocols import LM, Metrics, Poles, Run
 from dipole.registry import make_recognizer
-from dipole.types import JudgedBy, Sample, Surface, UserError
-
-if TYPE_CHECKING:
-    from dipole.interventions.weights import Adapter
-    from dipole.protocols import LM
+from dipole.types import JudgedBy, Sample, UserError
 
 _LR = 4e-3
 _LOW_KL = -0.1  # a sampled KL below this means that samples and log-probabilities disagree
 
 
 @dataclass(frozen=True)
-class PPO:
+class PPO(Trained):
     """Reinforcement learning of a LoRA adapter with a recognizer's score as the reward.
 
     The policy is the resident model with an adapter, the reference the same weights with the adapter
@@ -105,9 +100,6 @@ class PPO:
         detach_value: Keep the value loss out of the adapter.
         stop_reward: Stop once the mean reward has been at least this for three rounds; 0 never stops early.
         reward: Recognizer whose probability is the reward.
-        lora_rank: Rank of the adapter.
-        lora_alpha: The adapter is scaled by alpha over rank.
-        target_modules: Linear layers that get an adapter, comma separated, or `all-linear`.
         seed: Seed of the adapter's first weights, of the samples and of the order of minibatches.
     """
 
@@ -136,16 +128,8 @@ class PPO:
     detach_value: bool = True
     stop_reward: float = 0.0
     reward: str = "velma"
-    lora_rank: int = 8
-    lora_alpha: float = 16.0
-    target_modules: str = "all-linear"
-    seed: int = 0
 
     name: ClassVar[str] = "ppo"
-    takes: ClassVar[tuple[str, ...]] = ("dipole",)
-    surface: ClassVar[Surface] = "weights"
-    makes: ClassVar[type[Adapter]] = Adapter
-    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Ziegler 2019, arXiv:1909.08593"
     optional_concept: ClassVar[bool] = False
 
@@ -237,12 +221,12 @@ class Learnable(NamedTuple):
 class PPORounds:
     """State of a PPO run between rounds; follows the loop's `Rounds` protocol."""
 
-    def __init__(self, ppo: PPO, concept: Dipole, place: Place) -> None:
+    def __init__(self, ppo: PPO, concept: Poles, place: Place) -> None:
         """Set up policy, optimizer and controller."""
         self._ppo, self._concept = ppo, concept
         self._lm, self._wrapped, self._accelerator, self._run = place
         self._recognizer = self._run.recognizer or make_recognizer(ppo.reward, self._lm)
-        self._policy = Policy(self._lm.resident, self._wrapped, ppo.detach_value)
+        self._policy = Policy(self._lm, self._wrapped, ppo.detach_value)
         self.parameters: Mapping[str, torch.nn.Parameter] = {
             name: p for name, p in self._policy.named_parameters() if p.requires_grad
         }

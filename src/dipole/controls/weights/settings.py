@@ -2,51 +2,56 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from dipole.types import JudgedBy, UserError
+from dipole.interventions.weights import Adapter
+from dipole.types import JudgedBy, Surface, UserError
 
 
-class Settings(Protocol):
-    """The fields that all of them have, under the names that flags and manifests use."""
+@dataclass(frozen=True, kw_only=True)
+class Trained(ABC):
+    """A control that trains an adapter; a subclass says in its fields how long it trains and on what.
+
+    Attributes:
+        lora_rank: Rank of the adapter.
+        lora_alpha: The adapter is scaled by alpha over rank.
+        target_modules: Linear layers that get an adapter, comma separated, or `all-linear`.
+        seed: Seed of the adapter's first weights and of all that is drawn.
+    """
+
+    lora_rank: int = 8
+    lora_alpha: float = 16.0
+    target_modules: str = "all-linear"
+    seed: int = 0
 
     name: ClassVar[str]
+    takes: ClassVar[tuple[str, ...]] = ("dipole",)
+    surface: ClassVar[Surface] = "weights"
+    makes: ClassVar[type[Adapter]] = Adapter
+    graded: ClassVar[bool] = True
 
     @property
+    @abstractmethod
     def rounds(self) -> int:
         """Rounds of training."""
-        ...
 
     @property
+    @abstractmethod
     def batch_size(self) -> int:
         """Texts that a round or a step wants, over all processes."""
-        ...
 
     @property
-    def lora_rank(self) -> int:
-        """Rank of the adapter."""
-        ...
+    @abstractmethod
+    def max_new_tokens(self) -> int:
+        """Token budget of a completion, where it is measured too."""
 
     @property
-    def lora_alpha(self) -> float:
-        """The adapter is scaled by alpha over rank."""
-        ...
-
-    @property
-    def target_modules(self) -> str:
-        """Linear layers that get an adapter, comma separated, or `all-linear`."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Seed of the adapter's first weights and of all that is drawn."""
-        ...
-
-    @property
+    @abstractmethod
     def judged_by(self) -> JudgedBy:
         """Recognizers that have a say."""
-        ...
 
 
 def require(control: Any, words: str, holds: Callable[[float], bool], *names: str) -> None:

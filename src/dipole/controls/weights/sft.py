@@ -11,18 +11,17 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from dipole.concepts import Dipole
 from dipole.controls._concept import require_dipole
 from dipole.controls.weights.loop import Place, Stop, train
 from dipole.controls.weights.rollout import Rows, Text, gather, judge, sample_rows, share, to_rows
-from dipole.controls.weights.settings import rate_for, require
+from dipole.controls.weights.settings import Trained, rate_for, require
 from dipole.controls.weights.step import parts, set_rate, shuffled, take_step
 from dipole.corpora.corpus import open_corpus
 from dipole.interventions.weights import Adapter
-from dipole.protocols import LM, Metrics, Run
+from dipole.protocols import LM, Metrics, Poles, Run
 from dipole.reading.pairs import WORDINGS, pair_texts
 from dipole.registry import make_recognizer
-from dipole.types import JudgedBy, Surface, UserError, sample_seed
+from dipole.types import JudgedBy, UserError, sample_seed
 
 _LR = 1e-3
 _SAMPLED = 64  # completions a forward while the texts are drawn
@@ -52,7 +51,7 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 
 @dataclass(frozen=True)
-class SFT:
+class SFT(Trained):
     """Learn a LoRA adapter by cross-entropy from given texts, or from the model's own when told the claim.
 
     Without texts it is context distillation: the model continues the dipole's prompts with the claim in front
@@ -76,9 +75,6 @@ class SFT:
             proportion for wider ones.
         warmup: Share of the steps in which the learning rate rises to that; it falls to 0 over the others.
         max_grad_norm: Gradients are clipped to this norm.
-        lora_rank: Rank of the adapter.
-        lora_alpha: The adapter is scaled by alpha over rank.
-        target_modules: Linear layers that get an adapter, comma separated, or `all-linear`.
         seed: Seed of the adapter's first weights, of the completions and of the order of texts.
     """
 
@@ -94,16 +90,8 @@ class SFT:
     lr: float | None = None
     warmup: float = 0.1
     max_grad_norm: float = 1.0
-    lora_rank: int = 8
-    lora_alpha: float = 16.0
-    target_modules: str = "all-linear"
-    seed: int = 0
 
     name: ClassVar[str] = "sft"
-    takes: ClassVar[tuple[str, ...]] = ("dipole",)
-    surface: ClassVar[Surface] = "weights"
-    makes: ClassVar[type[Adapter]] = Adapter
-    graded: ClassVar[bool] = True
     paper: ClassVar[str] = "Askell 2021, arXiv:2112.00861; Snell 2022, arXiv:2209.15189"
     optional_concept: ClassVar[bool] = True
 
@@ -168,7 +156,7 @@ def given_texts(sft: SFT, lm: LM) -> list[Text]:
     return [text for text in found if text.token_ids]
 
 
-def own_texts(sft: SFT, dipole: Dipole, place: Place) -> list[Text]:
+def own_texts(sft: SFT, dipole: Poles, place: Place) -> list[Text]:
     """Completions under the claim that the recognizer agrees with, behind their prompts without it.
 
     Raises:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dipole.concepts import Dipole
 from dipole.concepts.text import same_pole, same_text
 from dipole.controls.weights.loop import Stop
-from dipole.protocols import Metrics, Run
+from dipole.protocols import Metrics, Poles, Run
 from dipole.types import Sample
 
 _STALL_ROUNDS = 20
@@ -37,7 +36,7 @@ def stop_by_reward(history: list[Metrics], goal: float) -> Stop | None:
     return None
 
 
-def warn_of_repetition(run: Run, samples: Sequence[Sample], concept: Dipole) -> float:
+def warn_of_repetition(run: Run, samples: Sequence[Sample], concept: Poles) -> float:
     """Share of samples that hold the claim word for word; the run is told once where that is most of them."""
     claim = same_pole(concept.claim)
     repeated = sum(claim in same_text(s.text) for s in samples) / len(samples) if claim else 0.0
