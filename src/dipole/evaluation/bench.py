@@ -164,8 +164,8 @@ def made_for(families: Iterable[Family], subject: Subject) -> tuple[Meter, ...]:
     for meter in made:
         if not isinstance(meter, Meter):
             raise UserError(
-                f"A meter has name, label, unit, direction, in_loop and measure, and {str(meter)[:99]!r} lacks "
-                "some of them; see docs/meters.md."
+                "A meter has name, label, unit, direction, in_loop and measure, and "
+                f"{str(meter)[:99]!r} lacks some of them; see docs/meters.md."
             )
     return made
 
