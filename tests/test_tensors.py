@@ -14,6 +14,7 @@ import dipole.tensors
 from architectures import tiny_model
 from contracts.recipes import INTERVENTIONS
 from dipole.interventions import load_intervention
+from dipole.interventions.logits import Boost, made_for
 from dipole.interventions.tokens import Document, Pool, Quotes
 from dipole.lm import LM
 from dipole.recognizers.notion import NotionScore
@@ -181,8 +182,6 @@ def test_files_that_are_no_safetensors_are_refused(tmp_path: Path) -> None:
 
 def test_another_model_than_the_tensors_are_for_is_refused() -> None:
     lm = tiny_model("gpt2")
-    far = type(INTERVENTIONS["boost"]("gpt2"))(
-        torch.tensor([10**6]), torch.ones(1), "gpt2", lm.resident.fingerprint
-    )
+    far = Boost(torch.tensor([10**6]), torch.ones(1), **made_for(lm))
     with pytest.raises(UserError, match="token 1000000, and gpt2 has tokens 0 to"):
         far.apply(lm)

@@ -20,6 +20,7 @@ from tokenizers import (
 )
 from transformers import ByT5Tokenizer, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
+import dipole
 from architectures import BOS, EOS, fresh_tiny_model, tiny_model, tiny_tokenizer
 from dipole.concepts import Dipole
 from dipole.interventions.prompt import Prefix
@@ -213,7 +214,7 @@ def test_the_switch_of_load_and_of_the_command_line(tmp_path: Path) -> None:
     assert eos in told.resident.encode("a <eos> b")
     assert told.resident.encode("a <eos>")[-1] == eos
     assert eos in told.resident.continuation_ids(" <eos>")
-    Prefix("Tea.").apply(lm).save(tmp_path / "lm")
+    dipole.save(Prefix("Tea.").apply(lm), tmp_path / "lm")
     assert not load(str(tmp_path / "lm"), device="cpu").resident.special_tokens_in_text
     again = load(str(tmp_path / "lm"), device="cpu", special_tokens_in_text=True)
     assert again.resident.special_tokens_in_text
