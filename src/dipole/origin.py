@@ -104,7 +104,7 @@ def fit_origin(
             "name": str(getattr(control, "name", type(control).__name__.lower())),
             "class": f"{type(control).__module__}:{type(control).__qualname__}",
             "fields": {f.name: getattr(control, f.name) for f in fields_of(control)},
-            "changed": [f.name for f in fields_of(control) if _changed(control, f)],
+            "changed": [f.name for f in fields_of(control) if is_changed(control, f)],
         },
         "seed": seed,
         "model": named(model),
@@ -122,7 +122,7 @@ def _device(model: Loaded | None) -> str | None:
     return None if model is None else str(model.device)
 
 
-def _changed(control: Any, field: dataclasses.Field[Any]) -> bool:
+def is_changed(control: Any, field: dataclasses.Field[Any]) -> bool:
     """Whether the field differs from its default."""
     factory = field.default_factory
     made = field.default if factory is dataclasses.MISSING else factory()
