@@ -100,7 +100,7 @@ class Fake:
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     made = Fake()
-    monkeypatch.setattr("dipole.cli.score.load_recognizer", lambda *_: made)
+    monkeypatch.setattr("dipole.cli._named.load_recognizer", lambda *_: made)
     return made
 
 

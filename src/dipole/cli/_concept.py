@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from dipole.cli._console import tell
-from dipole.cli._groups import Poles, Wanted
+from dipole.cli._groups import Poles
 from dipole.concepts import Dipole, Mentions, load_arsenal, load_dipole
 from dipole.types import DipoleWarning, UserError
 
@@ -34,7 +34,7 @@ def poles_from(flags: Poles) -> Dipole:
 
 
 def dipole_from(
-    flags: Wanted, model: str, mentions: Mentions | None = None, need_prompts: bool = True
+    flags: Poles, model: str, mentions: Mentions | None = None, need_prompts: bool = True
 ) -> Dipole:
     """The dipole of the flags, whose prompts and mentions stand in place of its own.
 
@@ -47,7 +47,7 @@ def dipole_from(
         mentions: Words of the two sides, where they were given.
         need_prompts: Refuse a dipole without prompts.
     """
-    dipole, prompts, held_out = poles_from(flags), flags.prompt or (), flags.held_out or ()
+    dipole, (prompts, held_out) = poles_from(flags), flags.wordings
     bare = not (dipole.prompts or dipole.held_out or dipole.mentions or held_out or mentions)
     if bare and (ready := _ready(dipole, prompts, model)):
         tell(f"dipole: this is the ready dipole {ready.name!r}; its mentions and held-out prompts are used.")

@@ -123,6 +123,11 @@ class Poles:
         """Whether any of the flags is there."""
         return any(value is not None for value in (self.dipole, self.claim, self.against))
 
+    @property
+    def wordings(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Prompts to fit on, and those to measure on alone."""
+        return (), ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted(Poles):
@@ -135,6 +140,11 @@ class Wanted(Poles):
 
     prompt: Texts = None
     held_out: Texts = None
+
+    @property
+    def wordings(self) -> tuple[Sequence[str], Sequence[str]]:
+        """Prompts to fit on, and those to measure on alone."""
+        return self.prompt or (), self.held_out or ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dipole.cli._concept import poles_from
 from dipole.cli._groups import Poles, Source
 from dipole.files import MANIFEST
 from dipole.files.paths import given_path, tell_shadowed
@@ -15,6 +16,7 @@ from dipole.registry import CONTROLS, RECOGNIZERS, options, plain, resolve, unkn
 from dipole.types import UserError
 
 if TYPE_CHECKING:
+    from dipole.concepts import Dipole
     from dipole.interventions.activations import SteeringVector
     from dipole.protocols import LM, Intervention, Recognizer
     from dipole.recognizers.topic import TopicScore
@@ -132,6 +134,16 @@ def _made_with(folder: str) -> str | None:
         return str(made.read(facts, "")["model"]["name"])
     except ValueError:  # there is none, or it is not one of ours
         return None
+
+
+def recognizer_from(
+    name: str, source: Source, prior_correction: bool, poles: Poles
+) -> tuple[Recognizer, Dipole | None]:
+    """The recognizer of that name and the dipole; or one of a folder, which has a concept of its own."""
+    if is_fitted(name):
+        return load_fitted(name, source, prior_correction, poles), None
+    dipole = poles_from(poles)
+    return load_recognizer(name, source, prior_correction), dipole
 
 
 def load_recognizer(name: str, source: Source, prior_correction: bool) -> Recognizer:

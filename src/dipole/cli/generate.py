@@ -75,14 +75,8 @@ class Generate:
 
 def _record(lm: LM, sample: Sample) -> dict[str, Any]:
     """A completion; what an LM quotes has an entry `segments`, each part with its source."""
-    from dipole.interventions.pools.quotes import Quotes
-    from dipole.interventions.tokens import Pool
+    from dipole.interventions.tokens import quoted
 
-    record: dict[str, Any] = {"prompt": sample.prompt, "text": sample.text, "seed": sample.seed}
-    record["finish_reason"] = sample.finish_reason
-    pools = (a.intervention for a in lm.applied if a.strength != 0.0)
-    for pool in pools:
-        if isinstance(pool, Pool) and isinstance(pool.language, Quotes):
-            parts = pool.language.attribute(sample.text, sample.prompt)
-            return record | {"segments": [asdict(part) for part in parts]}
-    return record
+    record = {name: getattr(sample, name) for name in ("prompt", "text", "seed", "finish_reason")}
+    parts = quoted(lm, sample)
+    return record if parts is None else record | {"segments": [asdict(part) for part in parts]}

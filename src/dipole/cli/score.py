@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dipole.cli._concept import poles_from
 from dipole.cli._console import emit, emit_json, tell
 from dipole.cli._groups import Poles, Source
-from dipole.cli._named import is_fitted, load_fitted, load_recognizer
+from dipole.cli._named import recognizer_from
 from dipole.cli._progress import progress
 from dipole.cli._streams import flush_output
 from dipole.cli._texts import batches_from
@@ -60,17 +59,13 @@ class Score:
 
         batches = batches_from(self.texts)
         poles = Poles(dipole=self.dipole, claim=self.claim, against=self.against)
-        if is_fitted(self.recognizer):
-            made, concept = load_fitted(self.recognizer, self.source, self.prior_correction, poles), None
-        else:
-            concept = poles_from(poles)
-            made = load_recognizer(self.recognizer, self.source, self.prior_correction)
+        made, dipole = recognizer_from(self.recognizer, self.source, self.prior_correction, poles)
         if not self.json and sys.stdout.isatty():
             emit(HEADER)
         done = 0
         with progress(quiet=sys.stdout.isatty() or not sys.stderr.isatty()) as show:
             for batch in batches:
-                found = score(batch, concept, made)
+                found = score(batch, dipole, made)
                 if self.json:
                     for row in found.to_dicts():
                         emit_json(row)

@@ -10,7 +10,7 @@ import typer
 from dipole.cli._concept import dipole_from
 from dipole.cli._console import tell
 from dipole.cli._flags import Texts
-from dipole.cli._groups import Output, Poles, Source, Wanted
+from dipole.cli._groups import Output, Poles, Source
 from dipole.cli._named import base_of, loaded_vector
 from dipole.shown.terminal import one_line
 from dipole.types import UserError
@@ -71,9 +71,8 @@ class Translate:
 
         names = ("layers", "near", "max_tokens", "batch_size", "n", "seed")
         settings = Translation(**{name: getattr(self, name) for name in names})
-        corpus, dipole = open_corpus(self.corpus, self.words_per_document), None
-        if self.poles.given:
-            dipole = dipole_from(Wanted(**vars(self.poles)), self.to, need_prompts=False)
+        corpus = open_corpus(self.corpus, self.words_per_document)
+        dipole = dipole_from(self.poles, self.to, need_prompts=False) if self.poles.given else None
         vector = loaded_vector(self.vector, "be translated")
         base = self.from_ or base_of([(vector, self.vector)])
         if base is None:

@@ -26,7 +26,7 @@ from dipole.interventions.pools.sources import Document, Segment, Sources, cover
 from dipole.interventions.pools.titles import Titles
 from dipole.interventions.pools.vocabulary import Vocabulary, drops_first_space, vocabulary
 from dipole.resident import Resident
-from dipole.types import Surface, UserError
+from dipole.types import Sample, Surface, UserError
 
 if TYPE_CHECKING:
     from dipole.protocols import LM
@@ -42,6 +42,7 @@ __all__ = [
     "Sources",
     "Titles",
     "coverage",
+    "quoted",
 ]
 
 # What `dipole.json` calls a language, to its class.
@@ -200,3 +201,11 @@ def started(language: Language, session: Session, words: Vocabulary) -> list[Wal
                 "give another pool or another prompt."
             )
     return walks
+
+
+def quoted(lm: LM, sample: Sample) -> list[Segment] | None:
+    """Where each quote of a sample stands in its source; None where the LM that wrote it quotes nothing."""
+    for pool in (a.intervention for a in lm.applied if a.strength != 0.0):
+        if isinstance(pool, Pool) and isinstance(pool.language, Quotes):
+            return pool.language.attribute(sample.text, sample.prompt)
+    return None
