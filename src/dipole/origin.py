@@ -12,27 +12,23 @@ from dipole.types import fields_of
 
 
 class Loaded(Protocol):
-    """A model as it was loaded."""
+    """A model as it was loaded.
+
+    Attributes:
+        name: What the user asked for.
+        revision: Commit on the hub.
+        fingerprint: Of its weights.
+        device: Where it is.
+    """
 
     @property
-    def name(self) -> str:
-        """What the user asked for."""
-        ...
-
+    def name(self) -> str: ...  # noqa: D102 - see above
     @property
-    def revision(self) -> str | None:
-        """Commit on the hub."""
-        ...
-
+    def revision(self) -> str | None: ...  # noqa: D102
     @property
-    def fingerprint(self) -> str:
-        """Of its weights."""
-        ...
-
+    def fingerprint(self) -> str: ...  # noqa: D102
     @property
-    def device(self) -> Any:
-        """Where it is."""
-        ...
+    def device(self) -> Any: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
