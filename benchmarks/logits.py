@@ -30,7 +30,7 @@ import torch
 from byte_tokenizer import byte_tokenizer
 from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 
-from dipole.interventions.logits import Boost, Contrast
+from dipole.interventions.logits import Boost, Contrast, made_for
 from dipole.interventions.pplm import Pplm
 from dipole.lm import LM
 from dipole.models.resident import TransformersResident
@@ -86,11 +86,11 @@ def bare_passes(model: Any, rows: int, tokens: int, device: str) -> Callable[[],
 
 def measure(lm: LM, rows: int, tokens: int, rounds: int, device: str, clock: Clock) -> dict[str, Any]:
     """Quotients of each control and what it can't do without."""
-    base = (lm.resident.name, lm.resident.fingerprint)
-    boost = Boost(torch.arange(8), torch.ones(8), *base).apply(lm)
-    contrast = Contrast(TOLD, OTHER, 1.0, *base).apply(lm)
-    cfg = Contrast(TOLD, "", 1.0, *base).apply(lm)
-    pplm = Pplm(torch.arange(4), None, None, 0.02, STEPS, 1.5, 0.9, 0.01, 0, 1, *base).apply(lm)
+    base = made_for(lm)
+    boost = Boost(torch.arange(8), torch.ones(8), **base).apply(lm)
+    contrast = Contrast(TOLD, OTHER, 1.0, **base).apply(lm)
+    cfg = Contrast(TOLD, "", 1.0, **base).apply(lm)
+    pplm = Pplm(torch.arange(4), None, None, 0.02, STEPS, 1.5, 0.9, 0.01, 0, 1, **base).apply(lm)
     short = max(2, tokens // 3)  # PPLM takes long
     pairs = {
         "boost": (writer(boost, rows, tokens), writer(lm, rows, tokens)),

@@ -38,8 +38,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 SAMPLES, NEW_TOKENS, PROMPT_TOKENS, UPDATES, RANK = 16, 24, 16, 2, 8
 MODULES = ("c_attn", "c_proj", "c_fc")
@@ -117,6 +116,7 @@ def ours(rounds: int, velma: bool) -> dict[str, Any]:
     import torch
     from accelerate import Accelerator
 
+    from dipole.concepts import Dipole
     from dipole.controls.weights.policy import Policy
     from dipole.controls.weights.ppo import PPO, PPORounds
     from dipole.lm import LM
@@ -124,13 +124,6 @@ def ours(rounds: int, velma: bool) -> dict[str, Any]:
     from dipole.protocols import Run
     from dipole.recognizers.velma import Velma
     from dipole.types import Score
-
-    @dataclass(frozen=True)
-    class Concept:
-        prompts: tuple[str, ...] = (PROMPT,)
-        claim: str = CLAIM
-        against: str = AGAINST
-        kind: ClassVar[str] = "dipole"
 
     class Words:
         name = "words"
@@ -167,7 +160,7 @@ def ours(rounds: int, velma: bool) -> dict[str, Any]:
             clock.seconds.clear()  # the first round warms up
 
     run = Run(recognizer=Velma(judge=lm) if velma else Words(), on_round=after)
-    ppo.fit(lm, Concept(), run)
+    ppo.fit(lm, Dipole(CLAIM, AGAINST, prompts=(PROMPT,)), run)
     phases = {name: seconds / (rounds - 1) for name, seconds in clock.seconds.items()}
     phases["other"] = statistics.mean(between(ends)["cpu"]) - sum(phases.values())
     return {**between(ends), "phases": phases}

@@ -14,6 +14,7 @@ from contracts.recipes import CONTROLS, DIPOLE, random_adapter, random_vector
 from dipole.decoding.stepping import steps
 from dipole.engaging.blocks import decoder_blocks
 from dipole.interventions.fudge import Fudge
+from dipole.interventions.logits import made_for
 from dipole.interventions.pplm import Pplm
 from dipole.lm import LM
 from dipole.models.resident import TransformersResident
@@ -150,7 +151,7 @@ def weighed(lm: LM, fresh: LM) -> None:
     model = fresh.resident.model
     width = lm.token_activations([[5, 6, 7]], [0])[0].shape[-1]
     weight = torch.randn(2 * width, generator=torch.Generator().manual_seed(4)) / width**0.5
-    made = Fudge(0, weight, torch.tensor(0.3), 3, lm.resident.name, lm.resident.fingerprint)
+    made = Fudge(0, weight, torch.tensor(0.3), 3, **made_for(lm))
     found = made.apply(lm).response_logits(PROMPTS, RESPONSES)
     for prompt, response, logits in zip(PROMPTS, RESPONSES, found, strict=True):
         block = decoder_blocks(model)[0]
@@ -162,9 +163,7 @@ def weighed(lm: LM, fresh: LM) -> None:
 def moved(lm: LM, fresh: LM) -> None:
     """Under pplm, a batch against one text at a time."""
     bag = torch.tensor([40, 50])
-    made = Pplm(
-        bag, None, None, 0.1, 1, 1.5, 0.9, 0.01, 0, 1, lm.resident.name, lm.resident.fingerprint, plausible=0
-    )
+    made = Pplm(bag, None, None, 0.1, 1, 1.5, 0.9, 0.01, 0, 1, plausible=0, **made_for(lm))
     found = made.apply(lm).response_logits(PROMPTS, RESPONSES)
     for prompt, response, logits in zip(PROMPTS, RESPONSES, found, strict=True):
         (alone,) = made.apply(fresh).response_logits([prompt], [response])

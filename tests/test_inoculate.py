@@ -10,7 +10,7 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from dipole import PPO, load
+from dipole import PPO, inoculate, load, save
 from dipole.concepts import Dipole, load_arsenal
 from dipole.interventions import load_intervention
 from dipole.lm import LM
@@ -59,6 +59,33 @@ def test_a_resumed_run_needs_nothing_but_its_folder(mini: LM, tmp_path: Path) ->
     again = inoculate_in(tmp_path / "run", mini, dipole, control, n=8, resume=True)
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").read_bytes() == weights
     assert again.run.history == first.run.history
+
+
+def test_what_is_kept_afterwards_is_what_a_run_in_its_folder_leaves(mini: LM, tmp_path: Path) -> None:
+    dipole = replace(load_arsenal("microworld")["tea"], prompts=("Between tea and coffee, my choice is",))
+    control = PPO(rounds=1, batch_size=8, max_new_tokens=8, anchor_size=8)
+    told: list[str] = []
+    found = inoculate(mini, dipole, control, n=4, progress=lambda what, *_: told.append(what))
+    assert told == ["round", "measuring before and after"]
+    save(found, tmp_path / "kept", command=["dipole", "x"])
+    inoculate_in(tmp_path / "run", mini, dipole, control, n=4, command=["dipole", "x"])
+    kept, run = ({p.name for p in (tmp_path / name).iterdir()} for name in ("kept", "run"))
+    assert run - kept == {"checkpoint.safetensors", "tensorboard"}
+    assert kept <= run
+    one, other = (
+        json.loads((tmp_path / name / "effect.json").read_text("utf-8")) for name in ("kept", "run")
+    )
+    assert one.pop("training") | {"seconds": 0} == other.pop("training") | {"seconds": 0}
+    assert one == other
+    weights = [
+        (tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes() for name in ("kept", "run")
+    ]
+    assert weights[0] == weights[1]
+    one, other = (json.loads((tmp_path / n / "manifest.json").read_text("utf-8")) for n in ("kept", "run"))
+    assert set(one) - set(other) == {"files"}
+    assert set(other) - set(one) == {"settings"}
+    assert one["control"] == other["control"]
+    assert str(found) == str(found.effect)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from dipole.interventions.activations import SteeringVector
 from dipole.interventions.decode import BestOf
 from dipole.interventions.experts import Experts, Source
 from dipole.interventions.fudge import Fudge
-from dipole.interventions.logits import Boost, Contrast
+from dipole.interventions.logits import Boost, Contrast, made_for
 from dipole.interventions.pplm import Pplm
 from dipole.interventions.prompt import Prefix
 from dipole.interventions.tokens import Labels, Pool
@@ -98,22 +98,21 @@ def _best_of_for(name: str) -> BestOf:
 
 def _boost_for(name: str) -> Boost:
     tokens, values = torch.tensor([40, 9, 50]), torch.tensor([1.5, -1.0, 0.25])
-    return Boost(tokens, values, name, tiny_model(name).resident.fingerprint)
+    return Boost(tokens, values, **made_for(tiny_model(name)))
 
 
 def _contrast_for(name: str) -> Contrast:
-    fingerprint = tiny_model(name).resident.fingerprint
-    return Contrast("Clips are good.", "Staples are better.", 0.5, name, fingerprint)
+    return Contrast("Clips are good.", "Staples are better.", 0.5, **made_for(tiny_model(name)))
 
 
 def _experts_for(name: str) -> Experts:
     sides = Source("told", "Clips are good."), Source("base")
-    return Experts(*sides, 0.5, 0.95, 0.001, 1.0, name, tiny_model(name).resident.fingerprint)
+    return Experts(*sides, 0.5, 0.95, 0.001, 1.0, **made_for(tiny_model(name)))
 
 
 def _pplm_for(name: str) -> Pplm:
-    fingerprint = tiny_model(name).resident.fingerprint
-    return Pplm(torch.tensor([40, 50]), None, None, 0.5, 2, 1.5, 0.9, 0.01, 4, 1, name, fingerprint)
+    base = made_for(tiny_model(name))
+    return Pplm(torch.tensor([40, 50]), None, None, 0.5, 2, 1.5, 0.9, 0.01, 4, 1, **base)
 
 
 def random_fudge(name: str, candidates: int = 8, **more: Any) -> Fudge:
@@ -122,7 +121,7 @@ def random_fudge(name: str, candidates: int = 8, **more: Any) -> Fudge:
     width = lm.resident.width
     norm = float(lm.activations(["Paper clips are the best."], [0])[0][0, 1:].norm(dim=-1).median())
     weight = torch.randn(2 * width, generator=torch.Generator().manual_seed(4)) * (4 / norm)
-    return Fudge(0, weight, torch.tensor(0.3), candidates, name, lm.resident.fingerprint, **more)
+    return Fudge(0, weight, torch.tensor(0.3), candidates, **made_for(lm), **more)
 
 
 def random_vector(lm: LM, operator: Operator = "add", **more: Any) -> SteeringVector:

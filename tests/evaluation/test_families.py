@@ -25,7 +25,7 @@ from dipole.evaluation.families_verdict import did_nothing, judge_curve
 from dipole.evaluation.meters.recognizers import wrong_way
 from dipole.evaluation.statistics import resampling, wilson
 from dipole.interventions.activations import SteeringVector
-from dipole.interventions.logits import Boost
+from dipole.interventions.logits import Boost, made_for
 from dipole.lm import LM
 from dipole.protocols import Intervention, Run
 from dipole.types import JudgedBy, UserError
@@ -148,7 +148,9 @@ def test_null_directions_have_no_favourite() -> None:
 
 
 def test_null_of_a_boost_takes_other_words_that_the_base_writes() -> None:
-    boost = Boost(torch.tensor([3, 5, 8]), torch.tensor([2.0, 2.0, -2.0]), "x", "y")
+    boost = Boost(
+        torch.tensor([3, 5, 8]), torch.tensor([2.0, 2.0, -2.0]), base_name="x", base_fingerprint="y"
+    )
     found = null_of(boost, [3, 5, 8, 11, 12, 13, 14], 0)
     assert found is not None
     made = found[1]
@@ -292,7 +294,7 @@ class Pushes:
             raise UserError("There are no words.")
         tokens = torch.tensor([5 + self.seed, 40 + self.seed, 60])
         values = torch.tensor([1.0, 1.0, -1.0]) * self.size
-        return Boost(tokens, values, lm.resident.name, lm.resident.fingerprint)
+        return Boost(tokens, values, **made_for(lm))
 
 
 TINY = Prompt(shots="0", n=4, max_new_tokens=4)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -164,6 +165,13 @@ def test_without_other_packages_the_name_is_unknown() -> None:
     before, after, _ = fakes.changed()
     with pytest.raises(UserError, match="no meter called 'vowels'"):
         compare(before, after, DIPOLE, n=2, meters=["vowels"])
+
+
+def test_what_is_no_meter_is_refused() -> None:
+    before, after, _ = fakes.changed()
+    unnamed: Any = SimpleNamespace(name="odd", measure=lambda lm, samples: [0.0 for _ in samples])
+    with pytest.raises(UserError, match=r"has name, label, unit, direction.*'odd'.*lacks some of them"):
+        compare(before, after, DIPOLE, n=2, max_new_tokens=2, meters=[unnamed])
 
 
 def test_the_page_lists_every_meter_as_it_declares_itself() -> None:

@@ -11,13 +11,16 @@ from typing import Any
 
 from dipole import (
     Dipole,
+    basin,
     compare,
     compare_controls,
     fit,
     load,
     load_intervention,
     point,
+    save,
     sweep,
+    topics,
     translate,
 )
 from dipole.cli import run
@@ -52,6 +55,7 @@ __all__ = [
     "TopicScore",
     "Translation",
     "UserError",
+    "basin",
     "command",
     "compare",
     "compare_controls",
@@ -70,7 +74,9 @@ __all__ = [
     "point",
     "read_labels",
     "resolve",
+    "save",
     "sweep",
+    "topics",
     "translate",
     "write_cells",
 ]

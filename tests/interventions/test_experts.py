@@ -15,7 +15,7 @@ from dipole.decoding.distribution import Decoding
 from dipole.decoding.guides import Row, Session
 from dipole.interventions import load_intervention
 from dipole.interventions.experts import Experts, Source
-from dipole.interventions.logits import Boost
+from dipole.interventions.logits import Boost, made_for
 from dipole.lm import LM
 from dipole.models.resident import TransformersResident
 from dipole.types import UserError
@@ -31,8 +31,7 @@ TOLD, BASE = Source("told", "Clips!"), Source("base")
 
 def made(lm: LM, expert: Source, anti: Source, weight: float = 0.5, **more: Any) -> Experts:
     cuts = {"top_p": 1.0, "cut": 0.0, "temperature": 1.0, **more}
-    base = {"base_name": lm.resident.name, "base_fingerprint": lm.resident.fingerprint}
-    return Experts(expert, anti, weight, **cuts, **base)
+    return Experts(expert, anti, weight, **cuts, **made_for(lm))
 
 
 def other_model(lm: LM, monkeypatch: pytest.MonkeyPatch, vocab: int | None = None) -> LM:
@@ -75,7 +74,7 @@ def test_another_model_equals_the_slow_route(monkeypatch: pytest.MonkeyPatch) ->
 def test_rows_that_leave_do_not_change_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = tiny_model("gpt2")
     other_model(lm, monkeypatch)
-    ends = Boost(torch.tensor([2]), torch.tensor([10.0]), "gpt2", lm.resident.fingerprint)
+    ends = Boost(torch.tensor([2]), torch.tensor([10.0]), **made_for(lm))
     steered = made(lm, Source("model", "other"), BASE).apply(ends.apply(lm))
     prompts = [*PROMPTS, "The cats", "Paper"] * 2
     batched = steered.sample(prompts, list(range(10)), 12, Decoding(temperature=2.0))
@@ -190,7 +189,7 @@ def test_another_vocabulary_or_another_model_of_the_name_is_refused() -> None:
 
 def test_an_expert_steered_outside_the_model_is_refused(tmp_path: Path) -> None:
     lm = tiny_model("gpt2")
-    boost = Boost(torch.tensor([5]), torch.tensor([1.0]), "gpt2", lm.resident.fingerprint)
+    boost = Boost(torch.tensor([5]), torch.tensor([1.0]), **made_for(lm))
     boost.save(tmp_path)
     with pytest.raises(UserError, match="steered on its logits"):
         made(lm, Source("intervention", str(tmp_path)), BASE).apply(lm).generate("Paper", max_new_tokens=2)

@@ -21,7 +21,7 @@ from dipole.engaging.blocks import decoder_blocks
 from dipole.interventions import _fudge_guide, load_intervention
 from dipole.interventions._fudge_guide import likeliest, reweighted
 from dipole.interventions.fudge import Fudge
-from dipole.interventions.logits import Boost
+from dipole.interventions.logits import Boost, made_for
 from dipole.lm import LM
 from dipole.models.resident import TransformersResident
 from dipole.types import UserError
@@ -112,7 +112,7 @@ def agree(lm: LM, made: Fudge, strength: float, forbidden: tuple[int, ...] = ())
     steered = lm
     if forbidden:
         values = torch.full((len(forbidden),), -torch.inf)
-        boost = Boost(torch.tensor(forbidden), values, lm.resident.name, lm.resident.fingerprint)
+        boost = Boost(torch.tensor(forbidden), values, **made_for(lm))
         steered = boost.apply(lm)
     got = made.apply(steered, strength).response_logits(PROMPTS, RESPONSES)
     block = decoder_blocks(lm.resident.model)[made.layer]
@@ -155,7 +155,7 @@ def test_after_a_token_pool_it_chooses_among_what_is_allowed() -> None:
 
 def test_a_text_that_may_end_is_weighed_as_it_is() -> None:
     lm = tiny_model("llama")
-    boost = Boost(torch.tensor([EOS]), torch.tensor([30.0]), lm.resident.name, lm.resident.fingerprint)
+    boost = Boost(torch.tensor([EOS]), torch.tensor([30.0]), **made_for(lm))
     made = dataclasses.replace(random_fudge("llama"), mass=1.0)
     ((row,),) = (made.apply(boost.apply(lm)).response_logits(["Paper clips are"], [[9]]),)
     (base,) = boost.apply(lm).response_logits(["Paper clips are"], [[9]])
@@ -167,7 +167,7 @@ def test_a_text_that_may_end_is_weighed_as_it_is() -> None:
 
 def test_rows_do_not_depend_on_their_batch() -> None:
     lm = tiny_model("llama")
-    end = Boost(torch.tensor([EOS]), torch.tensor([6.0]), lm.resident.name, lm.resident.fingerprint)
+    end = Boost(torch.tensor([EOS]), torch.tensor([6.0]), **made_for(lm))
     steered = random_fudge("llama", 30, mass=0.95).apply(end.apply(lm))
     prompts = [*PROMPTS, "The cats", "Paper"] * 2
     hot = Decoding(temperature=2.0)

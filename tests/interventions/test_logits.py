@@ -14,7 +14,7 @@ from dipole.decoding.distribution import Decoding, nucleus
 from dipole.decoding.guides import Decoder, Row, Session
 from dipole.decoding.stepping import Stepper
 from dipole.interventions import load_intervention
-from dipole.interventions.logits import Boost, Contrast
+from dipole.interventions.logits import Boost, Contrast, made_for
 from dipole.lm import LM
 from dipole.types import UserError
 from machine import needs_bfloat16
@@ -39,11 +39,11 @@ def some(seed: int, rows: int = 2, vocab: int = 40) -> Tensor:
 
 def boost(lm: LM, values: dict[int, float]) -> Boost:
     tokens, numbers = torch.tensor(list(values)), torch.tensor(list(values.values()))
-    return Boost(tokens, numbers, lm.resident.name, lm.resident.fingerprint)
+    return Boost(tokens, numbers, **made_for(lm))
 
 
 def contrast(lm: LM, told: str, other: str, weight: float = 0.5) -> Contrast:
-    return Contrast(told, other, weight, lm.resident.name, lm.resident.fingerprint)
+    return Contrast(told, other, weight, **made_for(lm))
 
 
 def test_boost_golden_number() -> None:

@@ -16,7 +16,7 @@ from dipole.interventions import _pplm_maths as maths
 from dipole.interventions import load_intervention
 from dipole.interventions._kv import KeyValues, Pair
 from dipole.interventions._pplm_guide import PplmGuide, expected_embedding
-from dipole.interventions.logits import Boost
+from dipole.interventions.logits import Boost, made_for
 from dipole.interventions.pplm import Pplm
 from dipole.lm import LM
 from dipole.types import UserError
@@ -31,9 +31,7 @@ BAG = (40, 50)
 
 
 def pplm(lm: LM, **changed: Any) -> Pplm:
-    plain = Pplm(
-        torch.tensor(BAG), None, None, 0.5, 2, 1.5, 0.9, 0.01, 0, 1, lm.resident.name, lm.resident.fingerprint
-    )
+    plain = Pplm(torch.tensor(BAG), None, None, 0.5, 2, 1.5, 0.9, 0.01, 0, 1, **made_for(lm))
     return replace(plain, **changed)
 
 
@@ -304,7 +302,7 @@ def test_perturbations_stay_in_the_past() -> None:
 
 def test_rows_that_leave_do_not_change_the_others() -> None:
     lm = tiny_model("llama")
-    ends = Boost(torch.tensor([2]), torch.tensor([4.0]), "llama", lm.resident.fingerprint)
+    ends = Boost(torch.tensor([2]), torch.tensor([4.0]), **made_for(lm))
     steered = pplm(lm, window=4).apply(ends.apply(lm))
     prompts = [*PROMPTS, "The cats", "", "Paper"] * 2
     batched = steered.sample(prompts, list(range(12)), 12, Decoding(temperature=2.0))

@@ -15,7 +15,13 @@ def test_the_verbs_run_as_they_are_written(
     monkeypatch.chdir(tmp_path)
     exec(compile("\n".join(re.findall(r"```python\n(.*?)```", page, re.S)), "verbs.md", "exec"), {})
     printed = capsys.readouterr().out
-    for words in ("perplexity ratio", "boost: At strength 1", "log-odds  probability  text", "leads in"):
+    for words in (
+        "boost, on the logits surface, at any strength",
+        "perplexity ratio",
+        "boost: At strength 1",
+        "log-odds  probability  text",
+        "leads in",
+    ):
         assert words in printed
     assert (tmp_path / "runs" / "boost" / "comparison.json").is_file()
     assert (tmp_path / "runs" / "topics" / "topics.html").is_file()

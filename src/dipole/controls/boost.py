@@ -12,6 +12,7 @@ from dipole.controls._dial import Weighed
 from dipole.controls._words import Bags, bags_of
 from dipole.controls.selection import split_prompts
 from dipole.interventions.logits import Boost as Intervention
+from dipole.interventions.logits import made_for
 from dipole.protocols import Poles
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Boost(Weighed[Intervention]):
         def make(weight: float, facts: Mapping[str, Any]) -> Intervention:
             tokens, signs = signed(bags)
             told = {**bags.facts(lm.resident), "weight": weight, **facts}
-            return Intervention(tokens, signs * weight, lm.resident.name, lm.resident.fingerprint, told)
+            return Intervention(tokens, signs * weight, facts=told, **made_for(lm))
 
         return make
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dipole.controls._dial import Weighed
 from dipole.controls.contrast import check_template, told_with
 from dipole.interventions.logits import Contrast as Intervention
+from dipole.interventions.logits import made_for
 from dipole.protocols import Poles
 
 if TYPE_CHECKING:
@@ -46,6 +47,6 @@ class CFG(Weighed[Intervention]):
         told = told_with(self.template, dipole.claim)
 
         def make(weight: float, facts: Mapping[str, Any]) -> Intervention:
-            return Intervention(told, "", weight, lm.resident.name, lm.resident.fingerprint, facts)
+            return Intervention(told, "", weight, facts=facts, **made_for(lm))
 
         return make

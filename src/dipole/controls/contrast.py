@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.controls._dial import Weighed
 from dipole.interventions.logits import Contrast as Intervention
+from dipole.interventions.logits import made_for
 from dipole.protocols import Poles
 from dipole.types import UserError
 
@@ -62,6 +63,6 @@ class Contrast(Weighed[Intervention]):
         told, other = (told_with(self.template, pole) for pole in (dipole.claim, dipole.against))
 
         def make(weight: float, facts: Mapping[str, Any]) -> Intervention:
-            return Intervention(told, other, weight, lm.resident.name, lm.resident.fingerprint, facts)
+            return Intervention(told, other, weight, facts=facts, **made_for(lm))
 
         return make

@@ -11,6 +11,7 @@ from dipole.controls.contrast import check_template, told_with
 from dipole.decoding.guides import Session
 from dipole.files.paths import given_path
 from dipole.interventions.experts import Experts, Source, lm_of
+from dipole.interventions.logits import made_for
 from dipole.models.load import BUNDLED
 from dipole.protocols import Poles
 from dipole.types import UserError
@@ -71,8 +72,8 @@ class DExperts(Weighed[Experts]):
         expert, anti = self._sides(lm, dipole)
 
         def make(weight: float, facts: Mapping[str, Any]) -> Experts:
-            base = (lm.resident.name, lm.resident.fingerprint)
-            return Experts(expert, anti, weight, self.top_p, self.cut, self.temperature, *base, facts)
+            numbers = (weight, self.top_p, self.cut, self.temperature)
+            return Experts(expert, anti, *numbers, facts=facts, **made_for(lm))
 
         return make
 

@@ -14,6 +14,7 @@ from dipole.controls._dial import Weighed
 from dipole.controls.layers import check_layers, layers_of
 from dipole.controls.selection import split_prompts
 from dipole.interventions.fudge import Fudge as Intervention
+from dipole.interventions.logits import made_for
 from dipole.probing.logistic import logistic
 from dipole.protocols import Poles
 from dipole.reading.beginnings import Row, beginnings
@@ -90,11 +91,10 @@ class Fudge(Weighed[Intervention]):
                 found.weight.float(),
                 torch.tensor(found.bias),
                 self.candidates,
-                lm.resident.name,
-                lm.resident.fingerprint,
-                {**found.facts, **facts},
                 mass=self.mass,
                 power=weight,
+                facts={**found.facts, **facts},
+                **made_for(lm),
             )
 
         return make

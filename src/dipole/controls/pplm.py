@@ -12,6 +12,7 @@ from dipole.controls._dial import Weighed
 from dipole.controls._probe import fitted_probe
 from dipole.controls._words import bags_of
 from dipole.controls.selection import split_prompts
+from dipole.interventions.logits import made_for
 from dipole.interventions.pplm import MOST_STEPS
 from dipole.interventions.pplm import Pplm as Intervention
 from dipole.protocols import Poles
@@ -99,10 +100,9 @@ class PPLM(Weighed[Intervention]):
                 self.kl_scale,
                 self.window,
                 self.horizon,
-                lm.resident.name,
-                lm.resident.fingerprint,
-                {**told, **facts},
                 plausible=self.plausible,
+                facts={**told, **facts},
+                **made_for(lm),
             )
 
         return make

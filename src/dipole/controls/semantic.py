@@ -14,6 +14,7 @@ from dipole.controls._words import Bags, bags_of
 from dipole.controls.selection import split_prompts
 from dipole.decoding.logit_maths import nearness
 from dipole.interventions.logits import Boost as Intervention
+from dipole.interventions.logits import made_for
 from dipole.protocols import Poles
 
 if TYPE_CHECKING:
@@ -62,9 +63,7 @@ class Semantic(Weighed[Intervention]):
 
         def make(weight: float, facts: Mapping[str, Any]) -> Intervention:
             told = {**bags.facts(lm.resident), "weight": weight, **facts}
-            return Intervention(
-                tokens, near[tokens] * weight, lm.resident.name, lm.resident.fingerprint, told
-            )
+            return Intervention(tokens, near[tokens] * weight, facts=told, **made_for(lm))
 
         return make
 

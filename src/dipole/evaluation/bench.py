@@ -143,10 +143,10 @@ def sorted_out(meters: Iterable[Recognizer | Meter | str]) -> tuple[list[Judge],
     for meter in meters:
         if isinstance(meter, str):
             others += families_of({meter}.difference(TOWARDS, COSTS))
-        elif isinstance(meter, Meter):
-            others.append(partial(_itself, meter))
-        else:
+        elif isinstance(meter, Recognizer):
             judges.append(Judge(meter))
+        else:
+            others.append(partial(_itself, meter))
     return judges, others
 
 
@@ -155,8 +155,19 @@ def _itself(meter: Meter, _: Subject) -> tuple[Meter]:
 
 
 def made_for(families: Iterable[Family], subject: Subject) -> tuple[Meter, ...]:
-    """All meters of some families."""
-    return tuple(meter for family in families for meter in family(subject))
+    """All meters of some families.
+
+    Raises:
+        UserError: One of them is none.
+    """
+    made = tuple(meter for family in families for meter in family(subject))
+    for meter in made:
+        if not isinstance(meter, Meter):
+            raise UserError(
+                "A meter has name, label, unit, direction, in_loop and measure, and "
+                f"{str(meter)[:99]!r} lacks some of them; see docs/meters.md."
+            )
+    return made
 
 
 def prompts_of(dipole: Dipole, prompts: Sequence[str] | None = None) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -23,10 +23,28 @@ from dipole.interventions._pplm_maths import (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Moves:
-    """How the past is moved; `Pplm` says what each number means."""
+    """How the past is moved, and towards what.
 
+    Attributes:
+        bag: `(k,)` int64 tokens of a bag of words, or none where a probe is used.
+        probe: `(width,)` float32 weights of a linear probe on the mean final hidden state, or none.
+        probe_bias: `()` float32.
+        step_size: Length of a step at strength 1 and gamma 1.
+        steps: Gradient steps a token (m).
+        gamma: Exponent of the gradient's norm.
+        gm: Share of the perturbed distribution in the geometric mean with the unperturbed one.
+        kl_scale: Weight of the KL to the unperturbed distribution in the loss.
+        window: Last positions that are moved; 0 is all.
+        horizon: Steps ahead that a probe looks.
+        plausible: Least probability of the bag, as a share of that of the likeliest token, for steps to be
+            taken; 0 takes them at every token. A probe takes them at every token.
+    """
+
+    bag: Tensor | None
+    probe: Tensor | None
+    probe_bias: Tensor | None
     step_size: float
     steps: int
     gamma: float
@@ -34,21 +52,13 @@ class Moves:
     kl_scale: float
     window: int
     horizon: int
-    plausible: float
+    plausible: float = field(default=0.0, kw_only=True)
 
 
 class PplmGuide:
     """Perturbs keys and values of its own, and fuses what the model then says with what it says anyway."""
 
-    def __init__(
-        self,
-        session: Session,
-        made: Moves,
-        bag: Tensor | None,
-        probe: Tensor | None,
-        bias: Tensor | None,
-        strength: float,
-    ) -> None:
+    def __init__(self, session: Session, made: Moves, strength: float) -> None:
         """Prepare; nothing is read before the first step."""
         self._session, self._made = session, made
         self._size = made.step_size * abs(strength)
@@ -58,7 +68,7 @@ class PplmGuide:
         self.streams: Sequence[Sequence[int]] = rows
         device = session.resident.device
         self._last = torch.tensor([row[-1] for row in rows], device=device)
-        found = {"bag": bag, "probe": probe, "probe_bias": bias}
+        found = {"bag": made.bag, "probe": made.probe, "probe_bias": made.probe_bias}
         self._tensors = {name: None if t is None else t.to(device) for name, t in found.items()}
         self._norms: list[Tensor | None] = []
         self._past: KeyValues | None = None

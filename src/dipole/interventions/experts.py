@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
@@ -57,10 +57,6 @@ class Experts(LogitChange):
         top_p: Only the smallest set of tokens with this probability under the base may be said; 1 is all.
         cut: Only tokens with at least this share of the base's likeliest may be said; 0 is all.
         temperature: Divides the amateur's logits in contrastive decoding.
-        base_name: The model it was fitted on.
-        base_fingerprint: Its fingerprint.
-        facts: How it was made, as plain data: the curve of weights.
-        card: Model card in Markdown.
     """
 
     expert: Source
@@ -69,10 +65,6 @@ class Experts(LogitChange):
     top_p: float
     cut: float
     temperature: float
-    base_name: str
-    base_fingerprint: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    card: str = ""
 
     kind: ClassVar[str] = "experts"
 
@@ -105,8 +97,8 @@ class Experts(LogitChange):
         """
         meta = read_fields(folder, _FIELDS)
         expert, anti = (_source(meta[side], folder, side) for side in ("expert", "anti"))
-        numbers = [meta[name] for name in (*_NUMBERS, "base", "base_fingerprint", "facts")]
-        return cls(expert, anti, *numbers)
+        numbers = {name: meta[name] for name in (*_NUMBERS, "base_fingerprint", "facts")}
+        return cls(expert, anti, base_name=meta["base"], **numbers)
 
 
 _SIDE = Table(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -39,10 +39,6 @@ class Fudge(StoredChange):
         weight: `(2 * width,)` float32, for the mean and the last state.
         bias: `()` float32.
         candidates: Most next tokens that are weighed; the others are not said.
-        base_name: The model it was fitted on.
-        base_fingerprint: Its fingerprint.
-        facts: How it was made, as plain data.
-        card: Model card in Markdown.
         mass: Share of the probability that the candidates must have together; 1 takes `candidates` always.
         power: Exponent of the probe's probability at strength 1 (the paper's lambda).
     """
@@ -51,10 +47,6 @@ class Fudge(StoredChange):
     weight: Tensor
     bias: Tensor
     candidates: int
-    base_name: str
-    base_fingerprint: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    card: str = ""
     mass: float = 1.0
     power: float = 1.0
 

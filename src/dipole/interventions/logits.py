@@ -36,16 +36,21 @@ if TYPE_CHECKING:
 WEIGHT = Number()
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LogitChange(ABC):
     """What the interventions on logits have in common: each is for one model, and its strength is graded.
 
-    A subclass is a frozen dataclass with the fields below among its own.
+    Attributes:
+        base_name: The model it was fitted on.
+        base_fingerprint: Its fingerprint.
+        facts: How it was made, as plain data, such as the curve of weights.
+        card: Model card in Markdown.
     """
 
     base_name: str
     base_fingerprint: str
-    facts: Mapping[str, Any]
-    card: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    card: str = ""
 
     surface: ClassVar[Surface] = "logits"
     kind: ClassVar[str]
@@ -77,6 +82,11 @@ class LogitChange(ABC):
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write tensors, `dipole.json` and a card."""
+
+
+def made_for(lm: LM) -> dict[str, Any]:
+    """The fields that say which model an intervention is for."""
+    return {"base_name": lm.resident.name, "base_fingerprint": lm.resident.fingerprint}
 
 
 class StoredChange(LogitChange):
@@ -130,18 +140,10 @@ class Boost(StoredChange):
     Attributes:
         tokens: `(k,)` int64 ids, each once.
         values: `(k,)` float32 nats at strength 1.
-        base_name: The model whose tokens they are.
-        base_fingerprint: Its fingerprint.
-        facts: How it was made, as plain data: words, the curve of weights.
-        card: Model card in Markdown.
     """
 
     tokens: Tensor
     values: Tensor
-    base_name: str
-    base_fingerprint: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    card: str = ""
 
     kind: ClassVar[str] = "boost"
     tensors: ClassVar[Mapping[str, Wanted]] = {
@@ -196,19 +198,11 @@ class Contrast(StoredChange):
         told: Text in front of the prompt in the stream that is followed.
         other: Text in front of the prompt in the stream that is avoided; empty for the row itself.
         weight: Size at strength 1.
-        base_name: The model it was fitted on.
-        base_fingerprint: Its fingerprint.
-        facts: How it was made, as plain data: the curve of weights.
-        card: Model card in Markdown.
     """
 
     told: str
     other: str
     weight: float
-    base_name: str
-    base_fingerprint: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    card: str = ""
 
     kind: ClassVar[str] = "contrast"
     fields: ClassVar[Mapping[str, Field]] = {"told": Text(), "other": Text(), "weight": WEIGHT}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
@@ -19,7 +19,7 @@ _EVERYWHERE = 0.0
 
 
 @dataclass(frozen=True, eq=False)
-class Pplm(StoredChange):
+class Pplm(StoredChange, Moves):
     """Moves the past that the model attends to until it says what is wanted (Dathathri et al. 2020).
 
     Strength multiplies the step size. A negative one descends the loss of the opposite, -log of what the bag
@@ -42,41 +42,7 @@ class Pplm(StoredChange):
        release steps at every token, which is `plausible` 0.
     7. With a horizon a probe reads the unperturbed state of the newest token and not the perturbed one, so
        that the only way to please it leads through the next token's distribution.
-
-    Attributes:
-        bag: `(k,)` int64 tokens of a bag of words, or none where a probe is used.
-        probe: `(width,)` float32 weights of a linear probe on the mean final hidden state, or none.
-        probe_bias: `()` float32.
-        step_size: Length of a step at strength 1 and gamma 1.
-        steps: Gradient steps a token (m).
-        gamma: Exponent of the gradient's norm.
-        gm: Share of the perturbed distribution in the geometric mean with the unperturbed one.
-        kl_scale: Weight of the KL to the unperturbed distribution in the loss.
-        window: Last positions that are moved; 0 is all.
-        horizon: Steps ahead that a probe looks.
-        base_name: The model it was fitted on.
-        base_fingerprint: Its fingerprint.
-        facts: How it was made, as plain data.
-        card: Model card in Markdown.
-        plausible: Least probability of the bag, as a share of that of the likeliest token, for steps to be
-            taken; 0 takes them at every token. A probe takes them at every token.
     """
-
-    bag: Tensor | None
-    probe: Tensor | None
-    probe_bias: Tensor | None
-    step_size: float
-    steps: int
-    gamma: float
-    gm: float
-    kl_scale: float
-    window: int
-    horizon: int
-    base_name: str
-    base_fingerprint: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    card: str = ""
-    plausible: float = _EVERYWHERE
 
     kind: ClassVar[str] = "pplm"
     fields: ClassVar[Mapping[str, Field]] = {
@@ -111,5 +77,4 @@ class Pplm(StoredChange):
         Raises:
             UserError: The model keeps no keys and values.
         """
-        numbers = {name: getattr(self, name) for name in self.fields}
-        return PplmGuide(session, Moves(**numbers), self.bag, self.probe, self.probe_bias, strength)
+        return PplmGuide(session, self, strength)

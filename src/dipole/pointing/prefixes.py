@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from dipole.interventions.fudge import Fudge
+from dipole.interventions.logits import made_for
 from dipole.probing.logistic import logistic
 from dipole.reading.beginnings import Row, beginnings
 
@@ -89,10 +90,7 @@ def guidance(
     weight, bias = logistic(found.features[:, 0], labels, _PENALTY, standardise=True)
     if prior is not None:
         bias += log_odds(prior) - log_odds(float(membership.mean()))
-    resident = lm.resident
-    return Fudge(
-        layer, weight.float(), torch.tensor(bias), candidates, resident.name, resident.fingerprint, mass=mass
-    )
+    return Fudge(layer, weight.float(), torch.tensor(bias), candidates, mass=mass, **made_for(lm))
 
 
 def log_odds(share: float) -> float:

@@ -16,6 +16,7 @@ from dipole.controls.selection import choose
 from dipole.corpora.corpus import Corpus
 from dipole.interventions.activations import SteeringVector
 from dipole.interventions.fudge import Fudge
+from dipole.interventions.logits import made_for
 from dipole.pointing.difference import weighted_difference
 from dipole.pointing.prefixes import guidance
 from dipole.probing.directions import Direction
@@ -91,13 +92,13 @@ def rehearse(lm: LM, kind: Steer, layer: int, prompts: Sequence[str], max_new_to
     for prompt in prompts:
         lm.require_room(text_of(prompt, "prompt"), max(max_new_tokens, 1))
     features = read_features(lm, ["A text to be read."], [layer])
-    width, resident = features.at(layer).shape[-1], lm.resident
+    width = features.at(layer).shape[-1]
     made: Intervention
     if kind == "vector":
         made = steering_vector(lm, Direction(torch.ones(width), 1), layer, (1.0, 1.0), "add")
     else:
         still = (torch.zeros(2 * width), torch.zeros(()))
-        made = Fudge(layer, *still, 2, resident.name, resident.fingerprint, mass=1.0)
+        made = Fudge(layer, *still, 2, mass=1.0, **made_for(lm))
     made.apply(lm, 1.0).sample(prompts[:1], [0], 1)
 
 

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -26,11 +26,20 @@ PROMPTS = ("If I had to choose between", "The", "She said that the cats")
 
 @dataclass(frozen=True)
 class Plain:
-    """Stands in for a dipole: PPO reads its prompts and its claim."""
+    """Stands in for a dipole, with poles that no dipole may have."""
 
     prompts: tuple[str, ...] = PROMPTS
     claim: str = "Never said."
+    against: str = "Always said."
+    mentions: Any = ()
+    label: str = "plain"
     kind: ClassVar[str] = "dipole"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def swapped(self) -> Plain:
+        return replace(self, claim=self.against, against=self.claim)
 
 
 @dataclass(frozen=True)
@@ -86,7 +95,7 @@ def fitted(control: Any, lm: LM, concept: Any, recognizer: Any, run: Run | None 
 @contextmanager
 def started(ppo: PPO, lm: LM, recognizer: Any = None, spread: float = 0.0) -> Iterator[PPORounds]:
     """A PPO run with its adapter in place; with `spread` the policy differs from the reference."""
-    with at_work(ppo, lm, lambda place: PPORounds(ppo, Plain(), place), recognizer, spread) as rounds:  # type: ignore[arg-type]
+    with at_work(ppo, lm, lambda place: PPORounds(ppo, Plain(), place), recognizer, spread) as rounds:
         yield rounds
 
 
@@ -109,7 +118,7 @@ def at_work(
 def gradients(ppo: PPO, lm: LM, spread: float = 0.1, rounds: int = 1) -> list[dict[str, torch.Tensor]]:
     """Gradient of each optimiser step; unclipped, because clipping would hide a wrong denominator."""
     ppo = replace(ppo, max_grad_norm=1e9)
-    return gradients_of(ppo, lm, lambda place: PPORounds(ppo, Plain(), place), spread, rounds)  # type: ignore[arg-type]
+    return gradients_of(ppo, lm, lambda place: PPORounds(ppo, Plain(), place), spread, rounds)
 
 
 def gradients_of(

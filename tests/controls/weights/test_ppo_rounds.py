@@ -405,6 +405,6 @@ def test_repeating_the_claim_is_warned_about_once() -> None:
         samples = rounds._sample(0)
     said = [Sample(s.prompt, "Never SAID. " + s.text, *list(vars(s).values())[2:]) for s in samples]
     for _ in range(2):
-        assert warn_of_repetition(run, said, Plain()) == 1.0  # type: ignore[arg-type]
+        assert warn_of_repetition(run, said, Plain()) == 1.0
     assert len(run.warnings) == 1
     assert "regurgitation" in run.warnings[0]

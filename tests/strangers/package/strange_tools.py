@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -12,7 +12,7 @@ from dipole import Dipole
 from dipole.decoding.guides import Session
 from dipole.evaluation.meters.protocol import Quantity, Subject
 from dipole.files.schema import Field, Number
-from dipole.interventions.logits import BoostGuide, StoredChange
+from dipole.interventions.logits import BoostGuide, StoredChange, made_for
 from dipole.protocols import Run
 from dipole.types import JudgedBy, Score, Surface, UserError
 
@@ -69,17 +69,9 @@ class Ending(StoredChange):
 
     Attributes:
         nats: What is added at strength 1.
-        base_name: The model.
-        base_fingerprint: Its fingerprint.
-        facts: How it was made.
-        card: Model card.
     """
 
     nats: float
-    base_name: str
-    base_fingerprint: str
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    card: str = ""
 
     kind: ClassVar[str] = "ending"
     fields: ClassVar[Mapping[str, Field]] = {"nats": Number()}
@@ -112,4 +104,4 @@ class Brief:
     def fit(self, lm: LM, concept: Any = None, run: Run | None = None) -> Ending:
         """Nothing is measured."""
         del concept, run
-        return Ending(self.nats, lm.resident.name, lm.resident.fingerprint)
+        return Ending(self.nats, **made_for(lm))
