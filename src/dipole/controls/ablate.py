@@ -11,22 +11,13 @@ import torch
 from torch import Tensor
 
 from dipole.controls._concept import require_dipole
-from dipole.controls._dial import Measured
-from dipole.controls.layers import (
-    Method,
-    check_layers,
-    check_method,
-    directions,
-    layers_of,
-    steering_vector,
-)
+from dipole.controls.layers import OfLayers
 from dipole.controls.selection import split_prompts
 from dipole.interventions.activations import SteeringVector
 from dipole.protocols import Poles
-from dipole.reading.pairs import WORDINGS, read_pairs
 from dipole.reading.told import tell
 from dipole.registry import make_recognizer
-from dipole.types import JudgedBy, Surface, UserError
+from dipole.types import JudgedBy, UserError
 
 if TYPE_CHECKING:
     from dipole.protocols import LM, Run
@@ -77,7 +68,7 @@ def pick(trials: Sequence[Trial], most: float) -> int:
 
 
 @dataclass(frozen=True)
-class Ablate(Measured):
+class Ablate(OfLayers):
     """Remove the direction between the claim and its opposite, so that the model no longer leans.
 
     The direction is read as the control vector reads it, and taken out of everything that is written to the
@@ -86,30 +77,21 @@ class Ablate(Measured):
     model says otherwise must stay.
 
     Attributes:
-        method: How the direction is found: mean-difference, pca or probe.
-        layers: Layers to try, counted from 0 with commas (negative from the end), or auto.
         max_layers: How many layers auto tries, evenly spread.
         max_kl: Most that ablation may move the next-token distribution on plain prompts, nats.
         n: Continuations to measure each layer by, under each pole.
     """
 
-    method: Method = "mean-difference"
-    layers: str = "auto"
     max_layers: int = 8
     max_kl: float = 0.1
     n: int = field(default=16, kw_only=True)
 
     name: ClassVar[str] = "ablate"
-    surface: ClassVar[Surface] = "activations"
-    makes: ClassVar[type[SteeringVector]] = SteeringVector
     paper: ClassVar[str] = "Arditi 2024, arXiv:2406.11717"
-    counts: ClassVar[tuple[str, ...]] = ("max_layers",)
     judged_by: ClassVar[JudgedBy] = JudgedBy(chosen=("velma",))
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
-        check_method(self.method)
-        check_layers(self.layers)
         super().__post_init__()
         if not (self.max_kl > 0 and math.isfinite(self.max_kl)):
             raise UserError(f"max_kl must be a number of nats above 0, and is {self.max_kl}.")
@@ -122,19 +104,12 @@ class Ablate(Measured):
         """
         dipole = require_dipole(self, concept)
         prompts, choosing = split_prompts(dipole)
-        layers = layers_of(self.layers, lm, self.max_layers)
-        reading = read_pairs(lm, dipole, prompts, layers)
-        made = [
-            steering_vector(lm, direction, layer, reading.norms(row), "ablate")
-            for row, (layer, direction) in enumerate(directions(self.method, reading, layers).items())
-        ]
+        _, made, read = self.read(lm, dipole, prompts, "ablate")
         trials, base_gap = self._tried(lm, dipole, made, choosing)
         chosen = pick(trials, self.max_kl)
         facts = {
             "judged_by": self.judged_by._asdict(),
-            "method": self.method,
-            "wordings": list(WORDINGS),
-            "pairs": reading.claim.shape[1],
+            **read,
             "limits": LIMITS,
             "selection": {
                 "chosen": chosen,

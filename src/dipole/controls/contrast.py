@@ -52,6 +52,8 @@ class Contrast(Weighed[Intervention]):
     name: ClassVar[str] = "contrast"
     makes: ClassVar[type[Intervention]] = Intervention
     paper: ClassVar[str] = "Liu 2021 (DExperts), arXiv:2105.03023, with one model told two things"
+    two_sided: ClassVar[bool] = True
+    """Whether the other stream is told the opposite; else it is the prompt itself."""
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
@@ -59,8 +61,9 @@ class Contrast(Weighed[Intervention]):
         check_template(self.template)
 
     def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Intervention]:
-        """Contrast of both sides."""
-        told, other = (told_with(self.template, pole) for pole in (dipole.claim, dipole.against))
+        """Contrast of both sides, or of one with the model as it is."""
+        told = told_with(self.template, dipole.claim)
+        other = told_with(self.template, dipole.against) if self.two_sided else ""
 
         def make(weight: float, facts: Mapping[str, Any]) -> Intervention:
             return Intervention(told, other, weight, facts=facts, **made_for(lm))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
+from dipole.controls._dial import Measured
 from dipole.engaging.blocks import decoder_blocks
 from dipole.engaging.operators import Operator
 from dipole.interventions.activations import SteeringVector
@@ -18,9 +21,9 @@ from dipole.probing.directions import (
     principal_direction,
     probe_direction,
 )
-from dipole.protocols import LM
-from dipole.reading.pairs import READ_TOKEN, Reading, spread_layers, wordings_hash
-from dipole.types import UserError
+from dipole.protocols import LM, Poles
+from dipole.reading.pairs import READ_TOKEN, WORDINGS, Reading, read_pairs, spread_layers, wordings_hash
+from dipole.types import Surface, UserError
 
 Method = Literal["mean-difference", "pca", "probe"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -30,16 +33,6 @@ FINDERS: Mapping[Method, Callable[[Tensor, Tensor], Direction]] = {
     "probe": probe_direction,
 }
 _AUTO = "auto"
-
-
-def check_method(method: str) -> None:
-    """Refuse a method that there is not.
-
-    Raises:
-        UserError: It is none of `METHODS`.
-    """
-    if method not in METHODS:
-        raise UserError(f"method must be one of {', '.join(METHODS)}, and is {method!r}.")
 
 
 def check_layers(text: str) -> None:
@@ -146,3 +139,65 @@ def steering_vector(
         str(resident.model.config.model_type),
         facts or {},
     )
+
+
+class Read(NamedTuple):
+    """What was read at some layers.
+
+    Attributes:
+        directions: Of each layer.
+        vectors: The same as interventions, in their order.
+        facts: How they were read, for `dipole.json`.
+    """
+
+    directions: Mapping[int, Direction]
+    vectors: list[SteeringVector]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class OfLayers(Measured):
+    """A control of activations that reads a direction at each of some layers.
+
+    Attributes:
+        method: How the direction is found: mean-difference, pca or probe.
+        layers: Layers to try, counted from 0 with commas (negative from the end), or auto.
+    """
+
+    method: Method = "mean-difference"
+    layers: str = "auto"
+
+    surface: ClassVar[Surface] = "activations"
+    makes: ClassVar[type[SteeringVector]] = SteeringVector
+    counts: ClassVar[tuple[str, ...]] = ("max_layers",)
+
+    @property
+    @abstractmethod
+    def max_layers(self) -> int:
+        """How many layers auto tries, evenly spread."""
+
+    def __post_init__(self) -> None:
+        """Refuse what means nothing."""
+        super().__post_init__()
+        if self.method not in METHODS:
+            raise UserError(f"method must be one of {', '.join(METHODS)}, and is {self.method!r}.")
+        check_layers(self.layers)
+
+    def read(
+        self, lm: LM, dipole: Poles, prompts: Sequence[str], operator: Operator, keep_norm: bool = False
+    ) -> Read:
+        """The direction of each layer.
+
+        Raises:
+            UserError: There is no such layer, the poles leave the same activations at one, or the prompts do
+                not fit in the context.
+        """
+        layers = layers_of(self.layers, lm, self.max_layers)
+        reading = read_pairs(lm, dipole, prompts, layers)
+        found = directions(self.method, reading, layers)
+        made = [
+            steering_vector(lm, direction, layer, reading.norms(row), operator, keep_norm)
+            for row, (layer, direction) in enumerate(found.items())
+        ]
+        facts = {"method": self.method, "wordings": list(WORDINGS), "pairs": reading.claim.shape[1]}
+        return Read(found, made, facts)

@@ -8,23 +8,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.controls._concept import require_dipole
-from dipole.controls._dial import Measured, numbers_of
-from dipole.controls.layers import (
-    Method,
-    accuracies,
-    check_layers,
-    check_method,
-    directions,
-    layers_of,
-    steering_vector,
-)
+from dipole.controls._dial import numbers_of
+from dipole.controls.layers import OfLayers, accuracies
 from dipole.controls.selection import Selection, choose, split_prompts
 from dipole.engaging.operators import Operator
 from dipole.interventions.activations import SteeringVector
 from dipole.reading.losses import loss_under, perplexity_ratio
-from dipole.reading.pairs import WORDINGS, read_pairs
+from dipole.reading.pairs import read_pairs
 from dipole.reading.told import Told, leanings, preference, tell
-from dipole.types import JudgedBy, Sample, Surface, UserError
+from dipole.types import JudgedBy, Sample, UserError
 
 if TYPE_CHECKING:
     from dipole.protocols import LM, Run
@@ -46,7 +38,7 @@ _NEAR = 0.3  # with at least this share of the best layer's pull
 
 
 @dataclass(frozen=True)
-class Vector(Measured):
+class Vector(OfLayers):
     """Add the direction from the opposite to the claim to the activations of one layer.
 
     Activations are read where the choice is made: at the last token of prompts, with the claim, and with
@@ -57,7 +49,6 @@ class Vector(Measured):
     Attributes:
         method: How the direction is found: mean-difference, pca (LAT with each pair's midpoint taken away)
             or probe (the weights of a logistic regression).
-        layers: Layers to try, counted from 0 with commas (negative from the end), or auto.
         scales: Norms of the vector to try, with commas, in units of the layer's median activation norm.
         operator: What is done with the vector: add, piecewise or project; the last two take no side.
         keep_norm: Rescale each changed state to the norm that it had.
@@ -65,26 +56,19 @@ class Vector(Measured):
         n: Continuations to measure each layer and scale by.
     """
 
-    method: Method = "mean-difference"
-    layers: str = "auto"
     scales: str = "0.1,0.2,0.3,0.4"
     operator: Operator = "add"
     keep_norm: bool = False
     max_layers: int = 8
 
     name: ClassVar[str] = "vector"
-    surface: ClassVar[Surface] = "activations"
-    makes: ClassVar[type[SteeringVector]] = SteeringVector
     paper: ClassVar[str] = "Panickssery 2023 (CAA), arXiv:2312.06681; Zou 2023 (RepE), arXiv:2310.01405"
-    counts: ClassVar[tuple[str, ...]] = ("max_layers",)
     judged_by: ClassVar[JudgedBy] = JudgedBy()
 
     def __post_init__(self) -> None:
         """Refuse what means nothing."""
-        check_method(self.method)
-        check_layers(self.layers)
-        numbers_of(self.scales, "scales")
         super().__post_init__()
+        numbers_of(self.scales, "scales")
         if self.operator not in _OPERATORS:
             raise UserError(
                 f"operator must be one of {', '.join(_OPERATORS)}, and is {self.operator!r}; to take a "
@@ -99,24 +83,16 @@ class Vector(Measured):
         """
         dipole = require_dipole(self, concept)
         prompts, choosing = split_prompts(dipole)
-        layers = layers_of(self.layers, lm, self.max_layers)
-        reading = read_pairs(lm, dipole, prompts, layers)
-        found = directions(self.method, reading, layers)
-        made = [
-            steering_vector(lm, direction, layer, reading.norms(row), self.operator, self.keep_norm)
-            for row, (layer, direction) in enumerate(found.items())
-        ]
+        found, made, read = self.read(lm, dipole, prompts, self.operator, self.keep_norm)
         told = tell(lm.base, dipole, choosing, self.n, self.max_new_tokens, self.seed)
         pulls = [_pull(lm, vector, told) for vector in made]
         scales = numbers_of(self.scales, "scales")
         tried = [at_norm(made[i], scale) for i in strongest(pulls) for scale in scales]
         chosen = self._select(lm, tried, told, choosing)
-        accuracy = accuracies(found, read_pairs(lm, dipole, choosing, layers))
+        accuracy = accuracies(found, read_pairs(lm, dipole, choosing, list(found)))
         facts: dict[str, Any] = {
             "judged_by": self.judged_by._asdict(),
-            "method": self.method,
-            "wordings": list(WORDINGS),
-            "pairs": reading.claim.shape[1],
+            **read,
             "layers": [
                 {"layer": v.layers[0], "pull": pull, "pairwise_accuracy": accuracy[v.layers[0]]}
                 for v, pull in zip(made, pulls, strict=True)
