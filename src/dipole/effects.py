@@ -17,6 +17,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether 0 lies outside; never without bounds."""
+        return self.low > 0 or self.high < 0
+
 
 @dataclass(frozen=True)
 class Change:

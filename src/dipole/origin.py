@@ -12,27 +12,23 @@ from dipole.types import fields_of
 
 
 class Loaded(Protocol):
-    """A model as it was loaded."""
+    """A model as it was loaded.
+
+    Attributes:
+        name: What the user asked for.
+        revision: Commit on the hub.
+        fingerprint: Of its weights.
+        device: Where it is.
+    """
 
     @property
-    def name(self) -> str:
-        """What the user asked for."""
-        ...
-
+    def name(self) -> str: ...  # noqa: D102 - see above
     @property
-    def revision(self) -> str | None:
-        """Commit on the hub."""
-        ...
-
+    def revision(self) -> str | None: ...  # noqa: D102
     @property
-    def fingerprint(self) -> str:
-        """Of its weights."""
-        ...
-
+    def fingerprint(self) -> str: ...  # noqa: D102
     @property
-    def device(self) -> Any:
-        """Where it is."""
-        ...
+    def device(self) -> Any: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def fit_origin(
             "name": str(getattr(control, "name", type(control).__name__.lower())),
             "class": f"{type(control).__module__}:{type(control).__qualname__}",
             "fields": {f.name: getattr(control, f.name) for f in fields_of(control)},
-            "changed": [f.name for f in fields_of(control) if _changed(control, f)],
+            "changed": [f.name for f in fields_of(control) if is_changed(control, f)],
         },
         "seed": seed,
         "model": named(model),
@@ -122,7 +118,7 @@ def _device(model: Loaded | None) -> str | None:
     return None if model is None else str(model.device)
 
 
-def _changed(control: Any, field: dataclasses.Field[Any]) -> bool:
+def is_changed(control: Any, field: dataclasses.Field[Any]) -> bool:
     """Whether the field differs from its default."""
     factory = field.default_factory
     made = field.default if factory is dataclasses.MISSING else factory()

@@ -250,6 +250,9 @@ def test_control_characters_are_made_harmless() -> None:
         ("load it with dtype='float32'.", "load it with --dtype float32."),
         ('with model="it\'s".', "with --model 'it'\"'\"'s'."),
         ('with model="my model".', "with --model 'my model'."),
+        ("max_kl must be above 0, and is -1.", "--max-kl must be above 0, and is -1."),
+        ("n must be at least 2.", "-n must be at least 2."),
+        ("The n must be 1; a max_kl must be 2, and must be odd.", None),
         ("There is no file 'seed=3.txt', ./out=True or a.out=True.", None),
     ],
 )

@@ -206,3 +206,15 @@ def test_a_dipole_is_no_bystander_of_its_own() -> None:
     swapped = DIPOLE.swapped()
     bare = replace(OTHER, prompts=())
     assert bystanders_of(DIPOLE, [DIPOLE, swapped, OTHER, bare]) == ([OTHER], 1)
+
+
+def test_only_what_is_nearer_to_the_claim_can_go_the_wrong_way() -> None:
+    before, _, adapter = fakes.changed()
+    bare = replace(DIPOLE, mentions={})
+    effect = compare(before, adapter.apply(before, 0.5), bare, n=4, max_new_tokens=NEW, meters=[])
+    change = effect["perplexity_base"].difference
+    assert change is not None
+    assert not change.excludes_zero  # it would be called nothing, were it the main quantity
+    assert effect.notes[0].startswith("The dipole names no mentions")
+    effect = compare(before, adapter.apply(before, 0.5), bare, n=4, max_new_tokens=NEW, meters=[Letters()])
+    assert "letters probability" in effect.notes[0]

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _LONGEST = 2000  # characters of an error that echoes what was given
-# Library errors name an argument as Python has it: out=…, overwrite=True, chat=False, dtype='float32'.
+# Library errors name an argument as Python has it, out=…, overwrite=True, chat=False, or begin with it, as in
+# `lr must be …`: other sentences begin with a capital.
 _ARGUMENT = re.compile(r"(?<![^\s(])([a-z_]+)=(?:(…|True|False)|'([^']*)'|\"([^\"]*)\")")
+_SUBJECT = re.compile(r"^[a-z_]+(?= must be )")
 
 
 def emit(text: str, raw: bool = False) -> None:
@@ -86,4 +88,4 @@ def spelled(message: str) -> str:
             return f"--no-{name.replace('_', '-')}"
         return f"{flag(name)} {shlex.quote(value)}" if value else flag(name)
 
-    return _ARGUMENT.sub(one, message)
+    return _ARGUMENT.sub(one, _SUBJECT.sub(lambda found: flag(found[0]), message))

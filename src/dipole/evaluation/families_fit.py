@@ -14,6 +14,7 @@ from dipole.concepts import Dipole
 from dipole.files import to_plain
 from dipole.files.reader import read_json
 from dipole.interventions.folder import META_FILE, judged_by
+from dipole.origin import is_changed
 from dipole.protocols import LM, Control, Intervention
 from dipole.types import JudgedBy, UserError, fields_of
 
@@ -130,13 +131,9 @@ def _reseeded(control: Control, repeats: int) -> Iterator[Control]:
 
 def _changed(thing: Any) -> str:
     """Fields that differ from their defaults, such as `layer 3, n 16`."""
-    parts = []
     own = settings(thing)
-    for f in fields_of(thing) if own else ():
-        default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
-        if getattr(thing, f.name) != default:
-            parts.append(f"{f.name} {own[f.name]}")
-    return ", ".join(parts)
+    changed = (f.name for f in (fields_of(thing) if own else ()) if is_changed(thing, f))
+    return ", ".join(f"{name} {own[name]}" for name in changed)
 
 
 def _saved(intervention: Intervention) -> tuple[int, dict[str, Any]]:

@@ -56,7 +56,7 @@ def did_nothing(point: Point, main: str) -> bool:
     if point.same == 1.0:
         return True
     kl = point["kl"].after.mean
-    return not point.kl_is_bound and kl < KL_NOISE and _undecided(_difference(point, main))
+    return not point.kl_is_bound and kl < KL_NOISE and not _difference(point, main).excludes_zero
 
 
 def _nothing(point: Point, main: str) -> str:
@@ -73,7 +73,7 @@ def _effect(point: Point, main: str) -> str:
     difference, after, before = _difference(point, main), point[main].after, point[main].before
     level = f"{_percent(before.mean if before else math.nan)} to {_percent(after.mean)}"
     text = f"At strength 1, {_WHAT[main]} went from {level} ({_change(difference)})"
-    if _undecided(difference):
+    if not difference.excludes_zero:
         return (
             f"{text}; the interval holds 0, so it changed what is written, but not clearly which side is "
             "taken."
@@ -153,10 +153,6 @@ def null_sentence(curve: Curve, null: Curve, main: str) -> str:
 def _difference(point: Point, main: str) -> Interval:
     change: Change = point[main]
     return change.difference or Interval(math.nan, math.nan, math.nan)
-
-
-def _undecided(value: Interval) -> bool:
-    return not (value.low > 0 or value.high < 0)
 
 
 def _ratio(point: Point) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 
-from dipole.effects import Change, Interval
+from dipole.effects import Change
 from dipole.types import Sample
 
 PERPLEXITY_LIMIT = 1.15
@@ -63,7 +63,7 @@ def _main(
     notes = ["The dipole names no mentions, so which side a completion took was not counted."]
     if main is None or main.difference is None:
         return notes
-    if _undecided(main.difference):
+    if not main.difference.excludes_zero:
         return [f"It did nothing: the interval of the change in {main.label} includes 0.", *notes]
     if main.difference.high < 0:
         return [f"Negative: it moved the wrong way ({main.label} fell).", *notes]
@@ -83,15 +83,11 @@ def _by_sides(claim: Change, against: Change) -> list[str]:
             "Negative: it moved the wrong way (the claim's side was taken less often than before, or the "
             "counterclaim's more often)."
         ]
-    if _undecided(gained) and _undecided(lost):
+    if not gained.excludes_zero and not lost.excludes_zero:
         return ["It did nothing: the intervals of the change in either side's share include 0."]
-    if _undecided(gained):
+    if not gained.excludes_zero:
         return ["The counterclaim's side lost completions, but the claim's side did not clearly gain."]
     return []
-
-
-def _undecided(value: Interval) -> bool:
-    return not (value.low > 0 or value.high < 0)
 
 
 def _trained(trained: Sequence[str], assumed: bool) -> str:

@@ -99,7 +99,7 @@ def response(
     own_effect, own_slope = _effect(own_shares), _slope(native[0])
     own = mean_interval(own_effect, plan)
     # A quotient over an effect that may be nothing says nothing.
-    compared = name not in ("source", "native") and (own.low > 0 or own.high < 0)
+    compared = name not in ("source", "native") and own.excludes_zero
     r, mse = (math.nan, math.nan) if name in ("source", "native") else _agreement(shares, own_shares)
     return Response(
         name,

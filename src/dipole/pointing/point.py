@@ -82,11 +82,9 @@ def point(
     progress("reading the corpus with the topic model")
     ids, counts = _counted(pointer, corpus)
     labels, cells = labels_of(ids, truth, flavour)
-    q, words = _pointed_at(pointer, counts)
-    check_weak(q)
+    weak = _pointed_at(pointer, counts)
     progress(f"reading {len(ids):,} documents with {lm.resident.name}")
-    features = read_features(lm, _texts(corpus), layers)
-    read = Read(ids, q, words, features, held_out(ids, settings.held_out))
+    read = Read(ids, *weak, read_features(lm, _texts(corpus), layers), held_out(ids, settings.held_out))
     progress("finding the notion")
     fit = ~read.held_out
     notion = refine(_part(read.features, fit), Weak(read.q[fit], read.words[fit]), settings.method,
@@ -130,11 +128,17 @@ def _counted(pointer: TopicScore, corpus: Corpus) -> tuple[list[str], Any]:
 
 
 def _pointed_at(pointer: TopicScore, counts: Any) -> tuple[Array, Array]:
-    """The documents' share of the topic `(n,)`, and counts of its top words `(n, words)`."""
+    """The documents' share of the topic `(n,)`, and counts of its top words `(n, words)`.
+
+    Raises:
+        UserError: The topic tells none of the documents from the others.
+    """
     model = pointer.model
     top = [model.vocabulary.index(word) for word, _ in model.top_words(pointer.index, _TOP_WORDS)]
     words = np.asarray(counts[:, top].todense(), dtype=np.float64)
-    return model.shares_of(counts)[:, pointer.index], words
+    shares = model.shares_of(counts)[:, pointer.index]
+    check_weak(shares)
+    return shares, words
 
 
 def _with_texts(found: Sequence[Differing], corpus: Corpus) -> tuple[Differing, ...]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from dipole.effects import Bystander, Interval
+from dipole.effects import Bystander
 from dipole.evaluation.families import Comparison, Curve, Point
 from dipole.evaluation.families_records import CLAIM_TARGET, PERPLEXITY_TARGET
 from dipole.report.comparison_svg import (
@@ -237,15 +237,11 @@ def _cell(bystander: Bystander, x: float, y: float, side: float, reach: float) -
         class_=f"cell {tone}", fill_opacity=strong,
     )  # fmt: skip
     digits = change(100 * shift.mean, "").split(".")[0]
-    if not _sure(shift) or not digits.strip("+0\u2212"):
+    if not shift.excludes_zero or not digits.strip("+0\u2212"):
         return box
     return box + text(
         x + side / 2 - 1, y + 16, digits, "cell-text strong" if strong > 0.55 else "cell-text", "middle"
     )
-
-
-def _sure(shift: Interval) -> bool:
-    return shift.low > 0 or shift.high < 0
 
 
 def _ranked(bystanders: Sequence[Bystander]) -> list[str]:

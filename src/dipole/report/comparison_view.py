@@ -369,4 +369,4 @@ def shift_text(shift: Interval | None) -> str:
     if shift is None or math.isnan(shift.mean):
         return NONE
     points = change(100 * shift.mean, "")
-    return f"**{points}**" if shift.low > 0 or shift.high < 0 else points
+    return f"**{points}**" if shift.excludes_zero else points

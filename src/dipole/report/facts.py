@@ -19,9 +19,9 @@ class Fact(NamedTuple):
 
 def facts(manifest: Mapping[str, Any]) -> tuple[Fact, ...]:
     """The lines of the table of facts; what the manifest does not have is left out."""
-    model, control = _mapping(manifest, "model"), _mapping(manifest, "control")
-    machine, versions = _mapping(manifest, "machine"), _mapping(manifest, "versions")
-    judge = _mapping(manifest, "judge")
+    model, control = part(manifest, "model"), part(manifest, "control")
+    machine, versions = part(manifest, "machine"), part(manifest, "versions")
+    judge = part(manifest, "judge")
     seconds = manifest.get("seconds")
     time = duration(float(seconds)) if isinstance(seconds, int | float) else ""
     threads = machine.get("threads")
@@ -66,14 +66,15 @@ def _quoted(prompts: Any) -> str:
     return "  ".join(f"“{one_line(str(prompt))}”" for prompt in prompts)
 
 
-def _mapping(manifest: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def part(manifest: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """A table of the manifest; an empty one where it has none."""
     value = manifest.get(key)
     return value if isinstance(value, Mapping) else {}
 
 
 def model_name(manifest: Mapping[str, Any]) -> str:
     """Name of the base model; `MODEL` where the manifest has none."""
-    return str(_mapping(manifest, "model").get("name") or "MODEL")
+    return str(part(manifest, "model").get("name") or "MODEL")
 
 
 def files(has_adapter: bool, has_history: bool) -> tuple[Fact, ...]:

@@ -129,7 +129,7 @@ def interval_bar(bystander: Bystander, reach: float) -> str:
     if math.isfinite(shift.low) and math.isfinite(shift.high):
         low, high = place(shift.low), place(shift.high)
         bar = f'<line class="bar" x1="{low}%" x2="{high}%" y1="50%" y2="50%"/>'
-    sure = "moved" if shift.low > 0 or shift.high < 0 else "still"
+    sure = "moved" if shift.excludes_zero else "still"
     return (
         f'<svg class="forest {sure}" aria-hidden="true">'
         '<line class="zero" x1="50%" x2="50%" y1="0" y2="100%"/>'

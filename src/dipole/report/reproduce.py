@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dipole.report.facts import part
 from dipole.shown.text import shell_line
 
 
@@ -19,7 +20,7 @@ def reproduce_command(manifest: Mapping[str, Any], out: str | None = None) -> st
         manifest: The manifest.
         out: Output folder of the repetition; that of the run by default.
     """
-    concept, control, model = (_mapping(manifest, key) for key in ("concept", "control", "model"))
+    concept, control, model = (part(manifest, key) for key in ("concept", "control", "model"))
     folder = str(manifest.get("out") or "runs/again")
     parts = ["dipole", "inoculate"]
     if needs_file(concept):
@@ -33,12 +34,12 @@ def reproduce_command(manifest: Mapping[str, Any], out: str | None = None) -> st
         parts += ["--model", str(model["name"])]
     if model.get("revision"):
         parts += ["--revision", str(model["revision"])]
-    judge = _mapping(manifest, "judge")
+    judge = part(manifest, "judge")
     if judge.get("name"):
         parts += ["--judge", str(judge["name"])]
     if control.get("name") not in (None, "ppo"):
         parts += ["--control", str(control["name"])]
-    fields = _mapping(control, "fields")
+    fields = part(control, "fields")
     for name in control.get("changed") or ():
         if name != "seed":
             parts += _flag(str(name), fields.get(name))
@@ -62,8 +63,3 @@ def _flag(name: str, value: Any) -> list[str]:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [part for item in value for part in (flag, str(item))]
     return [flag, str(value)]
-
-
-def _mapping(source: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = source.get(key)
-    return value if isinstance(value, Mapping) else {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from dipole.effects import Change, Effect, Interval
+from dipole.effects import Change, Effect
 from dipole.shown.numbers import change, number, plain_bounds
 from dipole.shown.text import one_line
 
@@ -87,7 +87,7 @@ def _went(c: Change) -> str:
     if c.difference is None or math.isnan(c.difference.low):
         return f"went from {before} to {after}"
     word = "rose" if c.after.mean > (c.before.mean if c.before else 0.0) else "fell"
-    unsure = ", which includes no change" if includes_zero(c.difference) else ""
+    unsure = ", which includes no change" if not c.difference.excludes_zero else ""
     points = " points" if c.unit == "share" else ""
     low, high = (change(bound, c.unit) for bound in (c.difference.low, c.difference.high))
     return f"{word} from {before} to {after} (95% interval of the change {low} to {high}{points}{unsure})"
@@ -95,11 +95,6 @@ def _went(c: Change) -> str:
 
 def _was(c: Change) -> str:
     return f"before: {number(c.before.mean, c.unit)}" if c.before else ""
-
-
-def includes_zero(interval: Interval) -> bool:
-    """Whether no change is within the interval, or there is no interval."""
-    return not (interval.low > 0 or interval.high < 0)
 
 
 def _cost(effect: Effect) -> str:
@@ -134,7 +129,7 @@ def _bystanders(effect: Effect) -> str:
     if not shifts:
         return ""
     mean = sum(abs(s.mean) for s in shifts) / len(shifts)
-    moved = sum(1 for s in shifts if not math.isnan(s.low) and not includes_zero(s))
+    moved = sum(1 for s in shifts if s.excludes_zero)
     who = "1 bystander dipole" if len(shifts) == 1 else f"{len(shifts)} bystander dipoles"
     text = f"{who} shifted by {mean:.3f} in probability"
     text += " on average" if len(shifts) > 1 else ""

@@ -156,10 +156,7 @@ def translate(
     if dipole is not None:  # found out now, not after the corpus
         require_measurable(vector, dipole, (source, target), settings.max_new_tokens)
     layers = _candidates(settings.layers, vector.layers[0], source, target)
-    near = _anchors(vector, prompts, dipole) if settings.near else ()
-    for text in near:
-        for lm in (source, target):
-            lm.require_room(text, 0)
+    near = _anchors(vector, prompts, dipole, (source, target)) if settings.near else ()
     at, most, rows = vector.layers[0], settings.max_tokens, settings.batch_size
     found = survey(source, target, corpus, at, near, most, rows, progress)
     stitches = fit_stitches(
@@ -170,20 +167,10 @@ def translate(
     relative = relative_norm(vector, source, texts)
     norms = layer_norms(target, texts, chosen.target_layer) if near else chosen.norms
     made = mapped_vector(vector, chosen, target, relative, norms)
-    transfer = None
-    if dipole is not None:
-        transfer = verify(
-            vector,
-            made,
-            chosen,
-            source,
-            target,
-            dipole,
-            settings.n,
-            settings.max_new_tokens,
-            settings.seed,
-            progress,
-        )
+    transfer = None if dipole is None else verify(
+        vector, made, chosen, source, target, dipole, settings.n, settings.max_new_tokens, settings.seed,
+        progress,
+    )  # fmt: skip
     facts = _facts(vector, source, chosen, stitches, found, near, relative, transfer)
     made_by = fit_origin(
         settings, {} if dipole is None else dipole.to_dict(), started, target.resident, seed=settings.seed,
@@ -201,10 +188,20 @@ def _candidates(text: str, layer: int, source: LM, target: LM) -> tuple[int, ...
     return layers_of(text, target, 1)
 
 
-def _anchors(vector: SteeringVector, prompts: Sequence[str], dipole: Dipole | None) -> tuple[str, ...]:
-    """Texts at whose last token the vector was read, as far as is known."""
+def _anchors(
+    vector: SteeringVector, prompts: Sequence[str], dipole: Dipole | None, lms: Sequence[LM]
+) -> tuple[str, ...]:
+    """Texts at whose last token the vector was read, as far as is known.
+
+    Raises:
+        UserError: One of them is too long for an LM.
+    """
     chosen_by = (vector.facts.get("selection") or {}).get("prompts") or vector.facts.get("near") or ()
-    return tuple(prompts) or tuple(chosen_by) or (() if dipole is None else dipole.prompts)
+    found = tuple(prompts) or tuple(chosen_by) or (() if dipole is None else dipole.prompts)
+    for text in found:
+        for lm in lms:
+            lm.require_room(text, 0)
+    return found
 
 
 def _first_texts(corpus: Iterable[Text], max_tokens: int) -> list[str]:
