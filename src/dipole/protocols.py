@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from dipole.decoding.distribution import Decoding
 from dipole.resident import Resident
-from dipole.types import JudgedBy, Sample, Score, Surface
+from dipole.types import Sample, Score, Surface
 
 
 class Applied(Protocol):
@@ -189,6 +189,18 @@ class Intervention(Protocol):
     def save(self, folder: Path) -> None:
         """Write the intervention as safetensors and JSON."""
         ...
+
+
+class JudgedBy(NamedTuple):
+    """The recognizers, by name, that had a say in how a control was fitted.
+
+    Attributes:
+        rewarded: Whose score it was made to raise; what they say of it is in-loop.
+        chosen: Whose score chose a strength or setting, which flatters it a little.
+    """
+
+    rewarded: tuple[str, ...] = ()
+    chosen: tuple[str, ...] = ()
 
 
 Metrics = dict[str, float]

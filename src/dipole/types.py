@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import Field, dataclass, fields
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 FinishReason = Literal["eos", "length"]
 Surface = Literal["prompt", "weights", "activations", "tokens", "logits", "decode"]
@@ -77,18 +77,6 @@ class Sample:
     def full_text(self) -> str:
         """Prompt and continuation."""
         return self.prompt + self.text
-
-
-class JudgedBy(NamedTuple):
-    """The recognizers, by name, that had a say in how a control was fitted.
-
-    Attributes:
-        rewarded: Whose score it was made to raise; what they say of it is in-loop.
-        chosen: Whose score chose a strength or setting, which flatters it a little.
-    """
-
-    rewarded: tuple[str, ...] = ()
-    chosen: tuple[str, ...] = ()
 
 
 def scored_text(sample: Sample) -> str:

@@ -27,8 +27,8 @@ from dipole.evaluation.statistics import resampling, wilson
 from dipole.interventions.activations import SteeringVector
 from dipole.interventions.logits import Boost, made_for
 from dipole.lm import LM
-from dipole.protocols import Intervention, Run
-from dipole.types import JudgedBy, UserError
+from dipole.protocols import Intervention, JudgedBy, Run
+from dipole.types import UserError
 from evaluation import fakes
 from evaluation.fakes import DIPOLE, OTHER
 from reference.families import effect_at, wrong_share

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from dipole.controls._concept import require_dipole
 from dipole.controls.selection import select, split_prompts
-from dipole.protocols import Intervention, Poles
-from dipole.types import MOST_COUNT, JudgedBy, Surface, UserError
+from dipole.protocols import Intervention, JudgedBy, Poles
+from dipole.types import MOST_COUNT, Surface, UserError
 
 if TYPE_CHECKING:
     from dipole.protocols import LM, Run

@@ -14,10 +14,10 @@ from dipole.controls._concept import require_dipole
 from dipole.controls.layers import OfLayers
 from dipole.controls.selection import split_prompts
 from dipole.interventions.activations import SteeringVector
-from dipole.protocols import Poles
+from dipole.protocols import JudgedBy, Poles
 from dipole.reading.told import tell
 from dipole.registry import make_recognizer
-from dipole.types import JudgedBy, UserError
+from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.protocols import LM, Run

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dipole.controls._concept import require_dipole
 from dipole.interventions.decode import MOST_DRAWS
 from dipole.interventions.decode import BestOf as Intervention
+from dipole.protocols import JudgedBy
 from dipole.registry import RECOGNIZERS, resolve
-from dipole.types import JudgedBy, Surface, UserError
+from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
     from dipole.protocols import LM, Run

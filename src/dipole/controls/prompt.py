@@ -10,9 +10,9 @@ from dipole.controls._concept import require_dipole
 from dipole.controls._dial import Measured
 from dipole.controls.selection import select, split_prompts
 from dipole.interventions.prompt import Prefix
-from dipole.protocols import Poles
+from dipole.protocols import JudgedBy, Poles
 from dipole.registry import make_recognizer
-from dipole.types import JudgedBy, Surface, UserError, scored_text
+from dipole.types import Surface, UserError, scored_text
 
 if TYPE_CHECKING:
     from dipole.protocols import LM, Run

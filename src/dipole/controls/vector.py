@@ -13,10 +13,11 @@ from dipole.controls.layers import OfLayers, accuracies
 from dipole.controls.selection import Selection, choose, split_prompts
 from dipole.engaging.operators import Operator
 from dipole.interventions.activations import SteeringVector
+from dipole.protocols import JudgedBy
 from dipole.reading.losses import loss_under, perplexity_ratio
 from dipole.reading.pairs import read_pairs
 from dipole.reading.told import Told, leanings, preference, tell
-from dipole.types import JudgedBy, Sample, UserError
+from dipole.types import Sample, UserError
 
 if TYPE_CHECKING:
     from dipole.protocols import LM, Run

@@ -15,8 +15,8 @@ from dipole.files import to_plain
 from dipole.files.reader import read_json
 from dipole.interventions.folder import META_FILE, judged_by
 from dipole.origin import is_changed
-from dipole.protocols import LM, Control, Intervention
-from dipole.types import JudgedBy, UserError, fields_of
+from dipole.protocols import LM, Control, Intervention, JudgedBy
+from dipole.types import UserError, fields_of
 
 _CARD = "README.md"
 

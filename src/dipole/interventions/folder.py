@@ -13,9 +13,9 @@ from torch import Tensor
 from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
 from dipole.files.reader import COPY_AGAIN, inside, read_json, read_text
 from dipole.files.schema import Facts, Field, Maybe, Name, Optional, Table, checked
-from dipole.protocols import Intervention
+from dipole.protocols import Intervention, JudgedBy
 from dipole.tensors import Wanted, read_tensors
-from dipole.types import JudgedBy, UserError
+from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.protocols import LM

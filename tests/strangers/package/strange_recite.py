@@ -14,8 +14,8 @@ from dipole.controls.weights.rollout import Text, to_rows
 from dipole.controls.weights.settings import Trained
 from dipole.controls.weights.step import parts, take_step
 from dipole.interventions.weights import Adapter
-from dipole.protocols import Metrics, Run
-from dipole.types import JudgedBy, UserError
+from dipole.protocols import JudgedBy, Metrics, Run
+from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM

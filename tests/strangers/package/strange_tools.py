@@ -13,8 +13,8 @@ from dipole.decoding.guides import Session
 from dipole.evaluation.meters.protocol import Quantity, Subject
 from dipole.files.schema import Field, Number
 from dipole.interventions.logits import BoostGuide, StoredChange, made_for
-from dipole.protocols import Run
-from dipole.types import JudgedBy, Score, Surface, UserError
+from dipole.protocols import JudgedBy, Run
+from dipole.types import Score, Surface, UserError
 
 if TYPE_CHECKING:
     from dipole.lm import LM

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.interventions.pools.sources import source_files
 from dipole.interventions.tokens import Pool
-from dipole.protocols import Control
-from dipole.types import JudgedBy, Surface, UserError
+from dipole.protocols import Control, JudgedBy
+from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
     from dipole.protocols import LM, Run

@@ -10,8 +10,8 @@ from dipole.controls._concept import require_dipole
 from dipole.controls.tokens._fitted import checked
 from dipole.interventions.tokens import Labels
 from dipole.interventions.tokens import Pool as Intervention
-from dipole.protocols import Poles
-from dipole.types import JudgedBy, Surface, UserError
+from dipole.protocols import JudgedBy, Poles
+from dipole.types import Surface, UserError
 
 if TYPE_CHECKING:
     from dipole.protocols import LM, Run

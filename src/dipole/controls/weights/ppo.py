@@ -34,9 +34,9 @@ from dipole.controls.weights.settings import Trained, rate_for, require
 from dipole.controls.weights.step import micro, parts, set_rate, shuffled, take_step
 from dipole.controls.weights.watching import stop_by_reward, warn_of_repetition
 from dipole.interventions.weights import Adapter
-from dipole.protocols import LM, Metrics, Poles, Run
+from dipole.protocols import LM, JudgedBy, Metrics, Poles, Run
 from dipole.registry import make_recognizer
-from dipole.types import JudgedBy, Sample, UserError
+from dipole.types import Sample, UserError
 
 _LR = 4e-3
 _LOW_KL = -0.1  # a sampled KL below this means that samples and log-probabilities disagree

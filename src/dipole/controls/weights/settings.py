@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from dipole.interventions.weights import Adapter
-from dipole.types import JudgedBy, Surface, UserError
+from dipole.protocols import JudgedBy
+from dipole.types import Surface, UserError
 
 
 @dataclass(frozen=True, kw_only=True)

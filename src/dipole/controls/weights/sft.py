@@ -18,10 +18,10 @@ from dipole.controls.weights.settings import Trained, rate_for, require
 from dipole.controls.weights.step import parts, set_rate, shuffled, take_step
 from dipole.corpora.corpus import open_corpus
 from dipole.interventions.weights import Adapter
-from dipole.protocols import LM, Metrics, Poles, Run
+from dipole.protocols import LM, JudgedBy, Metrics, Poles, Run
 from dipole.reading.pairs import WORDINGS, pair_texts
 from dipole.registry import make_recognizer
-from dipole.types import JudgedBy, UserError, sample_seed
+from dipole.types import UserError, sample_seed
 
 _LR = 1e-3
 _SAMPLED = 64  # completions a forward while the texts are drawn
