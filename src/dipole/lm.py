@@ -14,7 +14,7 @@ from dipole.batching import chunks, pad_batch, parts
 from dipole.decoding.distribution import Decoding
 from dipole.decoding.guides import Decoder, Row, Session
 from dipole.decoding.sampling import draw_rows, forced_logits
-from dipole.engaging.stack import Engageable, engaged, is_engaged
+from dipole.engaging.stack import IN_MODEL, Engageable, engaged
 from dipole.resident import Resident
 from dipole.types import MOST_COUNT, Sample, Surface, UserError, sample_seed
 
@@ -68,7 +68,7 @@ class LM:
             UserError: The LM has interventions that are not in the model: on prompts, tokens, logits or the
                 choice of continuations. Or the model could never become free; see `Turns.take`.
         """
-        outside = [a.intervention.surface for a in self.applied if not is_engaged(a.intervention.surface)]
+        outside = [a.intervention.surface for a in self.applied if a.intervention.surface not in IN_MODEL]
         if outside and whole:
             raise UserError(
                 f"This LM is steered on its {outside[0]}, so it can write but not be read as one model; "
@@ -76,7 +76,7 @@ class LM:
             )
         self.resident.probe.require()
         parts = [(a.intervention, a.strength) for a in self.applied if a.strength != 0.0]
-        inside = [part for part in parts if is_engaged(part[0].surface)]
+        inside = [part for part in parts if part[0].surface in IN_MODEL]
         with self.resident.turn(), engaged(self.resident.model, inside) as model, torch.no_grad():
             yield model
 

@@ -96,7 +96,7 @@ class Frame:
 
 # For each resident model the engagements that are now open, outermost first.
 _OPEN: weakref.WeakKeyDictionary[nn.Module, list[Frame]] = weakref.WeakKeyDictionary()
-_ORDER: tuple[Surface, ...] = ("weights", "activations")
+IN_MODEL: tuple[Surface, ...] = ("weights", "activations")
 """Surfaces that are in the model, in the order in which they are put there."""
 
 
@@ -131,7 +131,7 @@ def engaged(model: Any, parts: Sequence[tuple[Any, float]]) -> Iterator[Any]:
         frame.record()
     stack.append(frame)
     try:
-        for surface in _ORDER:
+        for surface in IN_MODEL:
             found = [part for part in parts if part[0].surface == surface]
             for kind in dict.fromkeys(type(part) for part, _ in found):
                 kind.put_in(frame, [part for part in found if type(part[0]) is kind])
@@ -155,8 +155,3 @@ def _close(frame: Frame, stack: list[Frame]) -> None:
         outer = stack.pop().outer
     if outer is not None:
         outer.restore()
-
-
-def is_engaged(surface: Surface) -> bool:
-    """Whether interventions of a surface are put into the model itself."""
-    return surface in _ORDER
