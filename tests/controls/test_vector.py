@@ -13,7 +13,7 @@ import dipole
 from architectures import tiny_model
 from contracts.recipes import DIPOLE
 from dipole.concepts import Dipole, load_dipole
-from dipole.controls.layers import layers_of
+from dipole.controls.layers import directions, layers_of
 from dipole.controls.selection import CEILING
 from dipole.controls.vector import Vector, at_norm, strongest
 from dipole.interventions.activations import SteeringVector
@@ -208,3 +208,14 @@ def test_poles_that_leave_no_trace_are_refused() -> None:
 def test_a_dipole_without_prompts_is_refused() -> None:
     with pytest.raises(UserError, match="no prompts"):
         Vector().fit(tiny_model("gpt2"), Dipole("Good.", "Bad."))
+
+
+def test_rounding_is_no_direction() -> None:
+    """Rows of one text differ in the last bits on some processors, in batches of other shapes."""
+    states = torch.randn(1, 6, 8, generator=torch.Generator().manual_seed(0))
+    reading = read_pairs(tiny_model("llama"), DIPOLE, DIPOLE.prompts, (0,))
+    alike = reading._replace(claim=states, against=torch.nextafter(states, states + 1))
+    with pytest.raises(UserError, match="same activations after layer 0"):
+        directions("pca", alike, (0,))
+    apart = reading._replace(claim=states, against=states + 1e-3)
+    assert set(directions("pca", apart, (0,))) == {0}

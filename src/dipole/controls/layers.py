@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
-import torch
 from torch import Tensor
 
 from dipole.controls._dial import Measured
@@ -33,6 +32,7 @@ FINDERS: Mapping[Method, Callable[[Tensor, Tensor], Direction]] = {
     "probe": probe_direction,
 }
 _AUTO = "auto"
+_ROUNDING = 1e-5  # of the largest number in float32
 
 
 def check_layers(text: str) -> None:
@@ -86,7 +86,8 @@ def directions(method: Method, reading: Reading, layers: Sequence[int]) -> dict[
     found = {}
     for row, layer in enumerate(layers):
         claim, against = reading.claim[row], reading.against[row]
-        if torch.equal(claim, against):
+        # Rows of one text differ in the last bits where they stand in batches of other shapes.
+        if float((claim - against).abs().max()) <= _ROUNDING * float(claim.abs().max()):
             raise UserError(
                 f"The claim and its opposite leave the same activations after layer {layer}, so there is no "
                 "direction between them; check that the model's tokenizer tells the poles apart."
