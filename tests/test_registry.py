@@ -83,7 +83,6 @@ def test_options_of_a_dataclass():
     assert got["rate"].type == (float | None)
     assert got["other"].type is Any
     assert got["words"].default == []
-    assert got["words"].flag == "--words"
     assert not got["words"].required
 
 

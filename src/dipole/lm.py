@@ -174,7 +174,6 @@ class LM:
                 replace(self, applied=others), prompts, seeds, max_new_tokens, decoding, batch_size, strength
             )
             return drawn
-        self.resident.probe.require()
         encoded = [self.prompt_ids(text) for text in prompts]
         for text, ids in zip(prompts, encoded, strict=True):
             self._require_room(text, len(ids), max_new_tokens)
@@ -208,7 +207,6 @@ class LM:
         Raises:
             UserError: A row is longer than the context.
         """
-        self.resident.probe.require()
         encoded = [self.prompt_ids(text) for text in prompts]
         for ids, response in zip(encoded, responses, strict=True):
             self._require_fit(len(ids) + len(response))
@@ -311,7 +309,6 @@ class LM:
         """The same as `activations` for texts that are token ids already."""
         for ids in encoded:
             self._require_fit(len(ids))
-        self.resident.probe.require()
         lengths = [len(ids) for ids in encoded]
         ragged = len(set(lengths)) < 2 or self.resident.probe.right
         result: dict[int, Tensor] = {}

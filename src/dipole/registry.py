@@ -72,6 +72,9 @@ CONTROLS = Table(
     },
 )
 
+TRAINED = "ppo"
+"""The control that `inoculate` trains with unless it is told another."""
+
 RECOGNIZERS = Table(
     "recognizer",
     {
@@ -188,11 +191,6 @@ class Option:
     def required(self) -> bool:
         """Whether there is no default."""
         return self.default is dataclasses.MISSING
-
-    @property
-    def flag(self) -> str:
-        """The long flag, such as `--kl-coef`."""
-        return "--" + self.name.replace("_", "-")
 
 
 def options(cls: type[Any]) -> tuple[Option, ...]:

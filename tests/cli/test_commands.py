@@ -14,6 +14,7 @@ import pytest
 
 from cli.conftest import AGAINST, CLAIM, FAST, POLES, PROMPT, Cli
 from dipole.cli import _console, run
+from dipole.cli._console import flag
 from dipole.cli._groups import JudgedSource
 from dipole.cli._job import new_job
 from dipole.cli._texts import BATCH, line_batches
@@ -53,7 +54,7 @@ def test_help(command: list[str], cli: Cli) -> None:
 def test_every_field_of_the_control_is_a_flag(cli: Cli) -> None:
     out = cli("inoculate", "--help").out
     for option in options(PPO):
-        assert f"  {option.flag}" in out
+        assert f"  {flag(option.name)}" in out
         assert option.help
 
 

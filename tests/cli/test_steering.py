@@ -16,6 +16,7 @@ import typer.main
 from cli.conftest import AGAINST, CLAIM, PROMPT, Cli
 from dipole.cli._app import build, fields_for
 from dipole.cli._comparing import strengths_from
+from dipole.cli._console import flag
 from dipole.cli._flags import command
 from dipole.cli.docs import control_table
 from dipole.registry import CONTROLS, options, resolve
@@ -64,7 +65,7 @@ def test_every_control_has_its_flags(control: str, cli: Cli) -> None:
     assert (result.code, result.err) == (0, "")
     for option in options(resolve(CONTROLS, control)):
         assert option.help, option.name
-        assert f"{option.flag} " in result.out, option.name
+        assert f"{flag(option.name)} " in result.out, option.name
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from contracts.recipes import INTERVENTIONS, random_adapter, random_fudge, rando
 from dipole.interventions import load_intervention
 from dipole.interventions.gguf import import_gguf
 from dipole.models import load
-from dipole.types import UserError
+from dipole.types import DipoleWarning, UserError
 
 NAME = "gpt2"
 
@@ -42,6 +42,18 @@ def test_a_saved_lm_that_names_itself(tmp_path: Path) -> None:
     _edit(file, model=str(tmp_path / "other"))
     with pytest.raises(UserError, match="no model but a saved LM"):
         load(str(tmp_path / "lm"))
+
+
+def test_a_saved_lm_in_the_working_directory_takes_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`mini` is the bundled LM, also beside a folder of that name with a saved LM in it."""
+    _saved_lm(tmp_path / "mini")
+    file = _saved_lm(tmp_path / "lm")
+    assert json.loads(file.read_text())["model"] == "mini"
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(DipoleWarning, match="the folder of that name"):
+        assert load("./lm").resident.name == "mini"
 
 
 @pytest.mark.parametrize("out", ["../..", "../secret", "/etc", "link", "a\0b", "0-prefix/../../secret"])

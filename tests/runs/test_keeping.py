@@ -87,6 +87,11 @@ def test_scores_are_kept_and_printed(tmp_path: Path) -> None:
     assert rows[1]["reason"] == found.scores[1].reason
 
 
+def test_scores_say_which_model_read_also_where_nobody_named_one(tiny: LM) -> None:
+    found = dipole.score(["Paper clips."], load_dipole("paper_clips"))
+    assert found.origin.entries["fingerprint"] == tiny.resident.fingerprint
+
+
 def test_a_recognizer_is_named_or_lies_in_a_folder(tiny: LM, tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text("".join(json.dumps({"text": d.text}) + "\n" for d in documents(60)))
     found = dipole.topics(open_corpus(tmp_path / "c.jsonl"), Settings(3, 6, 1))

@@ -10,7 +10,6 @@ import typer
 
 from dipole.cli._console import emit
 from dipole.cli._flags import command, switches
-from dipole.cli._named import TRAINED
 from dipole.cli.basin import Basin
 from dipole.cli.compare import Compare
 from dipole.cli.compose import Compose
@@ -25,7 +24,7 @@ from dipole.cli.score import Score
 from dipole.cli.sweep import Sweep
 from dipole.cli.topics import Topics
 from dipole.cli.translate import Translate
-from dipole.registry import CONTROLS, Option, options, plain, resolve
+from dipole.registry import CONTROLS, TRAINED, Option, options, plain, resolve
 
 # In the order that `--help` has them.
 _COMMANDS = (

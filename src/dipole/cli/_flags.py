@@ -131,6 +131,6 @@ def _given(values: Mapping[str, Any], found: Sequence[Option]) -> dict[str, Any]
     for option in (option for option in found if option.name in given):
         value = given[option.name]
         lowest = -MOST_SEED if isinstance(option.default, int) and option.default < 0 else 0
-        require_number(option.flag, value, lowest)
+        require_number(flag(option.name), value, lowest)
         given[option.name] = tuple(value) if isinstance(value, list) else value
     return given

@@ -15,12 +15,13 @@ from dipole.cli._concept import bystanders_from, dipole_from
 from dipole.cli._console import flag
 from dipole.cli._flags import Texts
 from dipole.cli._groups import JudgedSource, Wanted
-from dipole.cli._named import TRAINED, made_control
+from dipole.cli._named import made_control
 from dipole.concepts import Dipole, Mentions, load_dipole
+from dipole.registry import TRAINED
 from dipole.types import UserError
 
 if TYPE_CHECKING:
-    from dipole.evaluation.inoculate import Trained
+    from dipole.controls.weights.settings import Trained
 
 # What a run remembers of its flags in its manifest, and what they are when left out.
 DEFAULTS: dict[str, Any] = {

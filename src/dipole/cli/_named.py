@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli._concept import poles_from
+from dipole.cli._console import flag
 from dipole.cli._groups import Poles, Source
 from dipole.files import MANIFEST
 from dipole.files.paths import given_path, tell_shadowed
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from dipole.recognizers.topic import TopicScore
 
 _UNKNOWN = "an unknown model"
-TRAINED = "ppo"  # what `dipole inoculate` trains with unless it is told
 
 
 def made_control(name: str, fields: Mapping[str, Any] | None = None) -> Any:
@@ -40,11 +40,11 @@ def made_control(name: str, fields: Mapping[str, Any] | None = None) -> Any:
         if option.required and option.name not in (fields or {}):
             if fields is None:
                 raise UserError(
-                    f"The control {name} needs {option.flag}, so it can't be fitted here: fit it with "
-                    f"`dipole fit {name} {option.flag} …`, and give its folder."
+                    f"The control {name} needs {flag(option.name)}, so it can't be fitted here: fit it with "
+                    f"`dipole fit {name} {flag(option.name)} …`, and give its folder."
                 )
             raise UserError(
-                f"The control {name} needs {option.flag}: {option.help or 'it has no default.'} "
+                f"The control {name} needs {flag(option.name)}: {option.help or 'it has no default.'} "
                 f"See `dipole fit {name} --help`."
             )
     return made(**(fields or {}))

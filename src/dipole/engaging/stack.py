@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -21,7 +22,8 @@ class Engageable(Protocol):
     """An intervention as an LM holds it; what else it has to offer depends on its surface.
 
     - `prompt`: `turns(strength)` and `chat`; see `Resident.prompt_ids`.
-    - `weights`, `activations`: `put_in(frame, parts)`, which puts all of its class into the model at once.
+    - `weights`, `activations`: `put_in(frame, parts)`, which puts those of its class
+      that stand side by side into the model at once.
     - `tokens`, `logits`: `guide(session, strength)`; see `dipole.decoding.guides`.
     - `decode`: `pick(lm, prompts, seeds, max_new_tokens, decoding, batch_size, strength)` and `kl_bound`.
     """
@@ -133,8 +135,8 @@ def engaged(model: Any, parts: Sequence[tuple[Any, float]]) -> Iterator[Any]:
     try:
         for surface in IN_MODEL:
             found = [part for part in parts if part[0].surface == surface]
-            for kind in dict.fromkeys(type(part) for part, _ in found):
-                kind.put_in(frame, [part for part in found if type(part[0]) is kind])
+            for kind, run in groupby(found, key=lambda part: type(part[0])):
+                kind.put_in(frame, list(run))
         frame.ready = True  # not before: where things go is found in the base
         yield model
     finally:

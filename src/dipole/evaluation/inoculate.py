@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from dipole.concepts import Dipole
+from dipole.controls.weights.settings import Trained
 from dipole.effects import Effect
 from dipole.evaluation.compare import compare
 from dipole.evaluation.serialise import effect_to_dict
@@ -16,25 +17,9 @@ from dipole.files import HISTORY
 from dipole.interventions.weights import Adapter
 from dipole.origin import Origin, fit_origin, now
 from dipole.progress import Progress, rounds, silent
-from dipole.protocols import LM, Control, Run
-from dipole.registry import CONTROLS, make_recognizer, resolve
+from dipole.protocols import LM, Run
+from dipole.registry import CONTROLS, TRAINED, make_recognizer, resolve
 from dipole.types import UserError
-
-USUAL = "ppo"
-
-
-class Trained(Control, Protocol):
-    """A control that trains an adapter."""
-
-    @property
-    def max_new_tokens(self) -> int:
-        """Token budget of a completion, when trained and when measured."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Seed of the training."""
-        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +83,7 @@ class Inoculation:
         dipole, rewarded = self.dipole, self.control.judged_by.rewarded
         run.recognizer = make_recognizer(rewarded[0], self.judge or self.lm) if rewarded else None
         run.identity = {
-            "control": {"name": self.control.name, **dataclasses.asdict(self.control)},  # type: ignore[call-overload]
+            "control": {"name": self.control.name, **dataclasses.asdict(self.control)},
             "concept": dipole.to_dict(),
             "model": self.lm.resident.fingerprint,
             "judge": None if self.judge is None else self.judge.resident.fingerprint,
@@ -124,7 +109,7 @@ class Inoculation:
 
     def done(self, run: Run, started: datetime) -> Inoculated:
         """Train and measure."""
-        adapter: Adapter = self.control.fit(self.lm, self.dipole, run)  # type: ignore[assignment]
+        adapter = self.control.fit(self.lm, self.dipole, run)
         if run.folder is not None:
             adapter.save(run.folder / "adapter")  # before anything else can fail
         self.progress("measuring before and after")
@@ -175,7 +160,7 @@ def inoculate(
 
 def trained(control: Trained | None) -> Trained:
     """The control that was named, or the usual one."""
-    made: Trained = resolve(CONTROLS, USUAL)() if control is None else control
+    made: Trained = resolve(CONTROLS, TRAINED)() if control is None else control
     return made
 
 

@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dipole.files import write_json_atomic
-from dipole.files.paths import given_path
 from dipole.files.reader import COPY_AGAIN, inside, read_json
 from dipole.files.schema import Items, Maybe, Name, Number, Table, checked
 from dipole.interventions import load_intervention
 from dipole.protocols import LM, Intervention
-from dipole.types import UserError
 
 LM_FILE = "lm.json"
 _FIELDS = Table(
@@ -66,15 +64,12 @@ def read_saved(folder: Path) -> Saved:
     """What `write_saved` wrote into a folder.
 
     Raises:
-        UserError: It can't be read, or names another saved LM as its model.
+        UserError: It can't be read.
     """
     file = inside(folder, LM_FILE)
     record = checked(_FIELDS, read_json(file), file, COPY_AGAIN)
-    name = record["model"]
-    if (given_path(name) / LM_FILE).is_file():  # perhaps itself
-        raise UserError(f"{file} names {name} as its model, which is no model but a saved LM; {COPY_AGAIN}.")
     parts = tuple(
         (load_intervention(inside(folder, part["folder"])), part["strength"])
         for part in record["interventions"]
     )
-    return Saved(name, record["revision"], record["fingerprint"], parts)
+    return Saved(record["model"], record["revision"], record["fingerprint"], parts)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.files import settled
 from dipole.files.paths import given_path, tell_shadowed
+from dipole.files.reader import COPY_AGAIN
 from dipole.models.resident import TransformersResident
 from dipole.models.turns import process_lock
 from dipole.tensors import align_parameters
@@ -83,9 +84,14 @@ def _load_saved(
     folder: Path, dtype: str, device: str, trust_remote_code: bool, special_tokens_in_text: bool
 ) -> LM:
     """The LM that `dipole.save` wrote: its model, and its interventions in their order."""
-    from dipole.interventions.saved import read_saved
+    from dipole.interventions.saved import LM_FILE, read_saved
 
     saved = read_saved(folder)
+    if saved.model not in BUNDLED and (given_path(saved.model) / LM_FILE).is_file():  # perhaps itself
+        raise UserError(
+            f"{folder / LM_FILE} names {saved.model} as its model, which is no model but a saved LM; "
+            f"{COPY_AGAIN}."
+        )
     lm = load(saved.model, dtype, device, saved.revision, trust_remote_code, special_tokens_in_text)
     if lm.resident.fingerprint != saved.fingerprint:
         raise UserError(

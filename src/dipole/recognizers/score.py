@@ -70,8 +70,11 @@ def score(
     made = _named(recognizer, lm) if isinstance(recognizer, str) else recognizer
     found = made.score(list(texts), concept)
     asked = {"recognizer": made.name, "concept": None if concept is None else concept.to_dict()}
+    reader: LM | None = getattr(made, "judge", lm)  # what it read with, also where nobody named one
     return Scored(
-        tuple(texts), tuple(found), origin("score", started, None if lm is None else lm.resident, **asked)
+        tuple(texts),
+        tuple(found),
+        origin("score", started, None if reader is None else reader.resident, **asked),
     )
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dipole.concepts import Dipole
-from dipole.evaluation.inoculate import Inoculated, Inoculation, Trained, require_trained, trained
+from dipole.controls.weights.settings import Trained
+from dipole.evaluation.inoculate import Inoculated, Inoculation, require_trained, trained
 from dipole.files import MANIFEST, run_folder, working_folder, write_json_atomic
 from dipole.files.paths import given_path
 from dipole.files.reader import inside, read_json

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from dipole.interventions.weights import Adapter
-from dipole.protocols import JudgedBy
+from dipole.protocols import LM, JudgedBy, Run
 from dipole.types import Surface, UserError
 
 
@@ -33,6 +33,8 @@ class Trained(ABC):
     surface: ClassVar[Surface] = "weights"
     makes: ClassVar[type[Adapter]] = Adapter
     graded: ClassVar[bool] = True
+    optional_concept: ClassVar[bool] = False
+    paper: ClassVar[str]
 
     @property
     @abstractmethod
@@ -53,6 +55,10 @@ class Trained(ABC):
     @abstractmethod
     def judged_by(self) -> JudgedBy:
         """Recognizers that have a say."""
+
+    @abstractmethod
+    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Adapter:
+        """Train the adapter; see `dipole.protocols.Control`."""
 
 
 def require(control: Any, words: str, holds: Callable[[float], bool], *names: str) -> None:
