@@ -309,6 +309,7 @@ class LM:
         """The same as `activations` for texts that are token ids already."""
         for ids in encoded:
             self._require_fit(len(ids))
+        self.resident.probe.require()  # before it is asked about padding
         lengths = [len(ids) for ids in encoded]
         ragged = len(set(lengths)) < 2 or self.resident.probe.right
         result: dict[int, Tensor] = {}
