@@ -68,7 +68,8 @@ class PPO(Trained):
        second stands where InstructGPT's PPO-ptx (Ouyang 2022, eq. 2) has a pretraining loss: it needs no
        data, has no noise at the start, and holds in place what nobody asked to move.
     7. Whitened advantages do not shrink at the optimum, where they are noise at full size that wears down
-       the variety of the texts. So the divisor has a floor, and the learning rate decays linearly to 0.
+       the variety of the texts. So the divisor has a floor, a share of the first round's spread of the
+       reward, and the learning rate decays linearly to 0.
     8. The reward is centred: the log-odds of the prompt alone are subtracted from those of prompt and
        completion, so that what a prompt says, or a statement that is likelier after anything, earns nothing.
     9. The price of KL never falls below its first value, and holds for the exact KL of departure 6 too.
@@ -105,8 +106,9 @@ class PPO(Trained):
         anchor_size: Such texts a round.
         gamma: Discount.
         lam: Lambda of generalised advantage estimation.
-        min_std: Advantages are divided by their standard deviation, but by no less than this: once every
-            text has nearly the same reward, the small differences left are not blown up to full size.
+        min_std: Advantages are divided by their standard deviation, but by no less than this share of that of
+            the first round's rewards: once every text has nearly the same reward, the small differences left
+            are not blown up to full size.
         clip: Clipping range of the ratio: how much less (or more) likely one round may make a text. The usual
             0.2 corrects rare texts on the wrong side too slowly.
         clip_value: Clipping range of the value.
@@ -138,7 +140,7 @@ class PPO(Trained):
     anchor_size: int = 32
     gamma: float = 1.0
     lam: float = 1.0
-    min_std: float = 0.1
+    min_std: float = 0.25
     clip: float = 0.8
     clip_value: float = 0.2
     vf_coef: float = 0.1
@@ -264,6 +266,7 @@ class PPORounds:
         )
         self._price = 1.0  # what both prices of KL are multiplied by
         self._temperature = 0.0  # of the base, until it is found
+        self._spread = 0.0  # of the first round's rewards, until it is found
         self._wrote: dict[str, Tensor] = {}  # the parameters that wrote this round's texts
         self._sound: dict[str, Tensor] = {}  # those that wrote the texts of the round before
         self._anchor, self._prior = None, None
@@ -274,12 +277,13 @@ class PPORounds:
                 self._anchor = Anchor(self._lm, ppo.anchor_size, ppo.max_new_tokens, ppo.seed)
 
     def numbers(self) -> dict[str, float]:
-        """The adapted price of KL, how far the base is softened, and where the texts began."""
-        return {"price": self._price, "temperature": self._temperature}
+        """The adapted price of KL, how far the base is softened, and how the rewards began."""
+        return {"price": self._price, "temperature": self._temperature, "spread": self._spread}
 
     def restore(self, numbers: Mapping[str, float]) -> None:
         """Take back what `numbers` gave."""
         self._price, self._temperature = float(numbers["price"]), float(numbers["temperature"])
+        self._spread = float(numbers["spread"])
 
     def round(self, index: int) -> Metrics:
         """Sample, score and update once."""
@@ -423,7 +427,8 @@ class PPORounds:
         if ppo.kl_target > 0:
             price = adapt_kl_coef(self._price, kl, ppo.kl_target, ppo.kl_horizon, ppo.batch_size)
             self._price = max(1.0, price)
-        return Learnable(old, whiten(advantages, mask, ppo.min_std), returns, mask), metrics
+        self._spread = self._spread or metrics["reward_std"]
+        return Learnable(old, whiten(advantages, mask, ppo.min_std * self._spread), returns, mask), metrics
 
     def _update(
         self,
