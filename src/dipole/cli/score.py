@@ -39,7 +39,7 @@ class Score:
         claim: The statement.
         against: Its opposite.
         dipole: A dipole file (TOML; FILE:NAME of several), or a ready one by name; see `dipole dipoles`.
-        recognizer: velma, stance, embedding or nli; or a fitted one's folder, as topics:3, which needs no claim.
+        recognizer: velma, stance, embedding or nli; or a fitted one's folder, as topics:3, without a claim.
         prior_correction: Subtract what the statements score after nothing (velma).
         json: Print JSON, one object a line.
     """
