@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import mean
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,12 +22,16 @@ from dipole.evaluation.check_record import Judged
 from dipole.evaluation.separation import grouped_separation, separation
 from dipole.lm import LM
 from dipole.reading.choice import Choice
+from dipole.reading.told import opinions, tell
 from dipole.recognizers.neutral import NEUTRAL
 from dipole.types import Score, UserError
 from tolerance import FLOAT32_SUM
 
 CLIPS = replace(load_dipole("paper_clips"), held_out=())
 FEW = replace(CLIPS, prompts=CLIPS.prompts[:3])
+
+
+NONE = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,37 @@ def test_what_it_measures_of_a_recognizer_that_counts(tiny: LM) -> None:
     assert found.entropy == pytest.approx(-sum(drawn) / len(drawn), abs=FLOAT32_SUM)
 
 
+@pytest.mark.parametrize("lean", [0.0, 0.2])
+def test_the_numbers_of_a_recognizer_by_hand(tiny: LM, lean: float) -> None:
+    prompts = (CLIPS.prompts[0], "So So " + CLIPS.prompts[1])
+    words, concept = Words(lean), replace(CLIPS, prompts=prompts)
+    [row] = check(tiny, concept, [words], told=10, max_new_tokens=12, seed=5).judged
+    pair = tell(tiny, concept, prompts, 10, 12, 5)
+    both = [*pair.claim, *pair.against]
+    said = [*pair.texts(pair.claim), *pair.texts(pair.against)]
+    asked = [*pair.prompts, *pair.prompts]
+    raw = {text: score.value for text, score in zip(said, words.score(said, concept), strict=True)}
+    own = {text: score.value for text, score in zip(prompts, words.score(prompts, concept), strict=True)}
+    less = [raw[text] - own[prompt] for text, prompt in zip(said, asked, strict=True)]
+    labels = [1] * 10 + [0] * 10
+    assert row.apart.mean == pytest.approx(roc_auc_score(labels, [raw[text] for text in said]))
+    assert row.centred.mean == pytest.approx(roc_auc_score(labels, less))
+    squares = 0.0
+    for prompt in prompts:
+        values = [raw[text] for text, other in zip(said, asked, strict=True) if other == prompt]
+        squares += sum((value - mean(values)) ** 2 for value in values)
+    assert row.spread == pytest.approx(math.sqrt(squares / (20 - 2)))
+    used = less if row.centre else [raw[text] for text in said]
+    assert row.saturated == mean(abs(value) > math.log(19) for value in used)
+    thought = [[s.text.strip() for s in side] for side in opinions(tiny, concept, 5, 12, 5)]
+    scores = [s.value for side in thought for s in words.score(side, concept)]
+    known = [(label, v) for label, v in zip([1] * 5 + [0] * 5, scores, strict=True) if not math.isnan(v)]
+    assert row.opinions.mean == pytest.approx(roc_auc_score(*zip(*known, strict=True)))
+    sides = [concept.side_taken(sample.text) for sample in both]
+    named = [(side == "claim", value) for side, value in zip(sides, used, strict=True) if side]
+    assert row.named.mean == pytest.approx(roc_auc_score(*zip(*named, strict=True)))
+
+
 def test_a_recognizer_that_leans_by_the_prompt_is_to_be_centred(tiny: LM) -> None:
     prompts = (CLIPS.prompts[0], "So " * 60 + CLIPS.prompts[1])
     found = check(tiny, replace(CLIPS, prompts=prompts), [Words(0.2)], told=16, max_new_tokens=8)
@@ -120,7 +156,10 @@ def test_a_recognizer_that_leans_by_the_prompt_is_to_be_centred(tiny: LM) -> Non
     assert row.centre
     assert row.centred.mean > row.apart.mean + 0.1
     assert any("less its prompt's" in line for line in found.advice)
-    assert row.best is row.centred
+    assert row.best is row.named
+    assert replace(row, named=NONE).best is row.opinions
+    assert replace(row, named=NONE, opinions=NONE).best is row.centred
+    assert replace(row, named=NONE, opinions=NONE, centre=False).best is row.apart
 
 
 def test_recognizers_that_tell_nothing_apart_are_not_recommended(tiny: LM) -> None:
@@ -181,7 +220,7 @@ def test_bad_input_is_an_error(tiny: LM) -> None:
 def judged(name: str, area: float, **more: Any) -> Judged:
     interval = Interval(area, area - 0.1, area + 0.1)
     given: dict[str, Any] = {
-        "apart": interval, "centred": interval, "named": Interval(math.nan, math.nan, math.nan),
+        "apart": interval, "centred": interval, "named": NONE, "opinions": interval,
         "unscored": 0, "spread": 1.0, "prompts": (3.0,), "neutral": 0.0, "neutral_size": 0.0, "nothing": 0.0,
         "saturated": 0.0, "centre": False, **more,
     }  # fmt: skip

@@ -28,10 +28,13 @@ from tolerance import EXACT, FLOAT32_SUM, SCORE
 PAIR = Dipole("The best.", "A worse one.")
 TEXTS = ["I hate staples. ", "So", "The cats like dogs", "a"]
 SHORT = {  # the frames of the recognizer are longer than the context of a tiny model
-    "quoted": Frames(Frame('He: "', '" So: "'), Frame('If "', '" then "')),
-    "chat": Frames(Frame('He: "', '"', chat=True), Frame('If "', '"', chat=True)),
+    "quoted": Frames(
+        (Frame('He: "', '" So: "'), Frame('He: "', '" No: "')),
+        (Frame('If "', '" then "'), Frame('Not "', '" but "')),
+    ),
+    "chat": Frames((Frame('He: "', '"', chat=True),), (Frame('If "', '"', chat=True),)),
 }
-NATS = 2 * SCORE  # two log-likelihoods on either side
+NATS = 4 * SCORE  # eight log-likelihoods
 
 
 @pytest.fixture
@@ -40,29 +43,31 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(_frames.FRAMES, name, frames)
 
 
-def by_hand(lm: LM, text: str, direction: str, template: str) -> float:
+def by_hand(lm: LM, text: str, direction: str, template: str, denial: bool = True) -> float:
     """Nats a token towards the claim, from ids that are put together here."""
     start, behind = lm.resident.encode, lm.resident.continuation_ids
-    poles = (PAIR.claim, PAIR.against)
-    text, lead = text.strip(), " " if template == "plain" else ""
-    around = {
-        "plain": (lambda said: start(said), lambda said: start(said)),
-        "quoted": (
-            lambda said: [*start('He: "'), *behind(said), *behind('" So: "')],
-            lambda said: [*start('If "'), *behind(said), *behind('" then "')],
-        ),
-        "chat": (
-            lambda said: lm.resident.prompt_ids([], True, f'He: "{said}"'),
-            lambda said: lm.resident.prompt_ids([], True, f'If "{said}"'),
-        ),
-    }[template]
-    forward = reference.text_to_pole(
-        lm.resident.model, around[0](text), (behind(lead + poles[0]), behind(lead + poles[1]))
-    )
-    back = reference.pole_to_text(
-        lm.resident.model, (around[1](poles[0]), around[1](poles[1])), behind(lead + text)
-    )
-    return {"text_to_pole": forward, "pole_to_text": back, "both": forward + back}[direction]
+    model, text, lead = lm.resident.model, text.strip(), " " if template == "plain" else ""
+
+    def read(before: str, rest: str, said: str) -> list[int]:
+        if template == "plain":
+            return start(said)
+        if template == "chat":
+            return lm.resident.prompt_ids([], True, f'{before}{said}"')
+        return [*start(before), *behind(said), *behind(rest)]
+
+    def forward(before: str, rest: str) -> float:
+        poles = behind(lead + PAIR.claim), behind(lead + PAIR.against)
+        return reference.text_to_pole(model, read(before, rest, text), poles)
+
+    def back(before: str, rest: str) -> float:
+        prefixes = read(before, rest, PAIR.claim), read(before, rest, PAIR.against)
+        return reference.pole_to_text(model, prefixes, behind(lead + text))
+
+    found = {"text_to_pole": forward('He: "', '" So: "'), "pole_to_text": back('If "', '" then "')}
+    if template == "quoted" and denial:
+        found["text_to_pole"] -= forward('He: "', '" No: "')
+        found["pole_to_text"] -= back('Not "', '" but "')
+    return sum(found.values()) if direction == "both" else found[direction]
 
 
 def judge_for(template: str, name: str = "llama") -> LM:
@@ -74,17 +79,26 @@ def judge_for(template: str, name: str = "llama") -> LM:
 @pytest.mark.usefixtures("short")
 def test_score_is_what_is_read_one_token_at_a_time(template, direction) -> None:
     lm = judge_for(template)
-    found = Stance(lm, template, direction, "none", temperature=0.5).score(TEXTS, PAIR)
+    found = Stance(lm, template, direction, prior="none", temperature=0.5).score(TEXTS, PAIR)
     wanted = [by_hand(lm, text, direction, template) for text in TEXTS]
     assert [s.value for s in found] == pytest.approx([w / 0.5 for w in wanted], abs=NATS / 0.5)
     assert max(map(abs, wanted)) > 0.05
+
+
+@pytest.mark.usefixtures("short")
+def test_without_denial_nothing_is_taken_off() -> None:
+    lm = tiny_model("llama")
+    found = Stance(lm, "quoted", "both", False, "none", temperature=1.0).score(TEXTS, PAIR)
+    wanted = [by_hand(lm, text, "both", "quoted", denial=False) for text in TEXTS]
+    assert [s.value for s in found] == pytest.approx(wanted, abs=2 * NATS)
+    assert abs(wanted[0] - by_hand(lm, TEXTS[0], "both", "quoted")) > 0.01
 
 
 @pytest.mark.parametrize("name", ["gpt2", "bloom", "mistral"])
 @pytest.mark.usefixtures("short")
 def test_other_architectures_read_both_ways_alike(name: str) -> None:
     lm = tiny_model(name)
-    found = Stance(lm, "quoted", "both", "none").score(TEXTS, PAIR)
+    found = Stance(lm, "quoted", prior="none").score(TEXTS, PAIR)
     wanted = [by_hand(lm, text, "both", "quoted") / 0.8 for text in TEXTS]
     assert [s.value for s in found] == pytest.approx(wanted, abs=NATS / 0.8)
 
@@ -109,7 +123,7 @@ def test_nothing_is_what_the_statements_score_without_a_text() -> None:
         lm.resident.encode(""),
         (lm.resident.continuation_ids(" The best."), lm.resident.continuation_ids(" A worse one.")),
     )
-    found = Stance(lm, "plain", "both", "nothing", temperature=1.0).score(TEXTS, PAIR)
+    found = Stance(lm, "plain", prior="nothing", temperature=1.0).score(TEXTS, PAIR)
     wanted = [by_hand(lm, text, "both", "plain") - prior for text in TEXTS]
     assert [s.value for s in found] == pytest.approx(wanted, abs=2 * NATS)
 
@@ -118,7 +132,7 @@ def test_nothing_is_what_the_statements_score_without_a_text() -> None:
 def test_plain_and_one_way_it_is_velma_in_every_bit(tiny: LM, prior) -> None:
     clips, texts = load_dipole("paper_clips"), ["I like paper clips.", "Staples hold.", "word " * 400]
     velma = Velma(tiny, prior_correction=prior == "nothing").score(texts, clips)
-    found = Stance(tiny, "plain", "text_to_pole", prior, temperature=0.2).score(texts, clips)
+    found = Stance(tiny, "plain", "text_to_pole", prior=prior, temperature=0.2).score(texts, clips)
     tolerance = EXACT if prior == "none" else FLOAT32_SUM / 0.2
     assert [s.value for s in found] == pytest.approx([s.value for s in velma], abs=tolerance, rel=EXACT)
     assert [s.reason is None for s in found] == [s.reason is None for s in velma] == [True, True, False]
@@ -145,25 +159,28 @@ def test_a_score_does_not_depend_on_what_else_is_scored() -> None:
 def test_a_long_text_keeps_its_end_and_the_frame_around_it(template) -> None:
     lm = judge_for(template)
     end = "so I take the tea. " * 40
-    one, other, same = Stance(lm, template, "text_to_pole", "none").score(
+    one, other, same = Stance(lm, template, "text_to_pole", prior="none").score(
         ["We sat. " + end, "I hate all. " + end, end], PAIR
     )
     assert one.value == pytest.approx(other.value, abs=EXACT)
     assert one.value == pytest.approx(same.value, abs=EXACT)
     assert "tokens fit in the judge's context" in str(one.reason)
-    frame = FRAMES[template].text_first
-    longest = max(len(frame.continuation(lm.resident, pole)) for pole in (PAIR.claim, PAIR.against))
-    prefix = frame.prefix(lm.resident, end, CONTEXT - longest)
-    assert len(prefix.ids) <= CONTEXT - longest
-    assert prefix.ids[:4] == frame.prefix(lm.resident, "a").ids[:4]
-    assert str(one.reason).startswith(f"only the last {prefix.length - prefix.cut} of")
+    frames = FRAMES[template].text_first
+    poles = [frames[0].read(lm.resident, pole) for pole in (PAIR.claim, PAIR.against)]
+    room = CONTEXT - max(len(frame.rest(lm.resident)) + len(pole) for frame in frames for pole in poles)
+    opening = frames[0].opening(lm.resident, end, room)
+    assert len(opening.ids) <= room
+    assert opening.ids[:4] == frames[0].opening(lm.resident, "a").ids[:4]
+    assert str(one.reason).startswith(f"only the last {opening.length - opening.cut} of")
 
 
 @pytest.mark.usefixtures("short")
 def test_a_long_text_behind_a_pole_keeps_its_end() -> None:
     lm = tiny_model("llama")
     end = "so I take the tea. " * 40
-    one, other = Stance(lm, "quoted", "pole_to_text", "none").score(["We sat. " + end, "Hate. " + end], PAIR)
+    one, other = Stance(lm, "quoted", "pole_to_text", prior="none").score(
+        ["We sat. " + end, "Hate. " + end], PAIR
+    )
     assert one.value == pytest.approx(other.value, abs=EXACT)
     assert "tokens fit in the judge's context" in str(one.reason)
 

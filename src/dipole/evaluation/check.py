@@ -20,7 +20,7 @@ from dipole.origin import now, origin
 from dipole.progress import Progress, silent
 from dipole.protocols import LM, Recognizer
 from dipole.reading.choice import Choice, choices
-from dipole.reading.told import Told, tell
+from dipole.reading.told import Told, opinions, tell
 from dipole.recognizers.neutral import NEUTRAL
 from dipole.registry import make_recognizer
 from dipole.types import Sample, UserError
@@ -42,9 +42,10 @@ def check(
 ) -> Checked:
     """Measure on the model itself whether there is anything to steer by; nothing is fitted.
 
-    The LM writes completions told the claim, and told its opposite: recognizers should tell these apart. It
-    writes others told nothing: they should take either side, or the prompt does not force the choice. What
-    recognizers say of prompts alone, of neutral sentences and of nothing is how far they lean by themselves.
+    The LM writes completions told the claim, and told its opposite, and goes on behind either alone:
+    recognizers should tell these apart. It writes others told nothing: they should take either side, or the
+    prompt does not force the choice. What recognizers say of prompts alone, of neutral sentences and of
+    nothing is how far they lean by themselves.
 
     Args:
         lm: The LM, which also reads for the recognizers.
@@ -53,7 +54,7 @@ def check(
             words of the sides.
         prompts: To complete; by default all that the dipole has.
         n: Completions told nothing, spread over the prompts and at least four a prompt.
-        told: Completions under each pole.
+        told: Completions under each pole, and half as many opinions behind each.
         max_new_tokens: Token budget of a completion.
         seed: Of the completions.
         progress: Told of each step.
@@ -71,11 +72,12 @@ def check(
     progress("writing told the claim, and its opposite")
     pair = tell(lm, dipole, texts, told, max_new_tokens, seed)
     progress("writing told nothing")
+    free_opinions = opinions(lm, dipole, max(1, told // 2), max_new_tokens, seed)
     free = lm.generate(texts, max(_FEW, n // len(texts)), max_new_tokens, seed)
     judged = []
     for judge in judges:
         progress(f"scoring with {judge.name}")
-        judged.append(_judged(judge, dipole, texts, pair))
+        judged.append(_judged(judge, dipole, texts, pair, free_opinions))
     taken = tuple(choices(dipole, free)) if dipole.mentions else ()
     sides = tuple(_together(dipole, side) for side in (pair.claim, pair.against)) if dipole.mentions else ()
     entropy, lengths = _entropy(free), _pole_tokens(lm, dipole)
@@ -130,18 +132,20 @@ class _Scores(NamedTuple):
         return separation(self.claim, self.against, self.units)
 
 
-def _judged(judge: Recognizer, dipole: Dipole, prompts: Sequence[str], pair: Told) -> Judged:
+def _judged(
+    judge: Recognizer,
+    dipole: Dipole,
+    prompts: Sequence[str],
+    pair: Told,
+    free: tuple[Sequence[Sample], Sequence[Sample]],
+) -> Judged:
     both = [*pair.claim, *pair.against]
-    asked = [*pair.prompts, *pair.prompts]
-    said = [prompt + sample.text for prompt, sample in zip(asked, both, strict=True)]
-    listed = [*said, *prompts, *NEUTRAL, ""]
-    unique = list(dict.fromkeys(listed))
-    known = dict(zip(unique, (s.value for s in judge.score(unique, dipole)), strict=True))
-    values = np.array([known[text] for text in listed])
-    count, end = len(pair.prompts), len(said) + len(prompts)
-    alone = values[len(said) : end]
+    said = [prompt + sample.text for prompt, sample in zip([*pair.prompts] * 2, both, strict=True)]
+    thought = [sample.text.strip() for side in free for sample in side]
+    values, alone, neutral, nothing, opinion = _scored(judge, dipole, said, prompts, NEUTRAL, [""], thought)
     units = [prompts.index(prompt) for prompt in pair.prompts]
-    raw = _Scores(values[:count], values[count : len(said)], np.nan_to_num(alone)[units], units)
+    count, half = len(units), len(free[0])
+    raw = _Scores(values[:count], values[count:], np.nan_to_num(alone)[units], units)
     less = raw.less_prompts()
     apart, centred, spread = raw.apart, less.apart, _spread(raw)
     # Where they tell apart alike, a lean that is wider than what texts of a prompt differ by decides.
@@ -149,13 +153,21 @@ def _judged(judge: Recognizer, dipole: Dipole, prompts: Sequence[str], pair: Tol
     centre = centred.mean > apart.mean or (centred.mean >= apart.mean - 0.02 and lean > spread)
     better = less if centre else raw
     sides = [dipole.side_taken(sample.text) if dipole.mentions else None for sample in both]
-    neutral = values[end:-1]
+    known = neutral[~np.isnan(neutral)]
     return Judged(
-        judge.name, apart, centred, _by_words(better, sides), int(np.isnan(raw.all).sum()), spread,
-        tuple(alone.tolist()), float(np.nanmean(neutral)) if not np.isnan(neutral).all() else math.nan,
-        float(np.nanmean(np.abs(neutral))) if not np.isnan(neutral).all() else math.nan,
-        float(values[-1]), _saturated(better.all), centre,
+        judge.name, apart, centred, _by_words(better, sides),
+        separation(opinion[:half], opinion[half:], range(half)), int(np.isnan(raw.all).sum()), spread,
+        tuple(alone.tolist()), float(known.mean()) if len(known) else math.nan,
+        float(np.abs(known).mean()) if len(known) else math.nan, float(nothing[0]),
+        _saturated(better.all), centre,
     )  # fmt: skip
+
+
+def _scored(judge: Recognizer, dipole: Dipole, *groups: Sequence[str]) -> list[NDArray[np.float64]]:
+    """Scores of several lists of texts; a text that is in more than one place is scored once."""
+    unique = list(dict.fromkeys(text for group in groups for text in group))
+    known = dict(zip(unique, (s.value for s in judge.score(unique, dipole)), strict=True))
+    return [np.array([known[text] for text in group]) for group in groups]
 
 
 def _by_words(scores: _Scores, sides: Sequence[str | None]) -> Interval:

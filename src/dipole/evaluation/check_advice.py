@@ -73,8 +73,8 @@ def _on_recognizers(judged: Sequence[Judged], reward: str | None, held_out: str 
     row = next(row for row in judged if row.name == reward)
     bounds = plain_bounds(row.best)
     said = [
-        f"Steer with {reward}: what was written told the claim scores above what was written told the "
-        f"opposite in {number(100 * row.best.mean)} % of pairs{f' {bounds}' if bounds else ''}."
+        f"Steer with {reward}: {_what(row)} in {number(100 * row.best.mean)} % of pairs"
+        f"{f' {bounds}' if bounds else ''}."
     ]
     said += _on_prior(row)
     if held_out is not None:
@@ -91,6 +91,13 @@ def _on_recognizers(judged: Sequence[Judged], reward: str | None, held_out: str 
             "No second recognizer tells the sides apart, so judge the result by words of either side."
         )
     return said
+
+
+def _what(row: Judged) -> str:
+    """What `row.best` is about."""
+    if not math.isnan(row.named.mean):
+        return "it scores texts that name the claim's side above those that name the other"
+    return "it scores what the model says behind the claim above what it says behind the opposite"
 
 
 def _on_prior(row: Judged) -> list[str]:

@@ -25,6 +25,8 @@ class Judged:
         centred: The same when every text's score is less what its prompt alone scores.
         named: The same between texts that name the claim's side first and those that name the other, scored
             in the better of the two ways; NaN without words for the sides, or with few texts of either.
+        opinions: Area under the curve between what the LM goes on with behind the claim alone, and behind its
+            opposite.
         unscored: How many of the texts could not be scored.
         spread: Standard deviation of log-odds among texts of one prompt, nats.
         prompts: Log-odds of each prompt alone, nats; NaN where it can't be scored.
@@ -39,6 +41,7 @@ class Judged:
     apart: Interval
     centred: Interval
     named: Interval
+    opinions: Interval
     unscored: int
     spread: float
     prompts: tuple[float, ...]
@@ -50,8 +53,12 @@ class Judged:
 
     @property
     def best(self) -> Interval:
-        """The area in the better way."""
-        return self.centred if self.centre else self.apart
+        """Of texts whose sides are surest: by the words that they name, or else opinions.
+
+        What was written told a side comes last, since a model that does not do as it is told takes none.
+        """
+        told = self.centred if self.centre else self.apart
+        return next((area for area in (self.named, self.opinions) if not math.isnan(area.mean)), told)
 
 
 @dataclass(frozen=True)
@@ -117,15 +124,8 @@ class Checked:
 
 
 _JUDGED = (
-    "recognizer",
-    "tells apart",
-    "interval",
-    "centred",
-    "by words",
-    "lean: prompts",
-    "neutral",
-    "nothing",
-)
+    "recognizer", "told", "centred", "by words", "opinions", "interval", "lean: prompts", "neutral", "nothing",
+)  # fmt: skip
 _PROMPTS = ("sides", "lean", "prompt")
 
 
@@ -134,9 +134,7 @@ def _judged_row(row: Judged) -> list[str]:
     lean = sum(known) / len(known) if known else math.nan
     return [
         row.name,
-        number(row.apart.mean),
-        plain_bounds(row.apart) or NONE,
-        number(row.centred.mean),
-        number(row.named.mean),
+        *(number(area.mean) for area in (row.apart, row.centred, row.named, row.opinions)),
+        plain_bounds(row.best) or NONE,
         *(change(value, "nats") for value in (lean, row.neutral, row.nothing)),
     ]

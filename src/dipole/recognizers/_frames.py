@@ -16,8 +16,8 @@ from dipole.types import UserError
 Template = Literal["plain", "quoted", "chat"]
 
 
-class Prefix(NamedTuple):
-    """What is read before a continuation.
+class Opening(NamedTuple):
+    """What is read before the rest of a frame.
 
     Attributes:
         ids: Token ids.
@@ -49,10 +49,11 @@ class Frame:
     lead: str = ""
     chat: bool = False
 
-    def prefix(self, resident: Resident, text: str, room: int | None = None) -> Prefix:
-        """The frame with a text in it, of which the end is kept where there is no room for all.
+    def opening(self, resident: Resident, text: str, room: int | None = None) -> Opening:
+        """What stands before a text, and the text, of which the end is kept where there is no room for all.
 
-        Without a frame nothing is left out here: `continuation_likelihoods` does it, and keeps a start token.
+        Where nothing stands before it nothing is left out here: `continuation_likelihoods` does it, and keeps
+        a start token.
 
         Args:
             resident: Has the tokens.
@@ -65,9 +66,9 @@ class Frame:
         whole = text.rstrip()
         if not self.before:
             ids = resident.encode(whole)
-            return Prefix(ids, len(ids), 0)
+            return Opening(ids, len(ids), 0)
         ids = resident.continuation_ids(whole)
-        spare = len(ids) if room is None else room - len(self._around(resident, [], ""))
+        spare = len(ids) if room is None else room - len(self._opened(resident, [], ""))
         if spare < 1 <= len(ids):
             raise UserError(
                 f"The statements and the words around a text leave no room for it in the context of "
@@ -76,42 +77,52 @@ class Frame:
         kept = ids[max(0, len(ids) - spare) :]
         cut = len(ids) - len(kept)
         said = resident.decode([], kept) if cut and self.chat else whole
-        return Prefix(self._around(resident, kept, said), len(ids), cut)
+        return Opening(self._opened(resident, kept, said), len(ids), cut)
 
-    def continuation(self, resident: Resident, text: str) -> list[int]:
-        """Token ids of what is read behind the prefix."""
+    def rest(self, resident: Resident) -> list[int]:
+        """Token ids of what stands between the opening and what is read."""
+        return [] if self.chat else resident.continuation_ids(self.behind)
+
+    def read(self, resident: Resident, text: str) -> list[int]:
+        """Token ids of what is read."""
         return resident.continuation_ids(self.lead + text.strip())
 
-    def _around(self, resident: Resident, ids: list[int], text: str) -> list[int]:
+    def _opened(self, resident: Resident, ids: list[int], text: str) -> list[int]:
         if self.chat:
             return resident.prompt_ids([], True, f"{self.before}{text}{self.behind}")
-        return [*resident.encode(self.before), *ids, *resident.continuation_ids(self.behind)]
+        return [*resident.encode(self.before), *ids]
 
 
 class Frames(NamedTuple):
     """The two ways in which a text and a statement can follow one another.
 
     Attributes:
-        text_first: The statement is read after the text.
-        pole_first: The text is read after the statement.
+        text_first: The statement is read after the text: in the words of who says it, and of who denies it
+            where there are such words. They open alike, so a text is read once for both.
+        pole_first: The same with the text after the statement.
     """
 
-    text_first: Frame
-    pole_first: Frame
+    text_first: tuple[Frame, ...]
+    pole_first: tuple[Frame, ...]
 
 
-# The wordings of `quoted` and `chat` were chosen among eight each on one half of persona axes (see
-# benchmarks/judges.py); how it came out on the other half is in docs/decisions.md.
+_SAME = Frame('Say the same in other words: "', '"', chat=True)
+
+# Chosen among two dozen wordings on one half of persona axes (benchmarks/judges.py); docs/decisions.md has
+# what was tried, and how it came out on the other half.
 FRAMES: dict[Template, Frames] = {
-    "plain": Frames(Frame(lead=" "), Frame(lead=" ")),
+    "plain": Frames((Frame(lead=" "),), (Frame(lead=" "),)),
     "quoted": Frames(
-        Frame('A person wrote: "', '"\nIn other words, the person thinks: "'),
-        Frame('Someone who says "', '" would also say "'),
+        (
+            Frame('A person said: "', '"\nThis means that the person thinks: "'),
+            Frame('A person said: "', '"\nAnother person disagrees and thinks: "'),
+        ),
+        (
+            Frame('Someone who says "', '" would also say "'),
+            Frame('Someone who disagrees with "', '" would say "'),
+        ),
     ),
-    "chat": Frames(
-        Frame('Say the same in other words: "', '"', chat=True),
-        Frame('Say the same in other words: "', '"', chat=True),
-    ),
+    "chat": Frames((_SAME,), (_SAME,)),
 }
 
 
@@ -127,12 +138,12 @@ def known_template(lm: LM, texts: Sequence[str]) -> Template:
         texts: Some to quote.
     """
     resident = lm.resident
-    for frame in FRAMES["quoted"]:
-        behind = resident.continuation_ids(frame.behind)
-        prefixes = [[*resident.encode(frame.before), *resident.continuation_ids(text)] for text in texts]
-        if any(len(p) + len(behind) > (resident.context_length or math.inf) for p in prefixes):
+    for frame in (frame for frames in FRAMES["quoted"] for frame in frames):
+        rest = frame.rest(resident)
+        openings = [frame.opening(resident, text).ids for text in texts]
+        if any(len(ids) + len(rest) > (resident.context_length or math.inf) for ids in openings):
             return "plain"
-        found = torch.cat(lm.base.logprobs(prefixes, [behind] * len(prefixes)))
+        found = torch.cat(lm.base.logprobs(openings, [rest] * len(openings)))
         if not -float(found.double().mean()) < math.log(resident.columns):
             return "plain"
     return "quoted"

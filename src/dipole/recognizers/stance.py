@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dipole.batching import by_tokens
 from dipole.protocols import LM
-from dipole.recognizers._frames import FRAMES, Frames, Template, frames_of, known_template
+from dipole.recognizers._frames import FRAMES, Frame, Frames, Template, frames_of, known_template
 from dipole.recognizers._statements import Poles, check_settings, statements, texts_of
 from dipole.recognizers.likelihood import continuation_likelihoods
 from dipole.recognizers.neutral import NEUTRAL
@@ -23,6 +23,7 @@ Direction = Literal["text_to_pole", "pole_to_text", "both"]
 Prior = Literal["none", "nothing", "neutral"]
 
 _TRIED = 4  # neutral sentences by which a judge shows whether it knows the words of a quotation
+_SIGNS = (1.0, -1.0)  # of who says it, and of who denies it
 _TREE = 256  # tokens of texts that are read behind one statement at once
 
 
@@ -34,7 +35,9 @@ class Stance:
     the text, less that of its opposite. `pole_to_text` asks the other way round: the mean log-likelihood of a
     token of the text after the claim, less that after its opposite; by Bayes' rule both lean alike, and each
     errs where the other need not: a statement is short and may be likely after anything, a text may say much
-    that has nothing to do with either. `both` is their sum, each in nats a token.
+    that has nothing to do with either. `both` is their sum, each in nats a token. What texts and statements
+    have in common by their words alone, whoever says them, is in the words of who denies them as well, so
+    `denial` takes off what is likely there.
 
     From that the prior is subtracted, and the rest is divided by the temperature. With
     `template="plain", direction="text_to_pole", prior="none", temperature=0.2` this is `Velma`.
@@ -47,6 +50,8 @@ class Stance:
             template; what follows is read where the assistant speaks), or auto: quoted where the judge knows
             the words of a quotation, else plain.
         direction: text_to_pole, pole_to_text or both.
+        denial: Subtract what the same questions give in the words of who disagrees; of the templates, quoted
+            alone has such words.
         prior: What is subtracted: none, nothing (what the statements score after no text), or neutral (the
             mean over the neutral sentences).
         neutral: Sentences that take no side.
@@ -57,6 +62,7 @@ class Stance:
     judge: LM
     template: Around = "auto"
     direction: Direction = "both"
+    denial: bool = True
     prior: Prior = "neutral"
     neutral: tuple[str, ...] = NEUTRAL
     temperature: float = 0.8
@@ -116,37 +122,69 @@ class Stance:
     def _nats(self, texts: Sequence[str], pair: tuple[str, str]) -> tuple[Tensor, list[str | None]]:
         """Nats a token towards the claim, `(n,)` float64, and for each text what was left out of it."""
         frames = self.frames
+        both = {
+            "text_to_pole": (_text_first, frames.text_first),
+            "pole_to_text": (_pole_first, frames.pole_first),
+        }
         nats = torch.zeros(len(texts), dtype=torch.float64)
         cut: list[str | None] = [None] * len(texts)
-        reads = {"text_to_pole": (_text_first,), "pole_to_text": (_pole_first,)}
-        for read in reads.get(self.direction, (_text_first, _pole_first)):
-            found, left_out = read(self.judge, frames, texts, pair, self.batch_size)
+        for read, around in both.values() if self.direction == "both" else [both[self.direction]]:
+            words = around if self.denial else around[:1]
+            found, left_out = read(self.judge, words, texts, pair, self.batch_size)
             nats += found
             cut = [new or old for new, old in zip(left_out, cut, strict=True)]
         return nats, cut
 
 
 def _text_first(
-    judge: LM, frames: Frames, texts: Sequence[str], pair: tuple[str, str], batch_size: int
+    judge: LM, frames: Sequence[Frame], texts: Sequence[str], pair: tuple[str, str], batch_size: int
 ) -> tuple[Tensor, list[str | None]]:
-    """How much likelier a token of the claim is after each text than one of its opposite."""
-    resident, frame = judge.resident, frames.text_first
-    poles = [frame.continuation(resident, statement) for statement in pair]
+    """How much likelier a token of the claim is after each text than one of its opposite.
+
+    Less the same in the words of who denies the text, where there are such.
+    """
+    resident = judge.resident
+    rests = [frame.rest(resident) for frame in frames]
+    poles = [frames[0].read(resident, statement) for statement in pair]
+    # One tree behind each text: every rest with every pole, and every rest alone.
+    read = [[*rest, *pole] for rest in rests for pole in poles] + [rest for rest in rests if rest]
     limit = resident.context_length
-    room = None if limit is None else limit - max(map(len, poles))
-    prefixes = [frame.prefix(resident, text, room) for text in texts]
-    means = continuation_likelihoods(judge, [p.ids for p in prefixes], poles, batch_size=batch_size)
-    nats = means.nats_per_token
-    cut = [_cut(p.length, p.cut + more) for p, more in zip(prefixes, means.cut, strict=True)]
-    return nats[:, 0] - nats[:, 1], cut
+    room = None if limit is None else limit - max(map(len, read))
+    openings = [frames[0].opening(resident, text, room) for text in texts]
+    found = continuation_likelihoods(judge, [o.ids for o in openings], read, batch_size=batch_size)
+    means = found.nats_per_token
+    nats = torch.zeros(len(texts), dtype=torch.float64)
+    for k, (rest, sign) in enumerate(zip(rests, _SIGNS, strict=False)):
+        claim, against = means[:, 2 * k], means[:, 2 * k + 1]
+        if rest:
+            alone = means[:, 2 * len(rests) + k]
+            claim, against = (
+                _behind(mean, alone, len(rest), len(pole))
+                for mean, pole in zip((claim, against), poles, strict=True)
+            )
+        nats += sign * (claim - against)
+    cut = [_cut(o.length, o.cut + more) for o, more in zip(openings, found.cut, strict=True)]
+    return nats, cut
+
+
+def _behind(both: Tensor, first: Tensor, length: int, more: int) -> Tensor:
+    """Mean of the later `more` tokens, from the mean of all and that of the first `length`."""
+    return (both * (length + more) - first * length) / more
 
 
 def _pole_first(
-    judge: LM, frames: Frames, texts: Sequence[str], pair: tuple[str, str], batch_size: int
+    judge: LM, frames: Sequence[Frame], texts: Sequence[str], pair: tuple[str, str], batch_size: int
 ) -> tuple[Tensor, list[str | None]]:
-    """How much likelier a token of each text is after the claim than after its opposite; 0 for no text."""
-    resident, frame = judge.resident, frames.pole_first
-    prefixes = [frame.prefix(resident, statement).ids for statement in pair]
+    """How much likelier a token of each text is after the claim than after its opposite; 0 for no text.
+
+    Less the same in the words of who denies the statements, where there are such.
+    """
+    resident = judge.resident
+    prefixes = [
+        [*frame.opening(resident, statement).ids, *frame.rest(resident)]
+        for frame in frames
+        for statement in pair
+    ]
     limit = resident.context_length
     room = None if limit is None else limit - max(map(len, prefixes))
     if room is not None and room < 2:
@@ -154,14 +192,16 @@ def _pole_first(
             f"The statements take up to {max(map(len, prefixes))} tokens with the words around them, which "
             f"leaves no room for a text in the context of {resident.name} ({limit} tokens); shorten them."
         )
-    whole = [frame.continuation(resident, text) if text.strip() else [] for text in texts]
+    whole = [frames[0].read(resident, text) if text.strip() else [] for text in texts]
     kept = [ids if room is None else ids[max(0, len(ids) - room) :] for ids in whole]
     nats = torch.zeros(len(texts), dtype=torch.float64)
     said = [i for i, ids in enumerate(kept) if ids]
     for part in by_tokens([len(kept[i]) for i in said], _TREE):
         rows = [said[i] for i in part]
-        found = continuation_likelihoods(judge, prefixes, [kept[i] for i in rows], batch_size=batch_size)
-        nats[torch.tensor(rows)] = found.nats_per_token[0] - found.nats_per_token[1]
+        means = continuation_likelihoods(judge, prefixes, [kept[i] for i in rows], batch_size=batch_size)
+        pairs = means.nats_per_token.view(len(frames), 2, len(rows))
+        signs = torch.tensor(_SIGNS[: len(frames)], dtype=torch.float64)
+        nats[torch.tensor(rows)] = signs @ (pairs[:, 0] - pairs[:, 1])
     return nats, [_cut(len(w), len(w) - len(k)) for w, k in zip(whole, kept, strict=True)]
 
 
