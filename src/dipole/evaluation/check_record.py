@@ -124,7 +124,8 @@ class Checked:
 
 
 _JUDGED = (
-    "recognizer", "told", "centred", "by words", "opinions", "interval", "lean: prompts", "neutral", "nothing",
+    "recognizer", "told", "centred", "by words", "opinions", "interval", "lean: prompts", "neutral",
+    "nothing",
 )  # fmt: skip
 _PROMPTS = ("sides", "lean", "prompt")
 
