@@ -86,14 +86,13 @@ def test_what_is_not_scored_takes_no_part() -> None:
     assert math.isnan(separation([1.0], [0.0], [0]).low)
 
 
-def test_the_interval_covers_what_many_draws_say() -> None:
+def test_the_interval_covers_what_many_draws_say_and_is_as_wide_as_they_spread() -> None:
     rng = np.random.default_rng(0)
     truth = 0.7602  # of two normal distributions whose means are one standard deviation apart
-    inside = 0
-    for _ in range(60):
-        found = separation(rng.normal(1, 1, 24), rng.normal(0, 1, 24), range(24))
-        inside += found.low <= truth <= found.high
-    assert inside >= 52
+    found = [separation(rng.normal(1, 1, 24), rng.normal(0, 1, 24), range(24)) for _ in range(60)]
+    assert sum(one.low <= truth <= one.high for one in found) >= 52
+    width, spread = mean(one.high - one.low for one in found), np.std([one.mean for one in found])
+    assert 0.8 < width / (2 * 1.96 * spread) < 1.35
 
 
 def test_what_it_measures_of_a_recognizer_that_counts(tiny: LM) -> None:
