@@ -33,7 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "plain": None,
 }
 _LOADED = ("dtype", "device", "special_tokens", "plain")
-_Words = Annotated[list[str] | None, typer.Option(metavar="WORD")]
+Words = Annotated[list[str] | None, typer.Option(metavar="WORD")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +64,8 @@ class Training:
     against: str | None = None
     prompt: Texts = None
     held_out: Texts = None
-    mention_claim: _Words = None
-    mention_against: _Words = None
+    mention_claim: Words = None
+    mention_against: Words = None
     control: str | None = None
     dipole: str | None = None
     source: JudgedSource

@@ -56,6 +56,20 @@ def tell(lm: LM, dipole: Poles, prompts: Sequence[str], n: int, max_new_tokens: 
     return Told(asked, seeds, sides[0], sides[1])
 
 
+def opinions(
+    lm: LM, dipole: Poles, n: int, max_new_tokens: int, seed: int
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """What the LM goes on with behind the claim alone, and behind its opposite, n times each.
+
+    No prompt names the sides here, so it shows what the model says of them also where it does not do as it is
+    told; both sides draw from the same random numbers.
+    """
+    seeds = [sample_seed(seed, 0, k) for k in range(n)]
+    texts = pair_texts(dipole, ("",), WORDINGS[:1])
+    claim, against = (tuple(lm.sample([side[0].rstrip()] * n, seeds, max_new_tokens)) for side in texts)
+    return claim, against
+
+
 def leanings(lm: LM, told: Told) -> Tensor:
     """For each prompt how much likelier the LM makes what the claim's side wrote than what the other wrote.
 
