@@ -47,7 +47,7 @@ def checked(path: Path, model: str) -> Header:
     try:
         header = read_header(path)
     except Malformed as error:
-        raise UserError(f"{model} {error}; {_AGAIN}.") from error
+        raise UserError(f"{model} {error}.") from error
     except OSError as error:
         raise UserError(f"{model} can't be read ({error.strerror}); make it readable.") from error
     _refuse_other_things(header, model)

@@ -24,7 +24,11 @@ _MOST_DIMENSIONS = 8
 
 
 class Malformed(Exception):
-    """What is wrong with the file, as the rest of a sentence about it."""
+    """What is wrong with the file, and what to do, as the rest of a sentence about it."""
+
+    def __init__(self, what: str, remedy: str = "copy it again from where it came from") -> None:
+        """Join the two."""
+        super().__init__(f"{what}; {remedy}")
 
 
 class Stored(NamedTuple):
@@ -103,9 +107,8 @@ class _Reader:
         (version,) = self._take("I")
         if version not in _VERSIONS:
             swapped = int.from_bytes(struct.pack("<I", version), "big") in _VERSIONS
-            raise Malformed(
-                "is big-endian" if swapped else f"is of the version {version} of GGUF, not 2 or 3"
-            )
+            what = "is big-endian" if swapped else f"is of version {version} of GGUF"
+            raise Malformed(what, "convert the model again with llama.cpp's convert_hf_to_gguf.py")
         tensors, facts = self._take("QQ")
         self._within(tensors * 24 + facts * 12)  # at least so many bytes
         found = {}
