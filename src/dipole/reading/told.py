@@ -65,8 +65,8 @@ def opinions(
     told; both sides draw from the same random numbers.
     """
     seeds = [sample_seed(seed, 0, k) for k in range(n)]
-    texts = pair_texts(dipole, ("",), WORDINGS[:1])
-    claim, against = (tuple(lm.sample([side[0].rstrip()] * n, seeds, max_new_tokens)) for side in texts)
+    poles = (dipole.claim, dipole.against)
+    claim, against = (tuple(lm.sample([sentence(pole)] * n, seeds, max_new_tokens)) for pole in poles)
     return claim, against
 
 
