@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ from dipole.reading.choice import Choice, choices
 from dipole.reading.told import Told, opinions, tell
 from dipole.recognizers.neutral import NEUTRAL
 from dipole.registry import make_recognizer
-from dipole.types import Sample, UserError
+from dipole.types import Sample, UserError, scored_text
 
 _FEW = 4  # texts that name a side, and completions of a prompt: with fewer nothing can be said
 _ENDS = 0.05
@@ -140,7 +141,9 @@ def _judged(
     free: tuple[Sequence[Sample], Sequence[Sample]],
 ) -> Judged:
     both = [*pair.claim, *pair.against]
-    said = [prompt + sample.text for prompt, sample in zip([*pair.prompts] * 2, both, strict=True)]
+    # As a reward reads them, the pole left out.
+    asked = [*pair.prompts, *pair.prompts]
+    said = [scored_text(replace(sample, prompt=p)) for p, sample in zip(asked, both, strict=True)]
     thought = [sample.text.strip() for side in free for sample in side]
     values, alone, neutral, nothing, opinion = _scored(judge, dipole, said, prompts, NEUTRAL, [""], thought)
     units = [prompts.index(prompt) for prompt in pair.prompts]
