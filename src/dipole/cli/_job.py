@@ -30,8 +30,9 @@ DEFAULTS: dict[str, Any] = {
     "dtype": None,
     "device": None,
     "special_tokens": None,
+    "plain": None,
 }
-_LOADED = ("dtype", "device", "special_tokens")
+_LOADED = ("dtype", "device", "special_tokens", "plain")
 Words = Annotated[list[str] | None, typer.Option(metavar="WORD")]
 
 

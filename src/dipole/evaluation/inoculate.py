@@ -86,6 +86,7 @@ class Inoculation:
             "control": {"name": self.control.name, **dataclasses.asdict(self.control)},
             "concept": dipole.to_dict(),
             "model": self.lm.resident.fingerprint,
+            **({"chat": True} if self.lm.resident.chat else {}),
             "judge": None if self.judge is None else self.judge.resident.fingerprint,
         }
         watched = (prompt for other in self.bystanders for prompt in other.held_out or other.prompts)

@@ -20,6 +20,10 @@ Render = Callable[[Turns], str]
 
 # A template is a program of whoever made the model; these are what one that goes wrong can raise.
 _TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+_NO_THINKING = {
+    "enable_thinking": False,
+    "thinking": False,
+}  # as templates call the switch
 _PRIVATE = 0xF0000  # the first of the characters to which Unicode gives no meaning
 
 
@@ -73,7 +77,7 @@ def chat(encoder: Encoder, directive: str, shots: Shots, prompt: str) -> Chat:
 
     def render(turns: Turns) -> str:
         rendered: str = encoder.tokenizer.apply_chat_template(
-            turns, chat_template=template, tokenize=False, add_generation_prompt=True
+            turns, chat_template=template, tokenize=False, add_generation_prompt=True, **_NO_THINKING
         )
         return rendered
 
@@ -85,7 +89,7 @@ def chat(encoder: Encoder, directive: str, shots: Shots, prompt: str) -> Chat:
             why = f"it says: {' '.join(str(error).split())[:200]}"
     raise UserError(
         f"The chat template of {encoder.name} can't carry the prompt with what the control puts around it "
-        f"({why}); do without the template (chat=False), or mend it."
+        f"({why}); do without the template (plain=True), or mend it."
     )
 
 
@@ -97,7 +101,7 @@ def _template(encoder: Encoder) -> str:
     raise UserError(
         f"The tokenizer of {encoder.name} has several chat templates ({', '.join(sorted(named))}) and none "
         "that is called default; set tokenizer.chat_template to one of them, or do without "
-        "(chat=False)."
+        "(plain=True)."
     )
 
 

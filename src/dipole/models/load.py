@@ -34,6 +34,7 @@ def load(
     revision: str | None = None,
     trust_remote_code: bool = False,
     special_tokens_in_text: bool = False,
+    plain: bool = False,
 ) -> LM:
     """Load a causal language model as an `LM`.
 
@@ -50,6 +51,8 @@ def load(
         special_tokens_in_text: Read a special token that a text spells, such as `</s>` or `<|im_end|>`, as
             that token, as tokenizers do; by default it is text like any other, in prompts, in turns of a chat
             and in texts to score.
+        plain: Take prompts as text to continue. By default a model whose tokenizer has a chat template reads
+            them as what the user says in a chat, and answers as the assistant.
 
     Raises:
         UserError: The model can't be found or reached, is not a causal LM, or is broken.
@@ -67,21 +70,21 @@ def load(
         folder = given_path(model, "The model")
         settled(folder)
         if (folder / LM_FILE).is_file():
-            return _load_saved(folder, dtype, device, trust_remote_code, special_tokens_in_text)
+            return _load_saved(folder, dtype, device, trust_remote_code, special_tokens_in_text, plain)
     source = _source(model)
     target = _device(device)
     with _LOADING, _quiet():
         _refuse_other_heads(source, model, revision, trust_remote_code)
         net, tokenizer, facts = _load_parts(source, model, dtype, target, revision, trust_remote_code)
         commit = getattr(net.config, "_commit_hash", None)
-        resident = TransformersResident(net, tokenizer, model, commit, special_tokens_in_text)
+        resident = TransformersResident(net, tokenizer, model, commit, special_tokens_in_text, plain)
         resident.probe.require()
         _refuse_unfilled(model, facts)
         return lm.LM(resident)
 
 
 def _load_saved(
-    folder: Path, dtype: str, device: str, trust_remote_code: bool, special_tokens_in_text: bool
+    folder: Path, dtype: str, device: str, trust_remote_code: bool, special_tokens_in_text: bool, plain: bool
 ) -> LM:
     """The LM that `dipole.save` wrote: its model, and its interventions in their order."""
     from dipole.interventions.saved import LM_FILE, read_saved
@@ -92,7 +95,8 @@ def _load_saved(
             f"{folder / LM_FILE} names {saved.model} as its model, which is no model but a saved LM; "
             f"{COPY_AGAIN}."
         )
-    lm = load(saved.model, dtype, device, saved.revision, trust_remote_code, special_tokens_in_text)
+    plain = plain or saved.plain
+    lm = load(saved.model, dtype, device, saved.revision, trust_remote_code, special_tokens_in_text, plain)
     if lm.resident.fingerprint != saved.fingerprint:
         raise UserError(
             f"{folder} was made for {saved.model} with the fingerprint {saved.fingerprint}, but the model of "

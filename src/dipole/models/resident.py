@@ -37,6 +37,7 @@ class TransformersResident:
         name: What the user asked for: a hub id, a folder, or the name of a bundled LM.
         revision: Commit on the hub, where known.
         special_tokens_in_text: Whether a special token that a text spells is read as that token.
+        plain: Whether prompts are text to continue although there is a chat template.
         fingerprint: Identifies the weights; see `dipole.models.fingerprint`.
         turns: Who may put something into the model now; see `dipole.models.turns`.
     """
@@ -46,6 +47,7 @@ class TransformersResident:
     name: str
     revision: str | None = None
     special_tokens_in_text: bool = False
+    plain: bool = False
 
     fingerprint: str = field(init=False)
     turns: Turns = field(init=False, default_factory=Turns)
@@ -156,20 +158,27 @@ class TransformersResident:
         """Whether the tokenizer comes with a chat template."""
         return bool(chat_templates(self.tokenizer))
 
+    @property
+    def chat(self) -> bool:
+        """Whether prompts are read as turns of a chat."""
+        return self.has_template and not self.plain
+
     def turn(self) -> AbstractContextManager[None]:
         """Have the model to oneself for the length of a `with` block; see `Turns.take`."""
         return self.turns.take(self.name)
 
-    def prompt_ids(self, turns: Sequence[Told], chat: bool, prompt: str) -> list[int]:
+    def prompt_ids(self, turns: Sequence[Told], prompt: str) -> list[int]:
         """Token ids of a prompt with what is put in front of it; see `dipole.models.chat`."""
-        if chat and self.has_template:
+        if not turns and not (self.chat and prompt):
+            return self.encode(prompt)
+        if self.chat:
             return prompted(self.encoder, turns, prompt).ids
         parts = [part for told, shots in turns for part in (told, *(p + c for p, c in shots))]
         return self.encode(" ".join([*(part.strip() for part in parts if part.strip()), prompt]).rstrip(" "))
 
     def carried(self, turns: Told) -> str:
         """A sentence where the chat template can't have the directive in the system's turn; else empty."""
-        if not self.has_template:
+        if not self.chat:
             return ""
         where = prompted(self.encoder, [turns], _SOME_PROMPT).carried
         return where and (

@@ -124,6 +124,7 @@ _RESUMABLE = Table(
                     "dtype": Optional(Maybe(Name(40))),
                     "device": Optional(Maybe(Name(40))),
                     "special_tokens": Optional(Maybe(Flag())),
+                    "plain": Optional(Maybe(Flag())),
                 }
             ),
             {},
