@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ from dipole.reading.choice import Choice, choices
 from dipole.reading.told import Told, opinions, tell
 from dipole.recognizers.neutral import NEUTRAL
 from dipole.registry import make_recognizer
-from dipole.types import Sample, UserError, scored_text
+from dipole.types import Sample, UserError
 
 _FEW = 4  # texts that name a side, and completions of a prompt: with fewer nothing can be said
 _ENDS = 0.05
@@ -141,9 +140,7 @@ def _judged(
     free: tuple[Sequence[Sample], Sequence[Sample]],
 ) -> Judged:
     both = [*pair.claim, *pair.against]
-    # As a reward reads them, the pole left out.
-    asked = [*pair.prompts, *pair.prompts]
-    said = [scored_text(replace(sample, prompt=p)) for p, sample in zip(asked, both, strict=True)]
+    said = pair.texts(both)
     thought = [sample.text.strip() for side in free for sample in side]
     values, alone, neutral, nothing, opinion = _scored(judge, dipole, said, prompts, NEUTRAL, [""], thought)
     units = [prompts.index(prompt) for prompt in pair.prompts]

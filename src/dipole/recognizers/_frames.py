@@ -89,7 +89,7 @@ class Frame:
 
     def _opened(self, resident: Resident, ids: list[int], text: str) -> list[int]:
         if self.chat:
-            return resident.prompt_ids([], True, f"{self.before}{text}{self.behind}")
+            return resident.prompt_ids([], f"{self.before}{text}{self.behind}")
         return [*resident.encode(self.before), *ids]
 
 
@@ -157,9 +157,9 @@ def frames_of(template: Template, resident: Resident) -> Frames:
     """
     if template not in FRAMES:
         raise UserError(f"template must be {', '.join(FRAMES)}, and is {template!r}.")
-    if template == "chat" and not resident.has_template:
+    if template == "chat" and not resident.chat:
         raise UserError(
-            f"The tokenizer of {resident.name} has no chat template, which template='chat' asks through; use "
-            "template='quoted'."
+            f"{resident.name} reads no chats (its tokenizer has no chat template, or it was loaded for plain "
+            "text), and template='chat' asks through one; use template='quoted'."
         )
     return FRAMES[template]
