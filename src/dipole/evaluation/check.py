@@ -143,7 +143,9 @@ def _judged(
     both = [*pair.claim, *pair.against]
     said = pair.texts(both)
     thought = [sample.text.strip() for side in free for sample in side]
-    values, alone, neutral, nothing, opinion = _scored(judge, dipole, said, prompts, NEUTRAL[:_NEUTRAL], [""], thought)
+    values, alone, neutral, nothing, opinion = _scored(
+        judge, dipole, said, prompts, NEUTRAL[:_NEUTRAL], [""], thought
+    )
     units = [prompts.index(prompt) for prompt in pair.prompts]
     count, half = len(units), len(free[0])
     raw = _Scores(values[:count], values[count:], np.nan_to_num(alone)[units], units)
