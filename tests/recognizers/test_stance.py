@@ -29,8 +29,8 @@ PAIR = Dipole("The best.", "A worse one.")
 TEXTS = ["I hate staples. ", "So", "The cats like dogs", "a"]
 SHORT = {  # the frames of the recognizer are longer than the context of a tiny model
     "quoted": Frames(
-        (Frame('He: "', '" So: "'), Frame('He: "', '" No: "')),
-        (Frame('If "', '" then "'), Frame('Not "', '" but "')),
+        (Frame('He: "', '"', ' So: "'), Frame('He: "', '"', ' No: "')),
+        (Frame('If "', '"', ' then "'), Frame('Not "', '"', ' but "')),
     ),
     "chat": Frames((Frame('He: "', '"', chat=True),), (Frame('If "', '"', chat=True),)),
 }
@@ -53,7 +53,7 @@ def by_hand(lm: LM, text: str, direction: str, template: str, denial: bool = Tru
             return start(said)
         if template == "chat":
             return lm.resident.prompt_ids([], f'{before}{said}"')
-        return [*start(before), *behind(said), *behind(rest)]
+        return [*start(f'{before}{said}"'), *behind(rest)]
 
     def forward(before: str, rest: str) -> float:
         poles = behind(lead + PAIR.claim), behind(lead + PAIR.against)
@@ -63,10 +63,10 @@ def by_hand(lm: LM, text: str, direction: str, template: str, denial: bool = Tru
         prefixes = read(before, rest, PAIR.claim), read(before, rest, PAIR.against)
         return reference.pole_to_text(model, prefixes, behind(lead + text))
 
-    found = {"text_to_pole": forward('He: "', '" So: "'), "pole_to_text": back('If "', '" then "')}
+    found = {"text_to_pole": forward('He: "', ' So: "'), "pole_to_text": back('If "', ' then "')}
     if template == "quoted" and denial:
-        found["text_to_pole"] -= forward('He: "', '" No: "')
-        found["pole_to_text"] -= back('Not "', '" but "')
+        found["text_to_pole"] -= forward('He: "', ' No: "')
+        found["pole_to_text"] -= back('Not "', ' but "')
     return sum(found.values()) if direction == "both" else found[direction]
 
 
