@@ -35,7 +35,7 @@ class Frame:
     """Words around something that is said, and then the place where something else is read.
 
     What is said is tokenised together with its quotation marks, as a model has seen them (a stop and a mark
-    behind it are often one token). What is read is tokenised apart and joined as ids, so nothing merges there.
+    behind it are often one token). What is read is tokenised apart and joined as ids: nothing merges there.
 
     Attributes:
         before: Stands before what is said.
