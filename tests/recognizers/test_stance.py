@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import dipole
-from architectures import CONTEXT, fresh_tiny_model, tiny_model
+from architectures import fresh_tiny_model, tiny_model
+from chats import TURNS, chat_lm
 from dipole.concepts import Dipole, load_dipole
 from dipole.lm import LM
 from dipole.protocols import Recognizer
@@ -21,7 +22,6 @@ from dipole.recognizers.stance import Stance
 from dipole.recognizers.velma import Velma
 from dipole.registry import make_recognizer
 from dipole.types import UserError
-from models.test_chat import TURNS, chat_lm
 from reference import stance as reference
 from tolerance import EXACT, FLOAT32_SUM, SCORE
 
@@ -29,8 +29,8 @@ PAIR = Dipole("The best.", "A worse one.")
 TEXTS = ["I hate staples. ", "So", "The cats like dogs", "a"]
 SHORT = {  # the frames of the recognizer are longer than the context of a tiny model
     "quoted": Frames(
-        (Frame('He: "', '" So: "'), Frame('He: "', '" No: "')),
-        (Frame('If "', '" then "'), Frame('Not "', '" but "')),
+        (Frame('He: "', '"', ' So: "'), Frame('He: "', '"', ' No: "')),
+        (Frame('If "', '"', ' then "'), Frame('Not "', '"', ' but "')),
     ),
     "chat": Frames((Frame('He: "', '"', chat=True),), (Frame('If "', '"', chat=True),)),
 }
@@ -52,8 +52,8 @@ def by_hand(lm: LM, text: str, direction: str, template: str, denial: bool = Tru
         if template == "plain":
             return start(said)
         if template == "chat":
-            return lm.resident.prompt_ids([], True, f'{before}{said}"')
-        return [*start(before), *behind(said), *behind(rest)]
+            return lm.resident.prompt_ids([], f'{before}{said}"')
+        return [*start(f'{before}{said}"'), *behind(rest)]
 
     def forward(before: str, rest: str) -> float:
         poles = behind(lead + PAIR.claim), behind(lead + PAIR.against)
@@ -63,10 +63,10 @@ def by_hand(lm: LM, text: str, direction: str, template: str, denial: bool = Tru
         prefixes = read(before, rest, PAIR.claim), read(before, rest, PAIR.against)
         return reference.pole_to_text(model, prefixes, behind(lead + text))
 
-    found = {"text_to_pole": forward('He: "', '" So: "'), "pole_to_text": back('If "', '" then "')}
+    found = {"text_to_pole": forward('He: "', ' So: "'), "pole_to_text": back('If "', ' then "')}
     if template == "quoted" and denial:
-        found["text_to_pole"] -= forward('He: "', '" No: "')
-        found["pole_to_text"] -= back('Not "', '" but "')
+        found["text_to_pole"] -= forward('He: "', ' No: "')
+        found["pole_to_text"] -= back('Not "', ' but "')
     return sum(found.values()) if direction == "both" else found[direction]
 
 
@@ -158,7 +158,8 @@ def test_a_score_does_not_depend_on_what_else_is_scored() -> None:
 @pytest.mark.usefixtures("short")
 def test_a_long_text_keeps_its_end_and_the_frame_around_it(template) -> None:
     lm = judge_for(template)
-    end = "so I take the tea. " * 40
+    context = lm.resident.context_length or 0
+    end = "so I take the tea. " * context
     one, other, same = Stance(lm, template, "text_to_pole", prior="none").score(
         ["We sat. " + end, "I hate all. " + end, end], PAIR
     )
@@ -167,7 +168,7 @@ def test_a_long_text_keeps_its_end_and_the_frame_around_it(template) -> None:
     assert "tokens fit in the judge's context" in str(one.reason)
     frames = FRAMES[template].text_first
     poles = [frames[0].read(lm.resident, pole) for pole in (PAIR.claim, PAIR.against)]
-    room = CONTEXT - max(len(frame.rest(lm.resident)) + len(pole) for frame in frames for pole in poles)
+    room = context - max(len(frame.rest(lm.resident)) + len(pole) for frame in frames for pole in poles)
     opening = frames[0].opening(lm.resident, end, room)
     assert len(opening.ids) <= room
     assert opening.ids[:4] == frames[0].opening(lm.resident, "a").ids[:4]
@@ -211,7 +212,7 @@ def test_bad_settings_are_errors() -> None:
         ({"prior": "flat"}, "prior must be none, nothing, neutral"),
         ({"neutral": (" ",)}, "neutral has none"),
         ({"temperature": 0}, "temperature"),
-        ({"template": "chat"}, "no chat template"),
+        ({"template": "chat"}, "reads no chats"),
     ):
         with pytest.raises(UserError, match=said):
             Stance(lm, **given)

@@ -37,8 +37,8 @@ class Check:
     mention_claim: Words = None
     mention_against: Words = None
     recognizer: Annotated[list[str] | None, typer.Option(metavar="NAME")] = None
-    n: Count = 64
-    told: Count = 24
+    n: Count = 48
+    told: Count = 16
     max_new_tokens: Count = 20
     seed: int = 0
     out: str | None = None

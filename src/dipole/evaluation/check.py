@@ -27,6 +27,7 @@ from dipole.types import Sample, UserError
 
 _FEW = 4  # texts that name a side, and completions of a prompt: with fewer nothing can be said
 _ENDS = 0.05
+_NEUTRAL = 10
 
 
 def check(
@@ -34,8 +35,8 @@ def check(
     dipole: Dipole,
     recognizers: Sequence[Recognizer | str] | None = None,
     prompts: Sequence[str] | None = None,
-    n: int = 64,
-    told: int = 24,
+    n: int = 48,
+    told: int = 16,
     max_new_tokens: int = 20,
     seed: int = 0,
     progress: Progress = silent,
@@ -140,9 +141,11 @@ def _judged(
     free: tuple[Sequence[Sample], Sequence[Sample]],
 ) -> Judged:
     both = [*pair.claim, *pair.against]
-    said = [prompt + sample.text for prompt, sample in zip([*pair.prompts] * 2, both, strict=True)]
+    said = pair.texts(both)
     thought = [sample.text.strip() for side in free for sample in side]
-    values, alone, neutral, nothing, opinion = _scored(judge, dipole, said, prompts, NEUTRAL, [""], thought)
+    values, alone, neutral, nothing, opinion = _scored(
+        judge, dipole, said, prompts, NEUTRAL[:_NEUTRAL], [""], thought
+    )
     units = [prompts.index(prompt) for prompt in pair.prompts]
     count, half = len(units), len(free[0])
     raw = _Scores(values[:count], values[count:], np.nan_to_num(alone)[units], units)

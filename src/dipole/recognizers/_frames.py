@@ -34,23 +34,25 @@ class Opening(NamedTuple):
 class Frame:
     """Words around something that is said, and then the place where something else is read.
 
-    Texts are tokenised apart from the words around them and joined as ids, so nothing merges at a boundary;
-    a chat template is the one exception, which is tokenised with the turn that stands in it.
+    What is said is tokenised together with its quotation marks, as a model has seen them (a stop and a mark
+    behind it are often one token). What is read is tokenised apart and joined as ids: nothing merges there.
 
     Attributes:
         before: Stands before what is said.
-        behind: Stands behind it.
+        close: Stands right behind it.
+        behind: Stands behind that, before what is read.
         lead: Begins what is read then, and is tokenised with it.
-        chat: Whether this is a turn of the user, and the assistant says what is read.
+        chat: Whether all this is a turn of the user, and the assistant says what is read.
     """
 
     before: str = ""
+    close: str = ""
     behind: str = ""
     lead: str = ""
     chat: bool = False
 
     def opening(self, resident: Resident, text: str, room: int | None = None) -> Opening:
-        """What stands before a text, and the text, of which the end is kept where there is no room for all.
+        """The frame up to where a text is closed; its end is kept where there is no room for all.
 
         Where nothing stands before it nothing is left out here: `continuation_likelihoods` does it, and keeps
         a start token.
@@ -64,33 +66,31 @@ class Frame:
             UserError: There is no room for the frame itself, or no chat template.
         """
         whole = text.rstrip()
-        if not self.before:
-            ids = resident.encode(whole)
-            return Opening(ids, len(ids), 0)
-        ids = resident.continuation_ids(whole)
-        spare = len(ids) if room is None else room - len(self._opened(resident, [], ""))
-        if spare < 1 <= len(ids):
+        opened = self._opened(resident, whole)
+        if not self.before or room is None or len(opened) <= room:
+            return Opening(opened, len(opened), 0)
+        kept = ids = resident.continuation_ids(whole)
+        while kept and len(opened) > room:
+            kept = kept[len(opened) - room :]
+            opened = self._opened(resident, resident.decode([], kept))
+        if not kept:
             raise UserError(
                 f"The statements and the words around a text leave no room for it in the context of "
                 f"{resident.name} ({resident.context_length} tokens); shorten them, or use template='plain'."
             )
-        kept = ids[max(0, len(ids) - spare) :]
-        cut = len(ids) - len(kept)
-        said = resident.decode([], kept) if cut and self.chat else whole
-        return Opening(self._opened(resident, kept, said), len(ids), cut)
+        return Opening(opened, len(ids), len(ids) - len(kept))
 
     def rest(self, resident: Resident) -> list[int]:
         """Token ids of what stands between the opening and what is read."""
-        return [] if self.chat else resident.continuation_ids(self.behind)
+        return resident.continuation_ids(self.behind)
 
     def read(self, resident: Resident, text: str) -> list[int]:
         """Token ids of what is read."""
         return resident.continuation_ids(self.lead + text.strip())
 
-    def _opened(self, resident: Resident, ids: list[int], text: str) -> list[int]:
-        if self.chat:
-            return resident.prompt_ids([], True, f"{self.before}{text}{self.behind}")
-        return [*resident.encode(self.before), *ids]
+    def _opened(self, resident: Resident, text: str) -> list[int]:
+        whole = f"{self.before}{text}{self.close}"
+        return resident.prompt_ids([], whole) if self.chat else resident.encode(whole)
 
 
 class Frames(NamedTuple):
@@ -114,12 +114,12 @@ FRAMES: dict[Template, Frames] = {
     "plain": Frames((Frame(lead=" "),), (Frame(lead=" "),)),
     "quoted": Frames(
         (
-            Frame('A person said: "', '"\nThis means that the person thinks: "'),
-            Frame('A person said: "', '"\nAnother person disagrees and thinks: "'),
+            Frame('A person said: "', '"\n', 'This means that the person thinks: "'),
+            Frame('A person said: "', '"\n', 'Another person disagrees and thinks: "'),
         ),
         (
-            Frame('Someone who says "', '" would also say "'),
-            Frame('Someone who disagrees with "', '" would say "'),
+            Frame('Someone who says "', '"', ' would also say "'),
+            Frame('Someone who disagrees with "', '"', ' would say "'),
         ),
     ),
     "chat": Frames((_SAME,), (_SAME,)),
@@ -157,9 +157,9 @@ def frames_of(template: Template, resident: Resident) -> Frames:
     """
     if template not in FRAMES:
         raise UserError(f"template must be {', '.join(FRAMES)}, and is {template!r}.")
-    if template == "chat" and not resident.has_template:
+    if template == "chat" and not resident.chat:
         raise UserError(
-            f"The tokenizer of {resident.name} has no chat template, which template='chat' asks through; use "
-            "template='quoted'."
+            f"{resident.name} reads no chats (its tokenizer has no chat template, or it was loaded for plain "
+            "text), and template='chat' asks through one; use template='quoted'."
         )
     return FRAMES[template]
