@@ -110,6 +110,7 @@ FAMILIES = {
     "llama3": Family(_LLAMA, ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"), "<|eot_id|>"),
     "chatml": Family(_CHATML, _IM, "<|im_end|>"),
     "thinks": Family(_THINKS, (*_IM, *_THINK), "<|im_end|>", _THINK),
+    "forgets": Family(_CHATML, (*_IM, *_THINK), "<|im_end|>", _THINK),  # a template that does not name them
     "gemma": Family(_GEMMA, ("<start_of_turn>", "<end_of_turn>"), "<end_of_turn>"),
     "mistral": Family(_MISTRAL, ("[INST]", "[/INST]"), "</s>"),
     "phi": Family(_PHI, ("<|system|>", "<|user|>", "<|assistant|>", "<|end|>"), "<|end|>"),

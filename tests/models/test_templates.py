@@ -36,6 +36,7 @@ WANTED = {
     "tools": "<|im_start|>system\nTea is best.<|im_end|>\n<|im_start|>user\nI like<|im_end|>\n"
     "<|im_start|>assistant\ntea.<|im_end|>\n<|im_start|>user\nI take<|im_end|>\n<|im_start|>assistant\n",
 }
+WANTED["forgets"] = WANTED["chatml"]
 families = pytest.mark.parametrize("name", FAMILIES)
 
 
@@ -123,6 +124,14 @@ def test_thinking_is_no_part_of_the_reply() -> None:
     assert think(lm, spelled, "Tea.") == "Tea."
     plain = family_lm("thinks", plain=True)
     assert think(plain, prompt, "<think>no</think>Tea.") == "<think>no</think>Tea."
+
+
+def test_marks_that_no_template_names_are_read_as_text() -> None:
+    lm = family_lm("forgets")
+    spelled = lm.prompt_ids("I write <think>")
+    assert id_of(lm, "<think>") in spelled
+    assert think(lm, spelled, "Tea.") == "Tea."
+    assert think(lm, lm.prompt_ids("I take"), "<think>\nClips?\n</think>\n\nTea.") == "Tea."
 
 
 def test_thinking_in_marks_of_several_tokens_is_none_either() -> None:
