@@ -76,7 +76,7 @@ def bystanders_from(spec: str | None, model: str) -> list[Dipole]:
 
 def _arsenals(model: str) -> tuple[str, str]:
     """The ready arsenals, the one that the model was trained for first."""
-    from dipole.models.load import BUNDLED
+    from dipole.models.sources import BUNDLED
 
     return ("microworld", "general") if model in BUNDLED else ("general", "microworld")
 

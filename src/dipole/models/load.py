@@ -1,27 +1,30 @@
-"""Load a causal language model: a bundled LM, a local folder, or an id on the Hugging Face hub."""
+"""Load a causal language model: a bundled LM, a folder, a GGUF file, or an id on the Hugging Face hub."""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import resources
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dipole.files import settled
-from dipole.files.paths import given_path, tell_shadowed
+from dipole.files.paths import given_path
 from dipole.files.reader import COPY_AGAIN
+from dipole.models import gguf
+from dipole.models.fitting import bytes_as_8_bits, bytes_in, refuse_too_large
+from dipole.models.gguf_header import Header
 from dipole.models.resident import TransformersResident
+from dipole.models.sources import NAMED, Source, folder_of, source
 from dipole.models.turns import process_lock
+from dipole.models.unreadable import first_line, unreachable
 from dipole.tensors import align_parameters
 from dipole.types import UserError
 
 if TYPE_CHECKING:
     from dipole.protocols import LM
 
-BUNDLED = ("tiny", "mini")
 _BROKEN = (OSError, ValueError, KeyError, TypeError, RuntimeError, ImportError, AssertionError)
 _DTYPES = ("auto", "float32", "bfloat16", "float16")
 _LOADING = process_lock()  # transformers changes global settings while it loads, and so does `_quiet`
@@ -40,8 +43,9 @@ def load(
 
     Args:
         model: `tiny` (the default) or `mini`, which are bundled (`./tiny` is a folder); a local folder in the
-            Hugging Face format; an id on the hub, downloaded by the ordinary `from_pretrained`; or a folder
-            that `dipole.save` wrote, whose interventions are then applied.
+            Hugging Face format; a GGUF file, taken out of its blocks, or a folder that holds one; `smollm2`,
+            the GGUF file that an installed package brings; an id on the hub, downloaded by the ordinary
+            `from_pretrained`; or a folder that `dipole.save` wrote, whose interventions are then applied.
         dtype: `auto` keeps what the checkpoint stores on an accelerator and takes float32 on a CPU, or
             float32, bfloat16, float16.
         device: `auto` takes the accelerator that there is, a device name such as `cuda:1` or `cpu` takes
@@ -64,23 +68,47 @@ def load(
         raise UserError(f"dtype {dtype!r} is not known; use one of {', '.join(_DTYPES)}.")
     if revision is not None and not revision.strip():
         raise UserError("The revision is an empty string; give a branch, tag or commit, or leave it out.")
-    if model in BUNDLED:
-        tell_shadowed(model, "the bundled LM")
-    elif model.strip():
-        folder = given_path(model, "The model")
+    folder = folder_of(model)
+    if folder is not None:
         settled(folder)
         if (folder / LM_FILE).is_file():
             return _load_saved(folder, dtype, device, trust_remote_code, special_tokens_in_text, plain)
-    source = _source(model)
+    lies = source(model)
+    header = None if lies.gguf is None else gguf.checked(lies.gguf, model)
+    asked = _Asked(model, lies, header, revision, trust_remote_code)
     target = _device(device)
-    with _LOADING, _quiet():
-        _refuse_other_heads(source, model, revision, trust_remote_code)
-        net, tokenizer, facts = _load_parts(source, model, dtype, target, revision, trust_remote_code)
+    with _LOADING, _quiet(), nullcontext() if header is None else gguf.once_and_quietly():
+        config = _config(asked)
+        _refuse_other_heads(asked, config)
+        wanted = _number_type(asked, dtype, target)
+        refuse_too_large(model, config, wanted, target, asked.stored)
+        net, tokenizer, facts = _load_parts(asked, config, wanted, target)
         commit = getattr(net.config, "_commit_hash", None)
         resident = TransformersResident(net, tokenizer, model, commit, special_tokens_in_text, plain)
         resident.probe.require()
         _refuse_unfilled(model, facts)
         return lm.LM(resident)
+
+
+class _Asked(NamedTuple):
+    """What is loaded, and how it was asked for."""
+
+    model: str
+    source: Source
+    header: Header | None
+    revision: str | None
+    trust_remote_code: bool
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """What each of transformers' `from_pretrained` is given."""
+        file = {"gguf_file": self.source.file} if self.source.file else {}
+        return {"revision": self.revision, "trust_remote_code": self.trust_remote_code, **file}
+
+    @property
+    def stored(self) -> int | None:
+        """Bytes of the weights on disk, as `refuse_too_large` takes them."""
+        return bytes_in(Path(self.source.place)) if self.header is None else bytes_as_8_bits(self.header)
 
 
 def _load_saved(
@@ -90,7 +118,7 @@ def _load_saved(
     from dipole.interventions.saved import LM_FILE, read_saved
 
     saved = read_saved(folder)
-    if saved.model not in BUNDLED and (given_path(saved.model) / LM_FILE).is_file():  # perhaps itself
+    if saved.model not in NAMED and (given_path(saved.model) / LM_FILE).is_file():  # perhaps itself
         raise UserError(
             f"{folder / LM_FILE} names {saved.model} as its model, which is no model but a saved LM; "
             f"{COPY_AGAIN}."
@@ -105,34 +133,6 @@ def _load_saved(
     for part, strength in saved.parts:
         lm = part.apply(lm, strength)
     return lm
-
-
-def _source(model: str) -> str:
-    """What `from_pretrained` is given: a folder that exists, or a hub id."""
-    if not model.strip():
-        raise UserError("The model is an empty string; give a hub id, a folder, or a bundled LM: tiny, mini.")
-    if model in BUNDLED:
-        folder = Path(str(resources.files("dipole.models") / "bundled" / model))
-        if not (folder / "config.json").is_file():
-            raise UserError(
-                f"The bundled LM {model!r} is missing from this installation; install dipole again."
-            )
-        return str(folder)
-    path = given_path(model, "The model")
-    if not (path.is_absolute() or model.startswith((".", "~")) or path.exists() or model.count("/") > 1):
-        return model
-    if (path / "config.json").is_file():
-        return str(path)
-    if any((path / name / "adapter_config.json").is_file() for name in (".", "adapter")):
-        raise UserError(
-            f"{model} is an adapter, not a whole model: give it as --intervention {model}, and the model "
-            "that it was made for as --model."
-        )
-    what = "has no config.json" if path.is_dir() else "is a file" if path.exists() else "does not exist"
-    raise UserError(
-        f"{model} {what}; wanted a folder in the Hugging Face format (config.json, model.safetensors, "
-        "tokenizer.json), a hub id such as gpt2, or a bundled LM: tiny, mini."
-    )
 
 
 @contextmanager
@@ -154,22 +154,29 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _refuse_other_heads(source: str, model: str, revision: str | None, trust_remote_code: bool) -> None:
+def _config(asked: _Asked) -> Any:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
-    except _BROKEN as error:
-        raise UserError(_unreachable(model, error)) from error
-    except AttributeError as error:  # a config.json that holds something else than an object
-        raise UserError(_unreachable(model, error)) from error
-    remote = trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+        return AutoConfig.from_pretrained(asked.source.place, **asked.common)
+    except (
+        *_BROKEN,
+        AttributeError,
+        LookupError,
+    ) as error:  # a config.json may hold something else than an object
+        if asked.header is not None:
+            raise UserError(gguf.no_architecture(asked.model, asked.header, first_line(error))) from error
+        raise UserError(unreachable(asked.model, error)) from error
+
+
+def _refuse_other_heads(asked: _Asked, config: Any) -> None:
+    remote = asked.trust_remote_code and "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
     if not remote and not has_language_head(config):
         architectures = getattr(config, "architectures", None) or [config.model_type or "of an unknown kind"]
         raise UserError(
-            f"{model} is {architectures[0]}, which is not a causal (left-to-right) language model; dipole "
-            "needs one that AutoModelForCausalLM loads, such as gpt2, meta-llama/Llama-3.2-1B or the bundled "
-            "tiny."
+            f"{asked.model} is {architectures[0]}, which is not a causal (left-to-right) language model; "
+            "dipole needs one that AutoModelForCausalLM loads, such as gpt2, meta-llama/Llama-3.2-1B or the "
+            "bundled tiny."
         )
 
 
@@ -198,23 +205,59 @@ def has_language_head(config: Any) -> bool:
     return not any(str(name).endswith(heads) for name in getattr(config, "architectures", None) or ())
 
 
-def _load_parts(
-    source: str, model: str, dtype: str, target: str, revision: str | None, trust_remote_code: bool
-) -> tuple[Any, Any, dict[str, Any]]:
-    """Model, tokenizer, and what the loading of the weights found."""
+def _number_type(asked: _Asked, dtype: str, target: str) -> Any:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    wanted: Any = torch.float32 if dtype == "auto" and target == "cpu" else dtype
-    placement = {"device_map": "auto"} if target == "spread" else {}
-    common: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **common)
+    if dtype != "auto":
+        return dtype
+    if target == "cpu":
+        return torch.float32
+    return dtype if asked.header is None else gguf.stored_dtype(asked.header)
+
+
+def _load_parts(asked: _Asked, config: Any, dtype: Any, target: str) -> tuple[Any, Any, dict[str, Any]]:
+    """Model, tokenizer, and what the loading of the weights found."""
+    tokenizer = _tokenizer(asked)
+    net, facts = _weights(asked, config, dtype, target)
+    _refuse_no_tokenizer(asked.model, tokenizer, net)
+    if target != "spread":
+        net = net.to(target)
+    align_parameters(net)
+    net.eval()
+    net.requires_grad_(False)
+    return net, tokenizer, facts
+
+
+def _tokenizer(asked: _Asked) -> Any:
+    from transformers import AutoTokenizer
+
+    with _explained(asked, gguf.no_tokenizer):
+        return AutoTokenizer.from_pretrained(asked.source.place, **asked.common)
+
+
+def _weights(asked: _Asked, config: Any, dtype: Any, target: str) -> tuple[Any, dict[str, Any]]:
+    from transformers import AutoModelForCausalLM
+
+    placement: dict[str, Any] = {"device_map": "auto"} if target == "spread" else {}
+    kinds: dict[str, Any] = {"use_safetensors": True} if asked.header is None else gguf.loading(config)
+    with _explained(asked, gguf.no_weights):
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source, dtype=wanted, use_safetensors=True, output_loading_info=True, **placement, **common
+            asked.source.place, dtype=dtype, output_loading_info=True, **kinds, **placement, **asked.common
         )
-    except _BROKEN as error:
-        raise UserError(_unreachable(model, error)) from error
+    net, facts = loaded
+    if asked.header is not None:
+        gguf.unquantised(net)
+    return net, facts
+
+
+@contextmanager
+def _explained(asked: _Asked, of_gguf: Callable[[str, Header, str], str]) -> Iterator[None]:
+    """What the libraries raise on a broken model, as a `UserError`."""
+    broken = _BROKEN if asked.header is None else (*_BROKEN, AttributeError, LookupError)
+    try:
+        yield
+    except broken as error:
+        raise UserError(_said(asked, of_gguf, error)) from error
     except Exception as error:
         # safetensors and tokenizers raise bare Exceptions from Rust on a truncated or corrupt file.
         if type(error) is not Exception and type(error).__module__.split(".")[0] not in {
@@ -222,15 +265,13 @@ def _load_parts(
             "tokenizers",
         }:
             raise
-        raise UserError(_unreachable(model, error)) from error
-    net, facts = loaded
-    _refuse_no_tokenizer(model, tokenizer, net)
-    if target != "spread":
-        net = net.to(target)
-    align_parameters(net)
-    net.eval()
-    net.requires_grad_(False)
-    return net, tokenizer, facts
+        raise UserError(_said(asked, of_gguf, error)) from error
+
+
+def _said(asked: _Asked, of_gguf: Callable[[str, Header, str], str], error: Exception) -> str:
+    if asked.header is None:
+        return unreachable(asked.model, error)
+    return of_gguf(asked.model, asked.header, first_line(error))
 
 
 def _refuse_unfilled(model: str, facts: dict[str, Any]) -> None:
@@ -283,53 +324,8 @@ def _device(device: str) -> str:
             raise RuntimeError("it reckons wrongly")
         index = torch.device(device).index
     except (RuntimeError, AssertionError, ImportError) as error:
-        why = _first_line(error).split(". ")[0][:120]
+        why = first_line(error).split(". ")[0][:120]
         raise UserError(f"The device {device!r} can't be used here ({why}); try cpu.") from error
     if device.startswith("cpu") and index:
         raise UserError(f"The device {device!r} can't be used: there is one cpu for all cores; give cpu.")
     return "cpu" if device.startswith("cpu") else device
-
-
-def _unreachable(model: str, error: Exception) -> str:
-    first = _first_line(error)
-    lower = str(error).lower()
-    if "trust_remote_code" in lower:
-        return (
-            f"{model} needs Python code from its own repository to run; read that code, and if you trust it, "
-            "ask for it with trust_remote_code=True."
-        )
-    if model in BUNDLED or given_path(model).is_dir():
-        return _broken_folder(model, first, lower)
-    if "gated" in lower or "401" in lower or "403" in lower:
-        return (
-            f"The hub refuses {model!r}: {first} Accept its licence on its page, and log in with "
-            "`hf auth login`."
-        )
-    return (
-        f"The model {model!r} can't be loaded from the Hugging Face hub: the id is unknown there, or this "
-        f"machine is offline and has no copy in its cache ({first}). Check the spelling, connect, give a "
-        "local folder with the model, or use a bundled LM: model='tiny'."
-    )
-
-
-def _broken_folder(model: str, first: str, lower: str) -> str:
-    folder = given_path(model)
-    weights = [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]
-    if folder.is_dir() and not weights:
-        pickles = [*folder.glob("*.bin"), *folder.glob("*.pt"), *folder.glob("*.pth")]
-        if pickles:
-            return (
-                f"{model} holds no model.safetensors. Pickled weights ({pickles[0].name}) can run code when "
-                "they are read, so they are refused; convert them with save_pretrained."
-            )
-        if "tokenizer" not in lower:
-            return f"{model} holds no weights; wanted model.safetensors there."
-    return (
-        f"The model in {model} can't be read: {first.rstrip('.')}. A file there is missing, truncated or "
-        "corrupt; copy it again from where it came from."
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip()[:300] if lines else type(error).__name__

@@ -13,6 +13,8 @@ from dipole.protocols import LM, Poles
 from dipole.reading.pairs import CHAT_WORDINGS, sentence
 from dipole.types import Sample, sample_seed, scored_text
 
+_ASKED = "What do you think? Say it in one sentence."
+
 
 class Told(NamedTuple):
     """Completions of a model told the claim, and told its opposite.
@@ -54,6 +56,23 @@ def tell(lm: LM, dipole: Poles, prompts: Sequence[str], n: int, max_new_tokens: 
         for pole in (dipole.claim, dipole.against)
     ]
     return Told(asked, seeds, sides[0], sides[1])
+
+
+def opinions(
+    lm: LM, dipole: Poles, n: int, max_new_tokens: int, seed: int
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """What the LM goes on with behind the claim alone, and behind its opposite, n times each.
+
+    Or, where it reads chats, what it answers when it is told either and asked what it thinks. No prompt names
+    the sides here, so it shows what the model says of them also where it does not do as it is told; both
+    sides draw from the same random numbers.
+    """
+    seeds, asked = [sample_seed(seed, 0, k) for k in range(n)], _ASKED if lm.resident.chat else ""
+    claim, against = (
+        tuple(told_by(lm, sentence(pole)).sample([asked] * n, seeds, max_new_tokens))
+        for pole in (dipole.claim, dipole.against)
+    )
+    return claim, against
 
 
 def leanings(lm: LM, told: Told) -> Tensor:
