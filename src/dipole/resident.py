@@ -156,6 +156,10 @@ class Resident(Protocol):
         """Text of `ids` as they stand after `prefix`, special tokens removed."""
         ...
 
+    def reply(self, prefix: Sequence[int], ids: Sequence[int]) -> str:
+        """Text of what was written behind a prompt; in a chat without what the model thinks beforehand."""
+        ...
+
     def inputs(self, batch: Batch, logits_to_keep: int = 0) -> dict[str, Any]:
         """Keyword arguments of a forward, leaving out what the architecture does not take."""
         ...
