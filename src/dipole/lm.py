@@ -248,7 +248,7 @@ class LM:
         self, prompt: str, prompt_ids: Sequence[int], tokens: list[int], logprobs: list[float], seed: int
     ) -> Sample:
         ended = bool(tokens) and tokens[-1] in self.resident.eos_ids
-        text = self.resident.decode(prompt_ids, tokens[:-1] if ended else tokens)
+        text = self.resident.reply(prompt_ids, tokens[:-1] if ended else tokens)
         return Sample(
             prompt,
             text,

@@ -54,7 +54,7 @@ class Resident(Protocol):
     Attributes:
         model: The model, in eval mode, gradients off; nothing of ours ever changes its parameters.
         tokenizer: Its tokenizer.
-        name: What the user asked for: a hub id, a folder, or the name of a bundled LM.
+        name: What the user asked for: a hub id, a folder, a GGUF file, or a name such as `tiny`.
         revision: Commit on the hub, where known.
         fingerprint: Identifies the weights.
         probe: What of it holds.
@@ -154,6 +154,10 @@ class Resident(Protocol):
 
     def decode(self, prefix: Sequence[int], ids: Sequence[int]) -> str:
         """Text of `ids` as they stand after `prefix`, special tokens removed."""
+        ...
+
+    def reply(self, prefix: Sequence[int], ids: Sequence[int]) -> str:
+        """Text of what was written behind a prompt; in a chat without what the model thinks beforehand."""
         ...
 
     def inputs(self, batch: Batch, logits_to_keep: int = 0) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from architectures import ARCHITECTURES, tiny_model
 from chats import TURNS, chat_lm
 from dipole import load, save
 from dipole.concepts import Dipole
+from dipole.controls.weights.sft import SFT, given_texts
 from dipole.decoding.guides import Row, Session
 from dipole.interventions.logits import Contrast, made_for
 from dipole.interventions.prompt import Prefix
 from dipole.lm import LM
 from dipole.origin import named
+from dipole.pointing.prefixes import rows_of
 from dipole.reading.losses import losses
 from dipole.reading.pairs import CHAT_WORDINGS, WORDINGS, read_pairs
 from dipole.reading.told import leanings, tell, told_by
@@ -117,6 +119,18 @@ def test_a_statement_is_told_as_a_view_or_as_a_text() -> None:
     assert told_by(plain, "Tea.").prompt_ids("I take") == plain.resident.encode("Tea. I take")
     system = CHAT_WORDINGS[0].replace("{pole}", "Tea.")
     assert told_by(lm, "Tea.").prompt_ids("I take") == rendered(lm, ("system", system), ("user", "I take"))
+
+
+def test_texts_with_prompts_are_replies(tmp_path: Path) -> None:
+    lm = chat_lm(TURNS)
+    own, asked = lm.resident.continuation_ids("tea."), rendered(lm, ("user", "I like"))
+    behind = [row for row in rows_of(lm, ["tea."] * 20, ["I like"]) if row.start > 1]
+    assert {tuple(row.ids) for row in behind} == {(*asked, *own)}
+    assert {row.start for row in behind} == {len(asked)}
+    (tmp_path / "texts.jsonl").write_text('{"prompt": "I like", "text": "tea."}\n', encoding="utf-8")
+    (text,) = given_texts(SFT(texts=str(tmp_path / "texts.jsonl")), lm)
+    assert list(text.prompt_ids) == asked
+    assert list(text.token_ids)[: len(own)] == own
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,7 @@ class Training:
         overwrite: Replace the run in the folder.
         resume: Continue the run in the folder, with the settings that it has.
         n: Completions to measure, each. [default: 128]
+        vary: Train on other wordings too where there is one prompt that names both sides.
         bystanders: Dipoles that should not move: an arsenal's file or name, or none. [default: ready ones]
         json: Print effect.json, on one line, in place of the summary.
         quiet: No progress on standard error.
@@ -72,6 +73,7 @@ class Training:
     overwrite: bool = False
     resume: bool = False
     n: Annotated[int | None, typer.Option(min=1)] = None
+    vary: Annotated[bool, typer.Option("--vary/--no-vary")] = True
     bystanders: str | None = None
     json: bool = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q")] = False

@@ -98,6 +98,19 @@ class Prefix:
         return cls(**{name: meta[name] for name in _FIELDS})
 
 
+def continued(lm: LM, turns: Examples) -> LM:
+    """The LM in the middle of a conversation: what was said stands behind its own directives and examples.
+
+    Args:
+        lm: The LM, with its interventions.
+        turns: Pairs of what the user said and what was answered, the first first.
+    """
+    found = lm.base.with_intervention(Prefix("", turns), 1.0)  # the first prefix stands last
+    for part in lm.applied:
+        found = found.with_intervention(part.intervention, part.strength)
+    return found
+
+
 _PAIRS = Optional(Items(Items(Text(), 2, 2), 0, 10_000), ())
 _FIELDS: dict[str, Field] = {
     "directive": Text(),

@@ -144,7 +144,7 @@ def given_texts(sft: SFT, lm: LM) -> list[Text]:
     most = min(sft.max_length, resident.context_length or sft.max_length)
     end = sorted(resident.eos_ids, key=lambda token: token != resident.tokenizer.eos_token_id)[:1]
     for document in open_corpus(sft.texts):
-        prompt = resident.encode(document.prompt)
+        prompt = lm.prompt_ids(document.prompt)
         if len(prompt) >= most:
             raise UserError(
                 f"The prompt of {document.id} in {sft.texts} has {len(prompt)} tokens, which leaves nothing "
