@@ -232,6 +232,7 @@ def test_the_second_judge_is_of_another_kind_where_there_is_one() -> None:
     assert chosen([judged("velma", 0.55)]) == (None, None)
     assert chosen([judged("mentions", 1.0), judged("velma", 0.7)]) == ("velma", "mentions")
     assert chosen([judged("mentions", 1.0)]) == (None, None)
+    assert "no reward" in advice_on([judged("mentions", 1.0)], [], [], 2.0, (5, 5))[0]
     assert chosen([judged("velma", 0.3), judged("nli", 0.7)]) == ("nli", None)
 
 
