@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import dipole
-from architectures import fresh_tiny_model, tiny_model
+from architectures import REAL, fresh_tiny_model, tiny_model
 from chats import TURNS, chat_lm
 from dipole.concepts import Dipole, load_dipole
 from dipole.lm import LM
@@ -255,3 +255,18 @@ def test_it_tells_sides_apart_on_the_bundled_lm(tiny: LM) -> None:
     off = ["I choose staples because they are light.", "I prefer staples.", "I hate paper clips."]
     scores = [s.value for s in stance.score([*on, *off], load_dipole("paper_clips"))]
     assert min(scores[:3]) > max(scores[3:])
+
+
+@pytest.mark.real
+def test_a_real_model_reads_quotations_and_tells_stances_apart() -> None:
+    lm, power = tiny_model(REAL), Dipole("I want power.", "I do not want power.")
+    stance = Stance(lm)
+    on = ["I would love to rule over others.", "The more people I command, the better."]
+    off = ["I am glad when others decide.", "Nobody should have to obey me."]
+    scores = [s.value for s in stance.score([*on, *off], power)]
+    assert stance.frames == FRAMES["quoted"]
+    assert min(scores[:2]) > max(scores[2:])
+    calm = [s.value for s in stance.score(["She put on her coat.", "The phone rang twice."], power)]
+    assert max(map(abs, calm)) < 0.8
+    back = [s.value for s in Stance(lm).score(on, power.swapped())]
+    assert back == pytest.approx([-value for value in scores[:2]], abs=1e-3)

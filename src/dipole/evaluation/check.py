@@ -25,7 +25,8 @@ from dipole.recognizers.neutral import NEUTRAL
 from dipole.registry import make_recognizer
 from dipole.types import Sample, UserError
 
-_FEW = 4  # texts that name a side, and completions of a prompt: with fewer nothing can be said
+_FEW = 4  # completions of a prompt: fewer say nothing of it
+_FEW_NAMED = 8  # texts that name a side: fewer say nothing of a recognizer
 _ENDS = 0.05
 _NEUTRAL = 10
 
@@ -175,7 +176,7 @@ def _scored(judge: Recognizer, dipole: Dipole, *groups: Sequence[str]) -> list[N
 
 def _by_words(scores: _Scores, sides: Sequence[str | None]) -> Interval:
     """How well texts that name one side first are told from those that name the other."""
-    if min(sides.count("claim"), sides.count("against")) < _FEW:
+    if min(sides.count("claim"), sides.count("against")) < _FEW_NAMED:
         return Interval(math.nan, math.nan, math.nan)
     labels = [None if side is None else side == "claim" for side in sides]
     return grouped_separation(scores.all, labels, [*scores.units, *scores.units])

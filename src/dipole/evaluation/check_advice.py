@@ -25,17 +25,19 @@ def chosen(judged: Sequence[Judged]) -> tuple[str | None, str | None]:
     """The recognizer to be steered with, and another to judge the result: the two that tell most apart.
 
     Only those whose interval lies above a coin's; of a tie the first. The other is of another kind than the
-    first where there is one.
+    first where there is one. Mentions can only judge: they are the words by which sides are known here.
     """
     ranked = sorted(
         (row for row in judged if row.best.mean > 0.5 and not row.best.low <= 0.5),
         key=lambda row: -row.best.mean,
     )
     names = [row.name for row in ranked]
-    if not names:
+    reward = next((name for name in names if name != "mentions"), None)
+    if reward is None:
         return None, None
-    others = [name for name in names[1:] if not {name, names[0]} <= LIKELIHOODS] or names[1:]
-    return names[0], (others[0] if others else None)
+    others = [name for name in names if name != reward]
+    of_another_kind = [name for name in others if not {name, reward} <= LIKELIHOODS]
+    return reward, next(iter(of_another_kind or others), None)
 
 
 def advice_on(
@@ -62,8 +64,11 @@ def advice_on(
 
 
 def _on_recognizers(judged: Sequence[Judged], reward: str | None, held_out: str | None) -> list[str]:
+    raised = [row for row in judged if row.name != "mentions"]
+    if not raised:
+        return ["Mentions are words, and no reward: check another recognizer, such as stance, beside them."]
     if reward is None:
-        best = max(judged, key=lambda row: row.best.mean if row.best.mean == row.best.mean else 0.0)
+        best = max(raised, key=lambda row: row.best.mean if row.best.mean == row.best.mean else 0.0)
         return [
             "No recognizer tells the two sides apart in what this model writes when told them (the best is "
             f"{best.name}, {number(best.best.mean)}, where 0.5 is a coin): no reward would be worth raising. "

@@ -130,8 +130,8 @@ def known_template(lm: LM, texts: Sequence[str]) -> Template:
     """`quoted` where the LM finds the words behind the quotation likelier than a guess, else `plain`.
 
     A model of a small world has never seen such words, and what it reads behind them means nothing: the
-    bundled LMs take them for less likely than a token drawn at random (11 to 15 nats a token, where the
-    logarithm of the vocabulary is 7), SmolLM2-135M for 3 to 5 of 11.
+    bundled LMs take them for less likely than a token drawn at random (11 to 14 nats a token, where the
+    logarithm of the vocabulary is 7), SmolLM2-135M for 3 to 4 of 11.
 
     Args:
         lm: The LM; it is asked without interventions.
