@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,13 @@ import typer
 from chats import TURNS, family_lm
 from dipole import load
 from dipole.cli._conversation import converse
+from dipole.concepts import load_dipole
+from dipole.controls.weights.ppo import PPO
 from dipole.interventions.prompt import Prefix, continued
 from dipole.lm import LM
 from dipole.report.reproduce import reproduce_command
-from dipole.types import Sample
+from dipole.runs import inoculate_in
+from dipole.types import Sample, UserError
 
 from .conftest import FAST, Cli, save_model
 
@@ -134,6 +138,15 @@ def test_a_run_in_a_chat_says_so(cli: Cli, model: Path, tmp_path: Path) -> None:
     assert {sample["joint"] for sample in samples} == {"\n"}
     assert "what the user says in a chat" in (tmp_path / "report.html").read_text()
     assert "--plain" not in reproduce_command(json.loads((tmp_path / "manifest.json").read_text()))
+    control, dipole = (
+        PPO(rounds=2, batch_size=8, max_new_tokens=4),
+        load_dipole(str(tmp_path / "dipole.toml")),
+    )
+    for plain in (True, False):
+        lm = load(str(model), device="cpu", plain=plain)
+        refused = pytest.raises(UserError, match="chat") if plain else nullcontext()
+        with refused:
+            inoculate_in(tmp_path, lm, dipole, control, n=4, resume=True)
     other = cli("inoculate", "--resume", "--out", tmp_path, "--plain")
     assert other.code == 2
     assert "With --resume --plain can't change" in other.err
