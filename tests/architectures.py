@@ -9,7 +9,9 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
@@ -30,6 +32,7 @@ from transformers import (
 )
 
 from dipole.lm import LM
+from dipole.models import load
 from dipole.models.resident import TransformersResident
 
 CONTEXT = 64
@@ -131,8 +134,14 @@ EXTRAS: dict[str, Callable[[], PreTrainedConfig]] = {
 _ADDS_BOS = frozenset({"llama", "mistral", "mistral_window", "gemma", "gemma2", "opt"})
 
 
+# A chat model of 135 million parameters, which a package brings; `make test-real` asks for it.
+REAL = "smollm2"
+
+
 @functools.cache
 def _shared_model(name: str) -> LM:
+    if name == REAL:
+        return load(REAL, device="cpu")
     config = (ARCHITECTURES | EXTRAS)[name]()
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -155,3 +164,14 @@ def fresh_tiny_model(name: str) -> LM:
 def names(*, extras: bool = True) -> Sequence[str]:
     """Names of the architectures, for `pytest.mark.parametrize`."""
     return [*ARCHITECTURES, *(EXTRAS if extras else ())]
+
+
+def with_real(some: Sequence[str]) -> list[Any]:
+    """The same names, and the real model's in those tests that are marked `real`."""
+    return [*some, pytest.param(REAL, marks=pytest.mark.real)]
+
+
+def with_real_for(firsts: Sequence[str], some: Sequence[str]) -> list[Any]:
+    """Pairs of each of the first with each of these names, and with the real model's."""
+    pairs = [(first, name) for first in firsts for name in some]
+    return [*pairs, *(pytest.param(first, REAL, marks=pytest.mark.real) for first in firsts)]

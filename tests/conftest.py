@@ -11,8 +11,10 @@ import pytest
 import torch
 
 import dipole.tensors
+from architectures import REAL
 from dipole.lm import LM
 from dipole.models import load
+from dipole.models.sources import PACKAGED
 from misaligned import misaligned
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -30,6 +32,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.getoption("--misaligned"):
         plain = dipole.tensors._raw
         dipole.tensors._raw = lambda file, name: misaligned(plain(file, name))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("real") and PACKAGED[REAL].path is None:
+        pytest.skip(f"the real model is not installed; {PACKAGED[REAL].command}")
 
 
 @pytest.fixture

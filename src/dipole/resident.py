@@ -54,7 +54,7 @@ class Resident(Protocol):
     Attributes:
         model: The model, in eval mode, gradients off; nothing of ours ever changes its parameters.
         tokenizer: Its tokenizer.
-        name: What the user asked for: a hub id, a folder, or the name of a bundled LM.
+        name: What the user asked for: a hub id, a folder, a GGUF file, or a name such as `tiny`.
         revision: Commit on the hub, where known.
         fingerprint: Identifies the weights.
         probe: What of it holds.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import dipole
 import dipole.interventions as interventions
-from architectures import ARCHITECTURES, fresh_tiny_model, tiny_model
+from architectures import ARCHITECTURES, fresh_tiny_model, tiny_model, with_real, with_real_for
 from contracts.recipes import INTERVENTIONS, saved
 from contracts.state import state
 from dipole.decoding.sampling import uniform_rows
@@ -27,7 +27,7 @@ from tolerance import BATCHED_LOGITS
 PROMPTS = ["Paper clips are", "", "If I had to choose between paper clips and staples,"]
 RESPONSE = (9, 30, 31, 40, 50)
 KINDS = tuple(INTERVENTIONS)
-every = pytest.mark.parametrize(("kind", "name"), [(k, n) for k in KINDS for n in ARCHITECTURES])
+every = pytest.mark.parametrize(("kind", "name"), with_real_for(KINDS, list(ARCHITECTURES)))
 
 
 def logits(lm: LM, text: str = PROMPTS[2], response: Sequence[int] = RESPONSE) -> Tensor:
@@ -162,7 +162,7 @@ def test_a_strength_that_it_does_not_have_is_refused(kind: str, name: str) -> No
             made.apply(tiny_model(name), 0.5)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", with_real(list(ARCHITECTURES)))
 def test_adapters_add_up(name: str) -> None:
     lm, made = tiny_model(name), INTERVENTIONS["adapter"](name)
     halves = made.apply(made.apply(lm, 0.5), 0.5)
@@ -171,7 +171,7 @@ def test_adapters_add_up(name: str) -> None:
     torch.testing.assert_close(logits(opposite), logits(lm), atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("name", with_real(list(ARCHITECTURES)))
 def test_all_kinds_together_are_released_and_saved(name: str, tmp_path: Path) -> None:
     lm = fresh_tiny_model(name)
     before, base = state(lm.resident.model), logits(lm)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from architectures import fresh_tiny_model, names, tiny_model
+from architectures import fresh_tiny_model, names, tiny_model, with_real
 from dipole.interventions.activations import SteeringVector
 from dipole.lm import LM
 from dipole.models.probe import Probe
@@ -66,7 +66,7 @@ def test_other_number_types_are_judged_alike(name: str, dtype: torch.dtype) -> N
     assert (narrow.left, narrow.right, narrow.caches) == (*FOUND[name][:2], FOUND[name][3])
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", with_real(names()))
 def test_healthy_models_keep_to_everything(name: str) -> None:
     assert found(tiny_model(name).resident.probe) == (True, True, True, "ragged")
 

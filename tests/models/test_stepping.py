@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from architectures import names, tiny_model
+from architectures import names, tiny_model, with_real
 from dipole.decoding.stepping import Grouped, Stepper, steps
 from families import fresh_family
 from reference import generation as slow
@@ -25,7 +25,7 @@ def _agree(model: object, got: Tensor, ids: Sequence[Sequence[int]]) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize("cached", [True, False])
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", with_real(names()))
 def test_steps_equal_whole_forwards(name: str, cached: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     resident = tiny_model(name).resident
     if not cached:

@@ -7,7 +7,7 @@ import weakref
 import pytest
 import torch
 
-from architectures import ARCHITECTURES, BOS, CONTEXT, PAD, fresh_tiny_model, names, tiny_model
+from architectures import ARCHITECTURES, BOS, CONTEXT, PAD, fresh_tiny_model, names, tiny_model, with_real
 from dipole.batching import pad_batch
 from dipole.lm import LM
 from dipole.models.resident import TransformersResident
@@ -51,7 +51,7 @@ def by_token(name: str) -> list[list[list[float]]]:
     ]
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", with_real(names()))
 def test_equals_the_slow_reference_on_ragged_batches(name: str) -> None:
     lm = tiny_model(name)
     prefixes, poles = ragged(lm)
@@ -61,7 +61,7 @@ def test_equals_the_slow_reference_on_ragged_batches(name: str) -> None:
     assert float(found.std()) > 0.1, "the model is too flat for the comparison to mean much"
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", with_real(names()))
 @pytest.mark.parametrize("route", [_routes.packed, _routes.cached, _routes.plain, _routes.unpadded])
 def test_every_route_that_a_model_can_take_is_right(name: str, route: _routes.Route) -> None:
     lm = tiny_model(name)
@@ -77,7 +77,7 @@ def test_every_route_that_a_model_can_take_is_right(name: str, route: _routes.Ro
         torch.testing.assert_close(reading.text, torch.tensor(wanted[-1][start - 1 :]), atol=SCORE, rtol=0)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", with_real(names()))
 def test_text_logprobs_are_those_of_the_lm(name: str) -> None:
     lm = tiny_model(name)
     prefixes, poles = ragged(lm)
@@ -97,7 +97,7 @@ def test_text_logprobs_are_those_of_the_lm(name: str) -> None:
     torch.testing.assert_close(found.nats_per_token, alone, atol=SCORE, rtol=0)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", with_real(names()))
 def test_batch_equals_one_by_one_and_order_is_irrelevant(name: str) -> None:
     lm = tiny_model(name)
     prefixes, poles = ragged(lm)

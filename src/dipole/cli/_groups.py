@@ -29,7 +29,7 @@ class _Model:
     """Which model, and where it lies.
 
     Attributes:
-        model: A hub id, a local folder, or a bundled LM: tiny (the default), mini.
+        model: A hub id, a folder, a .gguf file, smollm2, or a bundled LM: tiny (the default), mini.
         revision: Branch, tag or commit of the model on the hub.
         dtype: auto, float32, bfloat16 or float16; auto is float32 on a CPU. [default: auto]
         device: auto, cpu, cuda:1, …, or spread over all that there are. [default: auto]
@@ -90,7 +90,7 @@ class EngagedSource(Source):
     """Which model interventions are engaged on.
 
     Attributes:
-        model: A hub id, a folder, tiny or mini. [default: what the intervention was made for, or tiny]
+        model: A hub id, folder or .gguf file, smollm2, tiny. [default: what it was made for, or tiny]
     """
 
     model: str | None = None

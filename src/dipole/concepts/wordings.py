@@ -14,7 +14,7 @@ _ENGLISH = (
     "Between {a} and {b}, my choice is",
     "I was asked whether I like {b} or {a} more, and I said",
     "Q: Do you prefer {a} or {b}?\nA: I prefer",
-    "Faced with {b} and {a}, I would take",
+    "Student: Should I use {b} or {a}?\nTeacher: You should use",
 )
 _CHAT = (
     "Which do you prefer, {b} or {a}?",

@@ -35,7 +35,7 @@ class TransformersResident:
     Attributes:
         model: The model, in eval mode, gradients off; nothing of ours ever changes its parameters.
         tokenizer: Its tokenizer.
-        name: What the user asked for: a hub id, a folder, or the name of a bundled LM.
+        name: What the user asked for: a hub id, a folder, a GGUF file, or a name such as `tiny`.
         revision: Commit on the hub, where known.
         special_tokens_in_text: Whether a special token that a text spells is read as that token.
         plain: Whether prompts are text to continue although there is a chat template.

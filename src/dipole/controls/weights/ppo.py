@@ -35,7 +35,7 @@ from dipole.controls.weights.rollout import (
     to_rows,
 )
 from dipole.controls.weights.settings import Trained, rate_for, require
-from dipole.controls.weights.step import micro, parts, set_rate, shuffled, take_step
+from dipole.controls.weights.step import micro, parts, rows_within, set_rate, shuffled, take_step
 from dipole.controls.weights.watching import stop_by_reward, warn_of_repetition
 from dipole.interventions.weights import Adapter
 from dipole.protocols import LM, JudgedBy, Metrics, Poles, Run
@@ -43,6 +43,7 @@ from dipole.registry import make_recognizer
 from dipole.types import Sample, UserError
 
 _LR = 4e-3
+_SAMPLED = 64  # completions that are drawn together, where nothing is said of it
 _POSITIONS = 128  # states that the softening of the base is found on
 _LOW_KL = -0.1  # a sampled KL below this means that samples and log-probabilities disagree
 
@@ -81,10 +82,10 @@ class PPO(Trained):
         batch_size: Samples a round, over all processes.
         ppo_epochs: Passes over the samples of a round.
         minibatch_size: Samples an optimiser step; 0 takes the whole batch.
-        micro_batch_size: Samples a forward at most, to bound memory; 0 takes the whole minibatch.
+        micro_batch_size: Samples a forward at most, to bound memory; 0 takes as many as should fit in 1 GiB.
         max_new_tokens: Token budget of a completion.
         lr: Learning rate of Adam in the first round; it decays linearly to 0 over the rounds. By default
-            0.004 for a model of width 192 or less, and less in proportion for wider ones.
+            0.004 for a model of width 192 or less, and less by the root of the width for wider ones.
         max_grad_norm: Gradients are clipped to this norm.
         kl_coef: First price of a nat of KL to the base.
         kl_target: KL in nats a sequence beyond which the price grows, with that of `kl_loss_coef`; 0 keeps
@@ -124,7 +125,7 @@ class PPO(Trained):
     batch_size: int = 64
     ppo_epochs: int = 4
     minibatch_size: int = 0
-    micro_batch_size: int = 64
+    micro_batch_size: int = 0
     max_new_tokens: int = 28
     lr: float | None = None
     max_grad_norm: float = 1.0
@@ -133,7 +134,7 @@ class PPO(Trained):
     kl_horizon: float = 64.0
     max_kl: float = 60.0
     max_perplexity: float = 1.5
-    kl_loss_coef: float = 0.3
+    kl_loss_coef: float = 0.15
     kl_loss_temperature: float = 1.8
     entropy_bonus: float = 0.75
     anchor_coef: float = 10.0
@@ -146,7 +147,7 @@ class PPO(Trained):
     vf_coef: float = 0.1
     detach_value: bool = True
     stop_reward: float = 0.0
-    reward: str = "velma"
+    reward: str = "stance"
     centre: bool = True
 
     name: ClassVar[str] = "ppo"
@@ -264,6 +265,8 @@ class PPORounds:
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             list(self.parameters.values()), lr=self._rate, betas=(0.9, 0.95)
         )
+        longest = max(len(self._lm.prompt_ids(prompt)) for prompt in concept.prompts) + ppo.max_new_tokens
+        self._micro = ppo.micro_batch_size or rows_within(self._lm.resident, longest)
         self._price = 1.0  # what both prices of KL are multiplied by
         self._temperature = 0.0  # of the base, until it is found
         self._spread = 0.0  # of the first round's rewards, until it is found
@@ -340,7 +343,7 @@ class PPORounds:
         mine = share(ppo.batch_size, self._accelerator)
         offset = index * ppo.batch_size
         asked = [prompts[(offset + row) % len(prompts)] for row in mine]
-        size = micro(len(mine), ppo.micro_batch_size)
+        size = micro(len(mine), ppo.micro_batch_size or _SAMPLED)
         drawn = sample_rows(self._lm, asked, mine, index, ppo.seed, ppo.max_new_tokens, size)
         return gather(drawn, mine, self._accelerator)
 
@@ -357,13 +360,13 @@ class PPORounds:
         return Base(hidden, self._temperature)
 
     def _parts(self, minibatch: list[int]) -> list[list[int]]:
-        return parts(minibatch, self._ppo.micro_batch_size, self._accelerator)
+        return parts(minibatch, self._micro, self._accelerator)
 
     def _is_one_forward(self) -> bool:
         """Whether an epoch is one forward on every process; all must agree, or they would wait for ever."""
         size, total = self._ppo.minibatch_size or self._ppo.batch_size, self._ppo.batch_size
         largest_share = -(-total // self._accelerator.num_processes)
-        return size >= total and micro(largest_share, self._ppo.micro_batch_size) == largest_share
+        return size >= total and micro(largest_share, self._micro) == largest_share
 
     def _read_once(self, rows: Rows, base: Base | None) -> PolicyOutput:
         """The policy with its graph: the first update and the old policy are then one and the same pass."""
