@@ -124,7 +124,10 @@ def test_a_run_goes_on_as_it_was_begun(cli: Cli, model: Path, tmp_path: Path) ->
     assert "--plain" in reproduce_command(manifest)
     samples = json.loads((tmp_path / "effect.json").read_text())["samples_after"]
     assert {sample["joint"] for sample in samples} == {""}
-    assert "without the chat template" in (tmp_path / "report.html").read_text()
+    report = (tmp_path / "report.html").read_text()
+    assert "without the chat template" in report
+    assert "I take <span" in report
+    assert "I take …" in (tmp_path / "report.md").read_text()
     again = cli("inoculate", "--resume", "--out", tmp_path, "--json")
     assert again.code == 0, again.err
     assert json.loads(again.out)["samples_after"] == samples
@@ -136,7 +139,10 @@ def test_a_run_in_a_chat_says_so(cli: Cli, model: Path, tmp_path: Path) -> None:
     assert begun.code == 0, begun.err
     samples = json.loads((tmp_path / "effect.json").read_text())["samples_after"]
     assert {sample["joint"] for sample in samples} == {"\n"}
-    assert "what the user says in a chat" in (tmp_path / "report.html").read_text()
+    report = (tmp_path / "report.html").read_text()
+    assert "what the user says in a chat" in report
+    assert "I take</h3>" in report
+    assert "I take …" not in (tmp_path / "report.md").read_text()
     assert "--plain" not in reproduce_command(json.loads((tmp_path / "manifest.json").read_text()))
     control, dipole = (
         PPO(rounds=2, batch_size=8, max_new_tokens=4),
