@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,15 @@ import typer
 from chats import TURNS, family_lm
 from dipole import load
 from dipole.cli._conversation import converse
+from dipole.concepts import load_dipole
+from dipole.controls.weights.ppo import PPO
 from dipole.interventions.prompt import Prefix, continued
 from dipole.lm import LM
-from dipole.types import Sample
+from dipole.report.reproduce import reproduce_command
+from dipole.runs import inoculate_in
+from dipole.types import Sample, UserError
 
-from .conftest import Cli, save_model
+from .conftest import FAST, Cli, save_model
 
 NEW = ("--max-new-tokens", "6", "--device", "cpu", "--seed", "5")
 
@@ -110,6 +115,49 @@ def test_what_was_made_plain_is_used_plain(cli: Cli, model: Path, tmp_path: Path
     assert cli("generate", "I take", *made).out == cli(*asked).out
 
 
+def test_a_run_goes_on_as_it_was_begun(cli: Cli, model: Path, tmp_path: Path) -> None:
+    options = ("--model", model, "--device", "cpu", "--plain", "--prompt", "I take")
+    begun = cli("inoculate", "Tea is best.", "--against", "Tea is worst.", *FAST, *options, "--out", tmp_path)
+    assert begun.code == 0, begun.err
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert (manifest["model"]["chat"], manifest["settings"]["plain"]) == (False, True)
+    assert "--plain" in reproduce_command(manifest)
+    samples = json.loads((tmp_path / "effect.json").read_text())["samples_after"]
+    assert {sample["joint"] for sample in samples} == {""}
+    report = (tmp_path / "report.html").read_text()
+    assert "without the chat template" in report
+    assert "I take <span" in report
+    assert "I take …" in (tmp_path / "report.md").read_text()
+    again = cli("inoculate", "--resume", "--out", tmp_path, "--json")
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["samples_after"] == samples
+
+
+def test_a_run_in_a_chat_says_so(cli: Cli, model: Path, tmp_path: Path) -> None:
+    options = ("--model", model, "--device", "cpu", "--prompt", "I take", "--out", tmp_path)
+    begun = cli("inoculate", "Tea is best.", "--against", "Tea is worst.", *FAST, *options)
+    assert begun.code == 0, begun.err
+    samples = json.loads((tmp_path / "effect.json").read_text())["samples_after"]
+    assert {sample["joint"] for sample in samples} == {"\n"}
+    report = (tmp_path / "report.html").read_text()
+    assert "what the user says in a chat" in report
+    assert "I take</h3>" in report
+    assert "I take …" not in (tmp_path / "report.md").read_text()
+    assert "--plain" not in reproduce_command(json.loads((tmp_path / "manifest.json").read_text()))
+    control, dipole = (
+        PPO(rounds=2, batch_size=8, max_new_tokens=4),
+        load_dipole(str(tmp_path / "dipole.toml")),
+    )
+    for plain in (True, False):
+        lm = load(str(model), device="cpu", plain=plain)
+        refused = pytest.raises(UserError, match="chat") if plain else nullcontext()
+        with refused:
+            inoculate_in(tmp_path, lm, dipole, control, n=4, resume=True)
+    other = cli("inoculate", "--resume", "--out", tmp_path, "--plain")
+    assert other.code == 2
+    assert "With --resume --plain can't change" in other.err
+
+
 def said(lm: LM, lines: list[str], most: int = 4) -> list[list[int]]:
     """The ids that were read for each line, where every reply is "yes"."""
     read = []
@@ -131,7 +179,9 @@ def test_what_no_longer_fits_is_forgotten_from_the_beginning(capsys: pytest.Capt
     assert max(map(len, read)) <= limit - 4
     assert read[1] == continued(lm, ((long, "yes"),)).prompt_ids(long)
     assert len(read[-1]) > limit - 4 - own - 40
-    assert "forgotten from the beginning: 1" in capsys.readouterr().err
+    notes = capsys.readouterr().err.splitlines()
+    assert len(notes) > 1
+    assert {note.rpartition(": ")[2] for note in notes} == {"1 of the turns."}
 
 
 def test_a_line_that_can_not_be_answered_does_not_end_the_conversation(

@@ -103,7 +103,7 @@ def test_a_base_inside_a_steered_block_is_the_base(kind: str, name: str) -> None
     base, on = logits(lm), logits(made.apply(lm))
     with made.apply(lm).engaged() as model:
         assert torch.equal(logits(lm), base)
-        ids = torch.tensor([[*lm.resident.encode(PROMPTS[2]), *RESPONSE]])
+        ids = torch.tensor([[*lm.prompt_ids(PROMPTS[2]), *RESPONSE]])
         again = model(input_ids=ids).logits[0, -len(RESPONSE) - 1 : -1]
         torch.testing.assert_close(again, on, atol=BATCHED_LOGITS, rtol=0)
     assert torch.equal(logits(lm), base)

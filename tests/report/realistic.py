@@ -183,6 +183,8 @@ class Model(NamedTuple):
     revision: str | None = None
     fingerprint: str = "0123456789abcdef"
     device: str = "cpu"
+    has_template: bool = False
+    chat: bool = False
 
 
 def realistic_manifest(

@@ -178,5 +178,5 @@ def _completions(comparison: Comparison) -> list[str]:
     blocks = ["## Completions"] if groups else []
     for group in groups:
         rows = ((escape(row.label), marked(row.cut)) for row in group.rows)
-        blocks += [f"**{escape(group.prompt)}** …", table(("", ""), "ll", rows)]
+        blocks += [f"**{escape(group.prompt)}**{group.gap}", table(("", ""), "ll", rows)]
     return blocks

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from dipole.effects import Interval
 from dipole.evaluation.families import Comparison, Curve, Matched, Point
 from dipole.evaluation.families_records import CLAIM_TARGET, PERPLEXITY_TARGET
+from dipole.report.page import gap_of
 from dipole.shown.numbers import NONE, change, duration, number, plain_bounds
 from dipole.shown.text import Piece, concept_mentions, one_line, pieces
 
@@ -62,6 +63,7 @@ class ShownPrompt(NamedTuple):
 
     prompt: str
     rows: tuple[Shown, ...]
+    gap: str
 
 
 SUMMARY = (
@@ -347,7 +349,9 @@ def completions(comparison: Comparison) -> list[ShownPrompt]:
             if len(curve.samples) > index and not curve.null_of:
                 cut = pieces(curve.samples[index].text.strip(), mentions)
                 rows.append(Shown(one_line(curve.label), cut, curve.sides[index]))
-        shown.append(ShownPrompt(one_line(prompt) or "(empty prompt)", tuple(rows)))
+        shown.append(
+            ShownPrompt(one_line(prompt) or "(empty prompt)", tuple(rows), gap_of(comparison.samples))
+        )
     return shown
 
 

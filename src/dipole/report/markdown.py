@@ -121,7 +121,7 @@ def _samples(page: Page) -> list[str]:
 
 
 def _group(group: Group) -> list[str]:
-    blocks = [f"**Prompt:** {escape(group.prompt)} …", _sample_table(group.shown)]
+    blocks = [f"**Prompt:** {escape(group.prompt)}{group.gap}", _sample_table(group.shown)]
     if group.folded:
         summary = f"<summary>{len(group.folded)} more of this prompt</summary>"
         blocks += ["<details>", summary, _sample_table(group.folded), "</details>"]

@@ -48,6 +48,7 @@ class Group:
         counts: Sides taken over all of its rows.
         n_before: Completions before.
         n_after: Completions after.
+        gap: What stands behind the prompt: dots where a text goes on, nothing where somebody answers.
     """
 
     prompt: str
@@ -56,6 +57,7 @@ class Group:
     counts: tuple[Count, ...]
     n_before: int
     n_after: int
+    gap: str = " …"
 
 
 @dataclass(frozen=True)
@@ -186,9 +188,15 @@ def _groups(effect: Effect) -> tuple[Group, ...]:
                 _counts(old_sides, new_sides),
                 len(old_sides),
                 len(new_sides),
+                gap_of(effect.samples_before or effect.samples_after),
             )
         )
     return tuple(groups)
+
+
+def gap_of(samples: Sequence[Sample]) -> str:
+    """What stands behind the prompts of samples: dots where texts go on, nothing in chats."""
+    return "" if any(sample.joint for sample in samples) else " …"
 
 
 def _by_prompt(

@@ -63,7 +63,7 @@ def _samples(group: Group, console: Console, rows: int) -> Table:
     from rich.text import Text
 
     table = Table(
-        title=Text(f"{group.prompt} …"), title_style="bold", title_justify="left",
+        title=Text(f"{group.prompt}{group.gap}"), title_style="bold", title_justify="left",
         box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0),
     )  # fmt: skip
     table.add_column("", justify="right", style="dim", width=4, no_wrap=True)
