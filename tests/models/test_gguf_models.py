@@ -70,7 +70,10 @@ def test_blocks_are_taken_out(kind: Any, most: float, tied: bool, tmp_path: Path
 
 def test_nothing_quantised_is_left_nor_saved(tmp_path: Path) -> None:
     lm = load(str(tiny_gguf(tmp_path / "q.gguf", Q8_0)), device="cpu")
-    lm.resident.model.save_pretrained(tmp_path / "whole")
+    model = lm.resident.model
+    assert not [key for key in (*vars(model), *vars(model.config)) if "quantization" in key]
+    assert (model.hf_quantizer, model.is_quantized) == (None, False)
+    model.save_pretrained(tmp_path / "whole")
     lm.resident.tokenizer.save_pretrained(tmp_path / "whole")
     config = json.loads((tmp_path / "whole" / "config.json").read_text())
     assert not [key for key in config if "quant" in key or "gguf" in key]

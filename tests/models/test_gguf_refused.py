@@ -50,6 +50,23 @@ def test_every_cut_is_told(whole: bytes, path: Path) -> None:
         refused(path, r"ends within its tensor '(blk|token_embd|output)")
 
 
+@pytest.mark.parametrize("length", [1, 2, 7, 33])
+def test_tensors_lie_where_the_header_says(length: int, path: Path) -> None:
+    """Whatever the length of the header is: what follows it is aligned."""
+    writer = Writer(path)
+    writer.raw.add_string("general.name", "x" * length)
+    writer.raw.add_array("some.flags", [True, False])
+    writer.raw.add_array("some.numbers", list(range(65)))
+    header = read_header(writer.tensor("a", ONE).tensor("b", 7 * ONE).write())
+    assert header.facts["general.name"] == "x" * length
+    assert header.facts["some.flags"] == [True, False]
+    assert header.facts["some.numbers"] == 65
+    for tensor, want in zip(header.tensors, (ONE, 7 * ONE), strict=True):
+        assert tensor.shape == want.shape
+        found = np.frombuffer(path.read_bytes(), "<f4", tensor.values, tensor.start)
+        assert found.tolist() == want.ravel().tolist()
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [

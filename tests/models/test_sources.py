@@ -66,3 +66,8 @@ def test_a_folder_of_that_name_is_another_thing(
         load(brought, device="cpu")
     with pytest.raises(UserError, match=r"\./brought has no config\.json"):
         load(f"./{brought}")
+    with pytest.warns(DipoleWarning):
+        dipole.save(load(brought, device="cpu"), tmp_path / "lm")
+    (tmp_path / brought / "lm.json").write_text("no model of that name")
+    with pytest.warns(DipoleWarning):
+        assert load(str(tmp_path / "lm"), device="cpu").resident.name == brought
