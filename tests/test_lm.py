@@ -91,7 +91,8 @@ def test_activations_equal_output_hidden_states(name: str) -> None:
         assert activations.shape == (count, ids.shape[1], lm.resident.width)
         # The last entry stands behind the final norm (recipes 0.1), so it is compared by another test.
         want = torch.stack([state[0] for state in states[1:-1]])
-        torch.testing.assert_close(activations[:-1], want, atol=deep(BATCHED_LOGITS, name), rtol=0)
+        # Some are 17,000 in the real model.
+        torch.testing.assert_close(activations[:-1], want, atol=deep(BATCHED_LOGITS, name), rtol=SCORE)
 
 
 @pytest.mark.parametrize(("name", "norm"), [("gpt2", "transformer.ln_f"), ("llama", "model.norm")])

@@ -15,6 +15,7 @@ from dipole.files.reader import COPY_AGAIN
 from dipole.models import gguf
 from dipole.models.fitting import bytes_as_8_bits, bytes_in, refuse_too_large
 from dipole.models.gguf_header import Header
+from dipole.models.gguf_positions import stretch, tell_unread
 from dipole.models.resident import TransformersResident
 from dipole.models.sources import NAMED, Source, folder_of, source
 from dipole.models.turns import process_lock
@@ -73,6 +74,8 @@ def load(
     lies = source(model)
     header = None if lies.gguf is None else gguf.checked(lies.gguf, model)
     asked = _Asked(model, lies, header, revision, trust_remote_code)
+    if header is not None:
+        tell_unread(header, model)
     target = _device(device)
     with _LOADING, _quiet(), nullcontext() if header is None else gguf.once_and_quietly():
         config = _config(asked)
@@ -241,8 +244,9 @@ def _weights(asked: _Asked, config: Any, dtype: Any, target: str) -> tuple[Any, 
             asked.source.place, dtype=dtype, output_loading_info=True, **kinds, **placement, **asked.common
         )
     net, facts = loaded
-    if asked.header is not None:
+    if asked.header is not None and asked.source.gguf is not None:
         gguf.unquantised(net)
+        stretch(net, asked.header, asked.source.gguf)
     return net, facts
 
 
