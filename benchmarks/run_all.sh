@@ -6,7 +6,8 @@
 # PYTHON is the interpreter (python by default), THREADS what each may use (2). --smallest runs each at a size
 # that only shows that it works. A line has date, commit, machine, command, seconds, exit code, and what the
 # benchmark printed: its JSON where it ends in some, else its last lines. The exit code is 1 if one failed.
-# Real books are no part of the repository: with BOOKS=FOLDER `books.py` reads them, else it shows its help.
+# Real books and statements are no part of the repository: with BOOKS=FOLDER `books.py` reads them, with
+# STANCES=FOLDER `judges.py`, by the LM of MODEL; else each shows its help.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +18,7 @@ while (($#)); do
     --smallest) smallest=1 ;;
     --log) log=$2; shift ;;
     --only) only=$2; shift ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
   esac
   shift
 done
@@ -103,5 +104,10 @@ if [[ -n ${BOOKS:-} ]]; then
   bench books --books "$BOOKS" --out "$scratch/books.jsonl" -- --passages 4
 else
   bench books --help
+fi
+if [[ -n ${STANCES:-} ]]; then
+  bench judges --data "$STANCES" --model "${MODEL:-tiny}" --json --threads "$threads" -- --n 2 --judges velma
+else
+  bench judges --help
 fi
 exit "$failed"

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from dipole.concepts import Arsenal, Dipole
     from dipole.controls.fit import fit
     from dipole.controls.weights.ppo import PPO
+    from dipole.evaluation.check import check
     from dipole.evaluation.compare import compare
     from dipole.evaluation.families import compare_controls, sweep
     from dipole.evaluation.inoculate import inoculate
@@ -28,6 +29,7 @@ __all__ = [
     "Dipole",
     "Velma",
     "basin",
+    "check",
     "compare",
     "compare_controls",
     "fit",
@@ -50,6 +52,7 @@ _HOMES = {
     "PPO": "dipole.controls.weights.ppo",
     "Velma": "dipole.recognizers.velma",
     "basin": "dipole.pointing.basin",
+    "check": "dipole.evaluation.check",
     "compare": "dipole.evaluation.compare",
     "compare_controls": "dipole.evaluation.families",
     "fit": "dipole.controls.fit",

@@ -97,19 +97,32 @@ class LM:
         """Interventions that keep one of several continuations."""
         return [made for made, _ in self._of("decode")]
 
-    def prompt_ids(self, prompt: str) -> list[int]:
+    def prompt_ids(self, prompt: str, told: str = "") -> list[int]:
         """Token ids that the model reads for a prompt, with what prompt interventions put around it.
 
+        A model with a chat template reads a chat, unless it was loaded plain: the prompt is what the user
+        says, directives are the system's turn, and the assistant speaks next.
+
+        Args:
+            prompt: The user's text. An empty one with nothing in front of it is no turn: it starts a text.
+            told: One more directive, which stands behind those of the interventions.
+
         Raises:
-            UserError: It is far longer than the context.
+            UserError: It is far longer than the context, or the chat template can't carry it.
         """
         self.require_short(prompt)
-        told = self._of("prompt")
-        if not told:
-            return self.resident.encode(prompt)
         # The one that was applied last stands first.
-        turns = [made.turns(strength) for made, strength in reversed(told)]
-        return self.resident.prompt_ids(turns, any(made.chat for made, _ in told), prompt)
+        turns = [made.turns(strength) for made, strength in reversed(self._of("prompt"))]
+        if told and not self.resident.chat:
+            prompt = f"{told} {prompt}" if prompt else told
+        elif told:
+            turns.append((told, ()))
+        return self.resident.prompt_ids(turns, prompt)
+
+    def _encoded(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each prompt; those that come more than once are made once."""
+        known = {prompt: self.prompt_ids(prompt) for prompt in dict.fromkeys(prompts)}
+        return [known[prompt] for prompt in prompts]
 
     def _decoder(self, model: Any, prompts: Sequence[str], ids: Sequence[Sequence[int]]) -> Decoder:
         rows = [Row(text, tuple(row)) for text, row in zip(prompts, ids, strict=True)]
@@ -174,7 +187,7 @@ class LM:
                 replace(self, applied=others), prompts, seeds, max_new_tokens, decoding, batch_size, strength
             )
             return drawn
-        encoded = [self.prompt_ids(text) for text in prompts]
+        encoded = self._encoded(prompts)
         for text, ids in zip(prompts, encoded, strict=True):
             self._require_room(text, len(ids), max_new_tokens)
         samples: list[Sample] = []
@@ -207,7 +220,7 @@ class LM:
         Raises:
             UserError: A row is longer than the context.
         """
-        encoded = [self.prompt_ids(text) for text in prompts]
+        encoded = self._encoded(prompts)
         for ids, response in zip(encoded, responses, strict=True):
             self._require_fit(len(ids) + len(response))
         result: list[Tensor] = []
@@ -235,7 +248,7 @@ class LM:
         self, prompt: str, prompt_ids: Sequence[int], tokens: list[int], logprobs: list[float], seed: int
     ) -> Sample:
         ended = bool(tokens) and tokens[-1] in self.resident.eos_ids
-        text = self.resident.decode(prompt_ids, tokens[:-1] if ended else tokens)
+        text = self.resident.reply(prompt_ids, tokens[:-1] if ended else tokens)
         return Sample(
             prompt,
             text,
@@ -244,6 +257,7 @@ class LM:
             tuple(logprobs),
             seed,
             "eos" if ended else "length",
+            "\n" if self.resident.chat and prompt else "",
         )
 
     def logprobs(

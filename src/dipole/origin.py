@@ -19,6 +19,8 @@ class Loaded(Protocol):
         revision: Commit on the hub.
         fingerprint: Of its weights.
         device: Where it is.
+        has_template: Whether its tokenizer comes with a chat template.
+        chat: Whether it reads prompts as turns of a chat.
     """
 
     @property
@@ -29,6 +31,10 @@ class Loaded(Protocol):
     def fingerprint(self) -> str: ...  # noqa: D102
     @property
     def device(self) -> Any: ...  # noqa: D102
+    @property
+    def has_template(self) -> bool: ...  # noqa: D102
+    @property
+    def chat(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -110,8 +116,9 @@ def fit_origin(
 
 
 def named(model: Loaded) -> dict[str, Any]:
-    """Name, revision and fingerprint of a model."""
-    return {"name": model.name, "revision": model.revision, "fingerprint": model.fingerprint}
+    """Name, revision and fingerprint of a model, and of one with a chat template whether it reads chats."""
+    found = {"name": model.name, "revision": model.revision, "fingerprint": model.fingerprint}
+    return {**found, "chat": model.chat} if model.has_template else found
 
 
 def _device(model: Loaded | None) -> str | None:

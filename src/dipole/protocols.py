@@ -56,8 +56,13 @@ class LM(Protocol):
         """The Hugging Face model with the interventions in place for the length of a `with` block."""
         ...
 
-    def prompt_ids(self, prompt: str) -> list[int]:
-        """Token ids that the model reads for a prompt, with what prompt interventions put around it."""
+    def prompt_ids(self, prompt: str, told: str = "") -> list[int]:
+        """Token ids that the model reads for a prompt, with what prompt interventions put around it.
+
+        Args:
+            prompt: The user's text; a turn of the user where the model reads a chat.
+            told: One more directive, which stands behind those of the interventions.
+        """
         ...
 
     def generate(

@@ -83,6 +83,7 @@ RECOGNIZERS = Table(
         "mentions": "dipole.recognizers.mentions:Mentions",
         "nli": "dipole.recognizers.nli:NLI",
         "probe": "dipole.recognizers.probe:Probe",
+        "stance": "dipole.recognizers.stance:Stance",
     },
 )
 

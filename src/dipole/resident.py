@@ -71,6 +71,8 @@ class Resident(Protocol):
         takes_positions: Whether the model is told the position of each token.
         cache_name: What the model's forward calls its cache; None where it takes none.
         has_template: Whether the tokenizer comes with a chat template.
+        chat: Whether prompts are read as turns of a chat: where there is a template, unless plain text was
+            asked for.
     """
 
     @property
@@ -111,6 +113,8 @@ class Resident(Protocol):
     def cache_name(self) -> str | None: ...  # noqa: D102
     @property
     def has_template(self) -> bool: ...  # noqa: D102
+    @property
+    def chat(self) -> bool: ...  # noqa: D102
 
     def turn(self) -> AbstractContextManager[None]:
         """Have the model to oneself for the length of a `with` block, after all who came before.
@@ -128,13 +132,12 @@ class Resident(Protocol):
         """Token ids of a text that continues another, without special tokens."""
         ...
 
-    def prompt_ids(self, turns: Sequence[Turns], chat: bool, prompt: str) -> list[int]:
-        """Token ids of a prompt with what is put in front of it.
+    def prompt_ids(self, turns: Sequence[Turns], prompt: str) -> list[int]:
+        """Token ids of a prompt with what is put in front of it, as a chat where `chat` says so.
 
         Args:
             turns: What stands in front, the first first.
-            chat: Put the tokenizer's chat template around them, where it has one.
-            prompt: The user's text.
+            prompt: The user's text. An empty one with nothing in front of it is no turn: it starts a text.
 
         Raises:
             UserError: The template can't carry them.
@@ -151,6 +154,10 @@ class Resident(Protocol):
 
     def decode(self, prefix: Sequence[int], ids: Sequence[int]) -> str:
         """Text of `ids` as they stand after `prefix`, special tokens removed."""
+        ...
+
+    def reply(self, prefix: Sequence[int], ids: Sequence[int]) -> str:
+        """Text of what was written behind a prompt; in a chat without what the model thinks beforehand."""
         ...
 
     def inputs(self, batch: Batch, logits_to_keep: int = 0) -> dict[str, Any]:

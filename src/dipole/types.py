@@ -56,13 +56,15 @@ class Sample:
     """One completion.
 
     Attributes:
-        prompt: The text that was continued.
-        text: The continuation alone, special tokens removed.
+        prompt: The text that was continued, or what the user said in a chat.
+        text: The continuation alone, special tokens removed; in a chat the reply, without its thinking.
         prompt_ids: Token ids fed to the model before the first sampled token.
         token_ids: Sampled token ids, the end-of-text token included where one was drawn.
         logprobs: Log-probability in nats of each of `token_ids` under the distribution it was sampled from.
         seed: Seed of this sample alone; the same seed and LM give the same sample in any batch.
         finish_reason: `eos`, or `length` where the token budget ended it.
+        joint: What stands between the two where they are read as one text: nothing behind a text that was
+            continued, an end of line behind what was said in a chat.
     """
 
     prompt: str
@@ -72,11 +74,12 @@ class Sample:
     logprobs: tuple[float, ...]
     seed: int
     finish_reason: FinishReason
+    joint: str = ""
 
     @property
     def full_text(self) -> str:
         """Prompt and continuation."""
-        return self.prompt + self.text
+        return self.prompt + self.joint + self.text
 
 
 def scored_text(sample: Sample) -> str:

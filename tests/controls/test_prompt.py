@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from dipole.interventions.prompt import Prefix
 from dipole.lm import LM
 from dipole.models.resident import TransformersResident
 from dipole.recognizers.velma import Velma
-from dipole.types import UserError, scored_text
+from dipole.types import DipoleWarning, UserError, scored_text
 
 CHAT = (
     "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
@@ -57,8 +59,8 @@ def test_a_chat_template_gets_turns_and_no_second_start_token() -> None:
     lm = chat_lm(CHAT)
     want = "<system>Tea is best.<user>I like<assistant>tea.<user>I take<assistant>"
     assert read(lm, PREFIX, "I take") == want
-    plain = Prefix("Tea is best.", chat=False)
-    assert read(lm, plain, "I take") == "<s>Tea is best. I take"
+    plain = LM(dataclasses.replace(lm.resident, plain=True))
+    assert read(plain, Prefix("Tea is best."), "I take") == "<s>Tea is best. I take"
 
 
 def test_a_template_without_a_system_turn_gets_the_directive_with_the_first_one() -> None:
@@ -98,6 +100,16 @@ def test_examples_are_the_best_scored_of_those_that_ended(mini: LM) -> None:
     want = sorted(best, key=lambda p: -best[p][0])
     assert got == tuple((p, best[p][1]) for p in want)
     assert not {p for p, _ in got} - set(prompts)
+
+
+def test_one_that_an_older_version_made_says_where_its_setting_has_gone(tmp_path: Path) -> None:
+    PREFIX.save(tmp_path)
+    meta = json.loads((tmp_path / "dipole.json").read_text())
+    (tmp_path / "dipole.json").write_text(json.dumps({**meta, "chat": True}))
+    assert Prefix.load(tmp_path) == PREFIX
+    (tmp_path / "dipole.json").write_text(json.dumps({**meta, "chat": False}))
+    with pytest.warns(DipoleWarning, match="plain=True"):
+        assert Prefix.load(tmp_path) == PREFIX
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:

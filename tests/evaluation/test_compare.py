@@ -130,6 +130,12 @@ def test_json_round_trip(effect: Effect) -> None:
     assert odd.changes[0].after.high == math.inf
 
 
+def test_an_effect_of_before_there_were_chats_is_read(effect: Effect) -> None:
+    data = effect_to_dict(effect)
+    older = [{k: v for k, v in sample.items() if k != "joint"} for sample in data["samples_after"]]
+    assert effect_from_dict({**data, "samples_after": older}).samples_after == effect.samples_after
+
+
 def test_damaged_json_is_refused(effect: Effect) -> None:
     data = effect_to_dict(effect)
     with pytest.raises(UserError, match="not an effect"):

@@ -67,6 +67,7 @@ CASES: Mapping[str, Case] = {
     "recognizer-velma": Case(partial(_by_name, "velma", {}, "tiny"), READ),
     "recognizer-velma-mini": Case(partial(_by_name, "velma", {}, "mini"), READ),
     "recognizer-velma-corrected": Case(partial(_by_name, "velma", {"prior_correction": True}, "tiny"), READ),
+    "recognizer-stance": Case(partial(_by_name, "stance", {}, "tiny"), READ),
     "recognizer-embedding": Case(partial(_by_name, "embedding", {}, "tiny"), READ, EMBEDDING),
     "recognizer-mentions": Case(partial(_by_name, "mentions", {}, "tiny"), READ),
     "recognizer-probe": Case(partial(_by_name, "probe", _PROBE, "tiny"), READ),

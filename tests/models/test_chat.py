@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from architectures import BOS, EOS, fresh_tiny_model, tiny_model, tiny_tokenizer
+from architectures import BOS, EOS, fresh_tiny_model
+from chats import TURNS, chat_lm
 from dipole.concepts import Dipole
 from dipole.controls.prompt import Prompt
 from dipole.interventions import load_intervention
@@ -17,7 +18,6 @@ from dipole.models.resident import TransformersResident
 from dipole.report.card import fitted_card
 from dipole.types import DipoleWarning, UserError
 
-TURNS = "{% for m in messages %}<s>{{ m.role }}: {{ m.content | trim }}</s>{% endfor %}<s>assistant:"
 DROPS = TURNS.replace("messages %}", "messages if m.role != 'system' %}")
 REFUSES = (
     "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
@@ -51,16 +51,6 @@ SILENT = "hello"
 
 PREFIX = Prefix("Tea is best.", (("I like", "tea."),), "Coffee is best.", (("I like", "coffee."),))
 ALONE = Prefix("Tea is best.", (), "Coffee is best.")
-
-
-def chat_lm(template: Any, special_tokens_in_text: bool = False) -> LM:
-    shared = tiny_model("llama").resident
-    base = tiny_tokenizer(True)
-    tokenizer = base.__class__(
-        tokenizer_object=base.backend_tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
-    )
-    tokenizer.chat_template = template
-    return LM(TransformersResident(shared.model, tokenizer, "chat", None, special_tokens_in_text))
 
 
 def read(lm: LM, prompt: str = "I take") -> str:
@@ -141,11 +131,12 @@ def test_a_template_that_can_carry_it_nowhere_is_refused_when_it_is_applied(temp
     lm = chat_lm(template)
     with pytest.raises(UserError, match=why) as caught:
         PREFIX.apply(lm)
-    assert "(chat=False)" in str(caught.value)
-    assert Prefix("Tea is best.", chat=False).apply(lm).prompt_ids("x") == lm.resident.encode(
-        "Tea is best. x"
-    )
-    assert PREFIX.apply(lm, 0.0).prompt_ids("x") == lm.prompt_ids("x")
+    assert "(plain=True)" in str(caught.value)
+    with pytest.raises(UserError, match=why):
+        PREFIX.apply(lm, 0.0).prompt_ids("I take what I want, said he")
+    plain = chat_lm(template, plain=True)
+    ids = plain.resident.encode("Tea is best. x")
+    assert Prefix("Tea is best.").apply(plain).prompt_ids("x") == ids
 
 
 def test_a_directive_that_the_template_or_the_prompt_says_anyway_is_no_directive_seen() -> None:

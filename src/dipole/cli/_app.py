@@ -11,6 +11,7 @@ import typer
 from dipole.cli._console import emit
 from dipole.cli._flags import command, switches
 from dipole.cli.basin import Basin
+from dipole.cli.check import Check
 from dipole.cli.compare import Compare
 from dipole.cli.compose import Compose
 from dipole.cli.controls import Controls
@@ -28,7 +29,7 @@ from dipole.registry import CONTROLS, TRAINED, Option, options, plain, resolve
 
 # In the order that `--help` has them.
 _COMMANDS = (
-    Inoculate, Controls, Fit, Compare, Sweep, Generate, Compose, Export, Import,
+    Check, Inoculate, Controls, Fit, Compare, Sweep, Generate, Compose, Export, Import,
     Score, Topics, Point, Basin, Translate, Dipoles,
 )  # fmt: skip
 

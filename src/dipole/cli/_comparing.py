@@ -13,7 +13,7 @@ from dipole.cli._concept import bystanders_from, dipole_from
 from dipole.cli._console import emit_drawn, emit_json
 from dipole.cli._flags import Count, require_number
 from dipole.cli._groups import Output, Source, Wanted
-from dipole.cli._named import base_of, loaded, made_control, unknown_control
+from dipole.cli._named import base_of, loaded, made_control, made_plain, unknown_control
 from dipole.files.paths import given_path, tell_shadowed
 from dipole.registry import CONTROLS, plain
 from dipole.types import UserError
@@ -67,7 +67,7 @@ class Comparing:
         entries, base = entries_from(names)
         model = self.source.name(base)
         dipole, watched = dipole_from(self.wanted, model), bystanders_from(self.bystanders, model)
-        lm = self.source.load(base)
+        lm = self.source.load(base, made_plain(name for name in names if plain(name) not in CONTROLS))
         for entry in entries:  # what was made for another model is refused before anything is measured
             if isinstance(entry, tuple):
                 entry[1].apply(lm)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 USER_ERROR = 2
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 _LONGEST = 2000  # characters of an error that echoes what was given
-# Library errors name an argument as Python has it, out=…, overwrite=True, chat=False, or begin with it, as in
+# Library errors name an argument as Python has it, out=…, overwrite=True, plain=True, or begin with it, as in
 # `lr must be …`: other sentences begin with a capital.
 _ARGUMENT = re.compile(r"(?<![^\s(])([a-z_]+)=(?:(…|True|False)|'([^']*)'|\"([^\"]*)\")")
 _SUBJECT = re.compile(r"^[a-z_]+(?= must be )")

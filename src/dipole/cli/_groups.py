@@ -48,10 +48,12 @@ class Source(_Model):
     Attributes:
         trust_remote_code: Run Python code that comes with the model.
         special_tokens: Read special tokens that texts spell (</s>) as such, not as text.
+        plain: Take prompts as text to continue, also where the model has a chat template.
     """
 
     trust_remote_code: bool = False
     special_tokens: bool | None = None
+    plain: bool | None = None
 
     @property
     def given(self) -> bool:
@@ -62,8 +64,13 @@ class Source(_Model):
         """Name of the model; the other, or tiny, where the flags have none."""
         return next(name for name in (self.model, other, "tiny") if name is not None)
 
-    def load(self, other: str | None = None) -> LM:
-        """The model of that name."""
+    def load(self, other: str | None = None, plain: bool = False) -> LM:
+        """The model of that name.
+
+        Args:
+            other: Its name, where the flags have none.
+            plain: Whether prompts are text to continue, where the flags do not say.
+        """
         from dipole.models import load
 
         hide_progress_bars()
@@ -74,6 +81,7 @@ class Source(_Model):
             self.revision,
             trust_remote_code=self.trust_remote_code,
             special_tokens_in_text=bool(self.special_tokens),
+            plain=plain if self.plain is None else self.plain,
         )
 
 

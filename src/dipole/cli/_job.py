@@ -30,9 +30,10 @@ DEFAULTS: dict[str, Any] = {
     "dtype": None,
     "device": None,
     "special_tokens": None,
+    "plain": None,
 }
-_LOADED = ("dtype", "device", "special_tokens")
-_Words = Annotated[list[str] | None, typer.Option(metavar="WORD")]
+_LOADED = ("dtype", "device", "special_tokens", "plain")
+Words = Annotated[list[str] | None, typer.Option(metavar="WORD")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,7 @@ class Training:
         overwrite: Replace the run in the folder.
         resume: Continue the run in the folder, with the settings that it has.
         n: Completions to measure, each. [default: 128]
+        vary: Train on other wordings too where there is one prompt that names both sides.
         bystanders: Dipoles that should not move: an arsenal's file or name, or none. [default: ready ones]
         json: Print effect.json, on one line, in place of the summary.
         quiet: No progress on standard error.
@@ -63,14 +65,15 @@ class Training:
     against: str | None = None
     prompt: Texts = None
     held_out: Texts = None
-    mention_claim: _Words = None
-    mention_against: _Words = None
+    mention_claim: Words = None
+    mention_against: Words = None
     control: str | None = None
     dipole: str | None = None
     source: JudgedSource
     overwrite: bool = False
     resume: bool = False
     n: Annotated[int | None, typer.Option(min=1)] = None
+    vary: Annotated[bool, typer.Option("--vary/--no-vary")] = True
     bystanders: str | None = None
     json: bool = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q")] = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dipole.cli._concept import poles_from
@@ -12,7 +12,7 @@ from dipole.cli._groups import Poles, Source
 from dipole.files import MANIFEST
 from dipole.files.paths import given_path, tell_shadowed
 from dipole.files.reader import inside, read_json
-from dipole.files.schema import Name, Table
+from dipole.files.schema import Flag, Maybe, Name, Optional, Table
 from dipole.registry import CONTROLS, RECOGNIZERS, options, plain, resolve, unknown
 from dipole.types import UserError
 
@@ -68,7 +68,8 @@ def engaged_lm(specs: Sequence[str], source: Source) -> LM:
     from dipole.interventions import parse_intervention
 
     engaged = [(loaded(folder), folder, strength) for folder, strength in map(parse_intervention, specs)]
-    lm = source.load(base_of([(found, folder) for found, folder, _ in engaged]))
+    folders = [folder for _, folder, _ in engaged]
+    lm = source.load(base_of([(found, folder) for found, folder, _ in engaged]), made_plain(folders))
     for found, _, strength in engaged:
         lm = found.apply(lm, strength)
     return lm
@@ -127,13 +128,25 @@ def _bound_to(found: Intervention) -> str | None:
     return str(name) if name is not None and sure and name != _UNKNOWN else None
 
 
+def made_plain(folders: Iterable[str]) -> bool:
+    """Whether one of the interventions was made with a model that had a chat template and did not use it."""
+    return any(_model_of(folder).get("chat") is False for folder in folders)
+
+
 def _made_with(folder: str) -> str | None:
+    name = _model_of(folder).get("name")
+    return None if name is None else str(name)
+
+
+def _model_of(folder: str) -> Mapping[str, Any]:
+    """What the manifest of an intervention says of its model; nothing where there is none."""
     try:
         facts = read_json(inside(given_path(folder), MANIFEST))
-        made = Table({"model": Table({"name": Name(4096, 1)}, more=True)}, more=True)
-        return str(made.read(facts, "")["model"]["name"])
+        model = Table({"name": Name(4096, 1), "chat": Optional(Maybe(Flag()))}, more=True)
+        made: Mapping[str, Any] = Table({"model": model}, more=True).read(facts, "")["model"]
     except ValueError:  # there is none, or it is not one of ours
-        return None
+        return {}
+    return made
 
 
 def recognizer_from(

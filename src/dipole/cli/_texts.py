@@ -51,6 +51,17 @@ def _batches(arguments: Sequence[str]) -> Iterator[list[str]]:
         yield list(arguments[at + 1 :])
 
 
+def input_lines() -> Iterator[str]:
+    """The lines of standard input that are not blank, each as soon as it is there; none where it is closed.
+
+    Raises:
+        UserError: A line is not UTF-8 text.
+    """
+    if sys.stdin is not None:
+        lines = _lines(cast(Reader, sys.stdin.buffer), lambda: True)
+        yield from (line for line in lines if line is not None and line.strip())
+
+
 def _checked(argument: str, number: int) -> str:
     try:
         argument.encode("utf-8")

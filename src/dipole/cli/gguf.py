@@ -55,7 +55,7 @@ class Export:
 
 @dataclass(frozen=True, kw_only=True)
 class For(Source):
-    """Which model a vector is for; it is given no text, so nothing is said of special tokens.
+    """Which model a vector is for; it is given no text, so nothing is said of how one is read.
 
     Attributes:
         model: The model that it is for; whether it fits is checked.
@@ -63,6 +63,7 @@ class For(Source):
 
     model: str | None = None
     special_tokens: None = field(default=None, init=False)
+    plain: None = field(default=None, init=False)
 
 
 @dataclass(frozen=True, kw_only=True)

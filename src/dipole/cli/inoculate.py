@@ -32,6 +32,7 @@ class Inoculate(Training):
                 judge=None if judge is None else replace(job.source, model=judge, revision=None).load(),
                 bystanders=job.bystanders,
                 n=job.settings["n"],
+                vary=self.vary,
                 overwrite=self.overwrite,
                 resume=self.resume,
                 command=job.command,

@@ -24,7 +24,7 @@ class Judge(Source):
     """The model that a recognizer reads with.
 
     Attributes:
-        model: The LM that reads (velma): as for `generate`. [default: tiny]
+        model: The LM that reads (stance, velma): as for `generate`. [default: tiny]
     """
 
     model: Annotated[str | None, typer.Option("--model", "--judge")] = None
@@ -39,7 +39,7 @@ class Score:
         claim: The statement.
         against: Its opposite.
         dipole: A dipole file (TOML; FILE:NAME of several), or a ready one by name; see `dipole dipoles`.
-        recognizer: velma, embedding or nli; or a folder with a fitted one, as topics:3, which needs no claim.
+        recognizer: velma, stance, embedding or nli; or a fitted one's folder, as topics:3, without a claim.
         prior_correction: Subtract what the statements score after nothing (velma).
         json: Print JSON, one object a line.
     """

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dipole.batching import pad_batch, parts
-from dipole.interventions.logits import in_front
 from dipole.probing.logistic import logistic
 from dipole.protocols import Poles
+from dipole.reading.told import told_by
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _examples(
     """Mean states of beginnings `(n, width)`, and 1 for those written under the claim, else 0."""
     features, labels = [], []
     for label, pole in ((1.0, dipole.claim), (0.0, dipole.against)):
-        told = lm.generate([in_front(pole, p) for p in prompts], texts, max_new_tokens, seed)
+        told = told_by(lm, pole).generate(prompts, texts, max_new_tokens, seed)
         rows = [(lm.prompt_ids(prompts[i // texts]), list(s.token_ids)) for i, s in enumerate(told)]
         for pooled in running_means(lm, rows):
             features.append(pooled)

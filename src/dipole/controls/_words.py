@@ -11,8 +11,8 @@ from torch import Tensor
 
 from dipole.batching import chunks
 from dipole.controls._word_list import tokens_of, words_of
-from dipole.interventions.logits import in_front
 from dipole.protocols import Poles
+from dipole.reading.told import told_by
 from dipole.resident import Resident
 from dipole.types import DipoleWarning, UserError
 
@@ -110,6 +110,6 @@ def told_share(lm: LM, pole: str, prompts: Sequence[str]) -> Tensor:
 
 def _told(lm: LM, pole: str, prompts: Sequence[str]) -> Iterator[Tensor]:
     for part in chunks(len(prompts), _PROMPTS):
-        told = [in_front(pole, prompt) for prompt in prompts[part]]
-        logits = lm.response_logits(told, [[0]] * len(told), _PROMPTS)
+        some = prompts[part]
+        logits = told_by(lm, pole).response_logits(some, [[0]] * len(some), _PROMPTS)
         yield torch.cat(logits).float().softmax(-1).cpu().double()

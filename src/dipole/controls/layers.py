@@ -21,7 +21,14 @@ from dipole.probing.directions import (
     probe_direction,
 )
 from dipole.protocols import LM, Poles
-from dipole.reading.pairs import READ_TOKEN, WORDINGS, Reading, read_pairs, spread_layers, wordings_hash
+from dipole.reading.pairs import (
+    READ_TOKEN,
+    Reading,
+    read_pairs,
+    spread_layers,
+    wordings_for,
+    wordings_hash,
+)
 from dipole.types import Surface, UserError
 
 Method = Literal["mean-difference", "pca", "probe"]
@@ -134,7 +141,7 @@ def steering_vector(
         norms[:1],
         norms[1:],
         READ_TOKEN,
-        wordings_hash(),
+        wordings_hash(wordings_for(resident)),
         resident.fingerprint,
         resident.name,
         str(resident.model.config.model_type),
@@ -200,5 +207,9 @@ class OfLayers(Measured):
             steering_vector(lm, direction, layer, reading.norms(row), operator, keep_norm)
             for row, (layer, direction) in enumerate(found.items())
         ]
-        facts = {"method": self.method, "wordings": list(WORDINGS), "pairs": reading.claim.shape[1]}
+        facts = {
+            "method": self.method,
+            "wordings": list(wordings_for(lm.resident)),
+            "pairs": reading.claim.shape[1],
+        }
         return Read(found, made, facts)

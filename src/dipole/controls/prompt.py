@@ -31,11 +31,10 @@ class Prompt(Measured):
 
     Attributes:
         template: The directive, `{pole}` standing for the statement; by default the bare statement, or a
-            sentence that states it as a view where the tokenizer has a chat template.
+            sentence that states it as a view where the model reads chats.
         shots: Numbers of examples to try, comma separated; 0 is the directive alone.
         candidates: Continuations drawn for each prompt, of which the examples are chosen.
         recognizer: Who scores them.
-        chat: Use the tokenizer's chat template, where it has one.
         n: Continuations to measure each number of examples by.
     """
 
@@ -43,7 +42,6 @@ class Prompt(Measured):
     shots: str = "0,1,2,4"
     candidates: int = 4
     recognizer: str = "velma"
-    chat: bool = True
 
     name: ClassVar[str] = "prompt"
     surface: ClassVar[Surface] = "prompt"
@@ -120,10 +118,9 @@ class Prompt(Measured):
         opposite: Examples,
         facts: Mapping[str, Any] | None = None,
     ) -> Prefix:
-        chat = self.chat and lm.resident.has_template
-        template = self.template or (_INSTRUCTION if chat else _PLAIN)
+        template = self.template or (_INSTRUCTION if lm.resident.chat else _PLAIN)
         told, untold = (template.replace("{pole}", pole) for pole in (dipole.claim, dipole.against))
-        return Prefix(told, examples, untold, opposite, self.chat, facts or {})
+        return Prefix(told, examples, untold, opposite, facts or {})
 
     def _examples(self, lm: LM, dipole: Poles, prompts: Sequence[str]) -> Examples:
         """The model's best continuations under the directive, at most one a prompt, best first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -25,6 +25,14 @@ class Row(NamedTuple):
     ids: tuple[int, ...]
 
 
+class Encode(Protocol):
+    """Token ids of a prompt with what prompt interventions put around it; see `LM.prompt_ids`."""
+
+    def __call__(self, prompt: str, told: str = "") -> list[int]:
+        """Token ids, with one more directive in front of the prompt."""
+        ...
+
+
 @dataclass(frozen=True)
 class Session:
     """A batch that is about to be continued, as a guide sees it.
@@ -33,13 +41,14 @@ class Session:
         resident: Model and tokenizer.
         model: The resident's model with adapters and vectors in place; it is so until the batch is done.
         rows: The prompts.
-        encode: Token ids of another prompt, with the same prompt interventions around it.
+        encode: Token ids of another prompt, or of the same told something, with the same prompt interventions
+            around it.
     """
 
     resident: Resident
     model: Any
     rows: Sequence[Row]
-    encode: Callable[[str], list[int]]
+    encode: Encode
 
 
 class Guide(Protocol):

@@ -12,6 +12,7 @@ from dipole.concepts import Dipole
 from dipole.controls.weights.settings import Trained
 from dipole.effects import Effect
 from dipole.evaluation.compare import compare
+from dipole.evaluation.prompts import prepared
 from dipole.evaluation.serialise import effect_to_dict
 from dipole.files import HISTORY
 from dipole.interventions.weights import Adapter
@@ -65,6 +66,20 @@ class Inoculation:
     bystanders: Sequence[Dipole]
     n: int
     progress: Progress
+    notes: tuple[str, ...] = ()
+
+    def with_wordings(self, vary: bool) -> Inoculation:
+        """The same with more wordings of a lone prompt, and with what the prompts do to the model.
+
+        Raises:
+            UserError: The control trains no adapter, or a prompt does not fit.
+        """
+        require_trained(self.control)
+        tokens, seed = self.control.max_new_tokens, self.control.seed
+        for prompt in self.dipole.prompts:
+            self.lm.require_room(prompt, tokens)
+        found = prepared(self.lm, self.dipole, tokens, seed, vary, self.progress)
+        return replace(self, dipole=found.dipole, notes=found.notes)
 
     def new_run(self, resume: bool = False) -> Run:
         """A run of it, whose rounds are told of."""
@@ -86,6 +101,7 @@ class Inoculation:
             "control": {"name": self.control.name, **dataclasses.asdict(self.control)},
             "concept": dipole.to_dict(),
             "model": self.lm.resident.fingerprint,
+            **({"chat": True} if self.lm.resident.chat else {}),
             "judge": None if self.judge is None else self.judge.resident.fingerprint,
         }
         watched = (prompt for other in self.bystanders for prompt in other.held_out or other.prompts)
@@ -118,7 +134,7 @@ class Inoculation:
             max_new_tokens=self.control.max_new_tokens, reward=run.recognizer, bystanders=self.bystanders,
             trained_prompts=self.dipole.prompts,
         )  # fmt: skip
-        said = ([run.stopped] if run.stopped else []) + run.warnings
+        said = [*([run.stopped] if run.stopped else []), *run.warnings, *self.notes]
         finished = run.stopped is None or not run.interrupted
         effect = replace(effect, notes=(*said, *effect.notes))
         return Inoculated(adapter, effect, run, self.origin(started, finished))
@@ -132,6 +148,7 @@ def inoculate(
     judge: LM | None = None,
     bystanders: Sequence[Dipole] = (),
     n: int = 128,
+    vary: bool = True,
     progress: Progress = silent,
 ) -> Inoculated:
     """Train an adapter on the dipole's prompts and measure it on prompts that it never saw.
@@ -146,13 +163,14 @@ def inoculate(
         judge: Scorer in place of the model itself.
         bystanders: Dipoles that nobody asked to move.
         n: Completions measured before and after.
+        vary: Train on other wordings too where there is one prompt; see `evaluation.prompts`.
         progress: Told of each round of training, and when it is measured.
 
     Raises:
         UserError: Bad input.
     """
     asked = trained(control)
-    job, started = Inoculation(lm, dipole, asked, judge, bystanders, n, progress), now()
+    job, started = Inoculation(lm, dipole, asked, judge, bystanders, n, progress).with_wordings(vary), now()
     run = job.new_run()
     job.prepare(run)
     return job.done(run, started)

@@ -13,6 +13,7 @@ from dipole.types import UserError
 
 FORMAT = "dipole-effect"
 VERSION = 1
+_LATER = ("joint",)  # fields that effects of older versions do without
 
 
 def effect_to_dict(effect: Effect) -> dict[str, Any]:
@@ -76,7 +77,8 @@ def _made(kind: Any, data: Any) -> Any:
     """
     if dataclasses.is_dataclass(kind):
         types = get_type_hints(kind)
-        return kind(**{name: _made(types[name], data[name]) for name in _kept(kind)})  # type: ignore[operator]
+        written = [name for name in _kept(kind) if name in data or name not in _LATER]
+        return kind(**{name: _made(types[name], data[name]) for name in written})  # type: ignore[operator]
     parts = get_args(kind)
     if get_origin(kind) is UnionType:
         return None if data is None else _made(parts[0], data)

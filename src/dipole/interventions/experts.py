@@ -18,7 +18,7 @@ from dipole.decoding.stepping import steps
 from dipole.files.reader import inside
 from dipole.files.schema import Choice, Field, Name, Number, Optional, Table, Text, shown
 from dipole.interventions.folder import BASE, read_fields, read_meta, write_folder
-from dipole.interventions.logits import WEIGHT, LogitChange, Room, in_front
+from dipole.interventions.logits import WEIGHT, LogitChange, Room
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class ExpertsGuide:
         self._readers = {i: Reader(lm_of(s, session), rows) for i, s in enumerate(sides) if not _is_stream(s)}
         # The row itself is always a stream: a side that is absent stands for it unguided.
         self.streams: Sequence[Sequence[int]] = [
-            session.encode(in_front(side.value, row.text)) if side.kind == "told" else row.ids
+            session.encode(row.text, side.value) if side.kind == "told" else row.ids
             for row in session.rows
             for side in sides
         ]

@@ -226,8 +226,8 @@ class ContrastGuide:
             stream
             for row in session.rows
             for stream in (
-                session.encode(in_front(told, row.text)),
-                session.encode(in_front(other, row.text)) if other else row.ids,
+                session.encode(row.text, told),
+                session.encode(row.text, other) if other else row.ids,
             )
         ]
         self._room = Room(session.resident, self.streams)
@@ -244,11 +244,6 @@ class ContrastGuide:
 
     def keep(self, index: Tensor) -> None:
         """The decoder keeps the streams."""
-
-
-def in_front(told: str, prompt: str) -> str:
-    """The user's text with what the model is told in front of it."""
-    return f"{told} {prompt}" if prompt else told
 
 
 class Room:

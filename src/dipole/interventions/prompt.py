@@ -22,16 +22,15 @@ class Prefix:
     """A directive, and texts that show what is meant, in front of the user's text.
 
     It is on (strength 1) or off (0); at -1 the opposite directive and examples stand there, where it has
-    any. On a tokenizer with a chat template, and `chat` on, the directive is the system's turn, each example
-    a turn of the user and one of the assistant, and the user's text the last turn. Where a template does not
-    show the system's turn, the directive stands in the first turn of the user, and `apply` says so.
+    any. On a model that reads chats the directive is the system's turn, each example a turn of the user and
+    one of the assistant, and the user's text the last turn. Where a template does not show the system's turn,
+    the directive stands in the first turn of the user, and `apply` says so.
 
     Attributes:
         directive: What the model is told; may be empty.
         examples: Pairs of a prompt and its continuation.
         opposite_directive: The same for strength -1.
         opposite_examples: The same for strength -1.
-        chat: Use the tokenizer's chat template, where it has one.
         facts: How it was made, as plain data: chosen examples, scores.
         card: Model card in Markdown.
     """
@@ -40,7 +39,6 @@ class Prefix:
     examples: tuple[tuple[str, str], ...] = ()
     opposite_directive: str = ""
     opposite_examples: tuple[tuple[str, str], ...] = ()
-    chat: bool = True
     facts: Mapping[str, Any] = field(default_factory=dict)
     card: str = ""
 
@@ -74,7 +72,7 @@ class Prefix:
         Raises:
             UserError: The template shows it nowhere.
         """
-        return resident.carried(self.turns(strength)) if self.chat else ""
+        return resident.carried(self.turns(strength))
 
     def save(self, folder: Path) -> None:
         """Write `dipole.json` and a card."""
@@ -89,8 +87,28 @@ class Prefix:
         Raises:
             UserError: It can't be read.
         """
-        meta = read_fields(folder, _FIELDS)
+        meta = read_fields(folder, {**_FIELDS, **_GONE})
+        if not meta["chat"]:
+            warnings.warn(
+                f"The prefix in {folder} was made to do without chat templates, which is now said of the "
+                "model; load it with plain=True.",
+                DipoleWarning,
+                stacklevel=2,
+            )
         return cls(**{name: meta[name] for name in _FIELDS})
+
+
+def continued(lm: LM, turns: Examples) -> LM:
+    """The LM in the middle of a conversation: what was said stands behind its own directives and examples.
+
+    Args:
+        lm: The LM, with its interventions.
+        turns: Pairs of what the user said and what was answered, the first first.
+    """
+    found = lm.base.with_intervention(Prefix("", turns), 1.0)  # the first prefix stands last
+    for part in lm.applied:
+        found = found.with_intervention(part.intervention, part.strength)
+    return found
 
 
 _PAIRS = Optional(Items(Items(Text(), 2, 2), 0, 10_000), ())
@@ -99,6 +117,6 @@ _FIELDS: dict[str, Field] = {
     "examples": _PAIRS,
     "opposite_directive": Optional(Text(), ""),
     "opposite_examples": _PAIRS,
-    "chat": Optional(Flag(), True),
     "facts": Optional(Facts(), {}),
 }
+_GONE: dict[str, Field] = {"chat": Optional(Flag(), True)}  # what older versions wrote

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dipole.files import write_json_atomic
 from dipole.files.reader import COPY_AGAIN, inside, read_json
-from dipole.files.schema import Items, Maybe, Name, Number, Table, checked
+from dipole.files.schema import Flag, Items, Maybe, Name, Number, Optional, Table, checked
 from dipole.interventions import load_intervention
 from dipole.protocols import LM, Intervention
 
@@ -17,6 +17,7 @@ _FIELDS = Table(
         "model": Name(4096, 1),
         "revision": Maybe(Name(4096)),
         "fingerprint": Name(64),
+        "plain": Optional(Flag(), False),
         "interventions": Items(Table({"folder": Name(255, 1), "strength": Number(-1e30, 1e30)}), 0, 10_000),
     }
 )
@@ -29,12 +30,14 @@ class Saved(NamedTuple):
         model: Name of the model.
         revision: Its commit on the hub, where known.
         fingerprint: Of its weights.
+        plain: Whether prompts are text to continue although there is a chat template.
         parts: Interventions with their strengths, in their order.
     """
 
     model: str
     revision: str | None
     fingerprint: str
+    plain: bool
     parts: tuple[tuple[Intervention, float], ...]
 
 
@@ -55,6 +58,7 @@ def write_saved(lm: LM, folder: Path) -> None:
         "model": lm.resident.name,
         "revision": lm.resident.revision,
         "fingerprint": lm.resident.fingerprint,
+        **({"plain": True} if lm.resident.has_template and not lm.resident.chat else {}),
         "interventions": parts,
     }
     write_json_atomic(folder / LM_FILE, record)
@@ -72,4 +76,4 @@ def read_saved(folder: Path) -> Saved:
         (load_intervention(inside(folder, part["folder"])), part["strength"])
         for part in record["interventions"]
     )
-    return Saved(record["model"], record["revision"], record["fingerprint"], parts)
+    return Saved(record["model"], record["revision"], record["fingerprint"], record["plain"], parts)

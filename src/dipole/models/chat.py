@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -20,6 +21,12 @@ Render = Callable[[Turns], str]
 
 # A template is a program of whoever made the model; these are what one that goes wrong can raise.
 _TEMPLATE_ERRORS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+_NO_THINKING = {"enable_thinking": False, "thinking": False}  # the switch, by either name that templates have
+# A prompt must be the same tomorrow: the day that some templates write (Llama 3 and others) is always the one
+# that Llama's falls back on.
+_DAY = datetime(2024, 7, 26)
+_CODES = "".join(f".replace('%{code}', '{_DAY.strftime('%' + code)}')" for code in "aAbBdjmyYHMS")
+_SAME_DAY = f"{{% macro strftime_now(form) %}}{{{{ form{_CODES} }}}}{{% endmacro %}}"
 _PRIVATE = 0xF0000  # the first of the characters to which Unicode gives no meaning
 
 
@@ -72,10 +79,7 @@ def chat(encoder: Encoder, directive: str, shots: Shots, prompt: str) -> Chat:
     why = "what is said is not in what it writes"
 
     def render(turns: Turns) -> str:
-        rendered: str = encoder.tokenizer.apply_chat_template(
-            turns, chat_template=template, tokenize=False, add_generation_prompt=True
-        )
-        return rendered
+        return _rendered(encoder, template, turns, add_generation_prompt=True)
 
     for carried, turns in _arrangements(directive, shots, prompt):
         try:
@@ -85,8 +89,34 @@ def chat(encoder: Encoder, directive: str, shots: Shots, prompt: str) -> Chat:
             why = f"it says: {' '.join(str(error).split())[:200]}"
     raise UserError(
         f"The chat template of {encoder.name} can't carry the prompt with what the control puts around it "
-        f"({why}); do without the template (chat=False), or mend it."
+        f"({why}); do without the template (plain=True), or mend it."
     )
+
+
+def turn_end(encoder: Encoder) -> int | None:
+    """The control token that the template writes right behind what the assistant says; None where it is none.
+
+    A model may end its turns with another token than the one that its tokenizer and config name.
+    """
+    (mark,) = _unused("", 1)
+    turns = [_turn("user", "a"), _turn("assistant", mark)]
+    try:
+        written = _rendered(encoder, _template(encoder), turns, add_generation_prompt=False)
+    except (*_TEMPLATE_ERRORS, UserError):
+        return None
+    ids = encoder.chat([Piece(written.rpartition(mark)[2].lstrip(), False)])
+    return ids[0] if ids and ids[0] in encoder.control else None
+
+
+def _rendered(encoder: Encoder, template: str, turns: Turns, add_generation_prompt: bool) -> str:
+    rendered: str = encoder.tokenizer.apply_chat_template(
+        turns,
+        chat_template=_SAME_DAY + template if "strftime_now" in template else template,
+        tokenize=False,
+        add_generation_prompt=add_generation_prompt,
+        **_NO_THINKING,
+    )
+    return rendered
 
 
 def _template(encoder: Encoder) -> str:
@@ -97,7 +127,7 @@ def _template(encoder: Encoder) -> str:
     raise UserError(
         f"The tokenizer of {encoder.name} has several chat templates ({', '.join(sorted(named))}) and none "
         "that is called default; set tokenizer.chat_template to one of them, or do without "
-        "(chat=False)."
+        "(plain=True)."
     )
 
 

@@ -38,6 +38,7 @@ def load(
     revision: str | None = None,
     trust_remote_code: bool = False,
     special_tokens_in_text: bool = False,
+    plain: bool = False,
 ) -> LM:
     """Load a causal language model as an `LM`.
 
@@ -55,6 +56,8 @@ def load(
         special_tokens_in_text: Read a special token that a text spells, such as `</s>` or `<|im_end|>`, as
             that token, as tokenizers do; by default it is text like any other, in prompts, in turns of a chat
             and in texts to score.
+        plain: Take prompts as text to continue. By default a model whose tokenizer has a chat template reads
+            them as what the user says in a chat, and answers as the assistant.
 
     Raises:
         UserError: The model can't be found or reached, is not a causal LM, or is broken.
@@ -70,7 +73,7 @@ def load(
     if folder is not None:
         settled(folder)
         if (folder / LM_FILE).is_file():
-            return _load_saved(folder, dtype, device, trust_remote_code, special_tokens_in_text)
+            return _load_saved(folder, dtype, device, trust_remote_code, special_tokens_in_text, plain)
     lies = source(model)
     header = None if lies.gguf is None else gguf.checked(lies.gguf, model)
     asked = _Asked(model, lies, header, revision, trust_remote_code)
@@ -84,7 +87,7 @@ def load(
         refuse_too_large(model, config, wanted, target, asked.stored)
         net, tokenizer, facts = _load_parts(asked, config, wanted, target)
         commit = getattr(net.config, "_commit_hash", None)
-        resident = TransformersResident(net, tokenizer, model, commit, special_tokens_in_text)
+        resident = TransformersResident(net, tokenizer, model, commit, special_tokens_in_text, plain)
         resident.probe.require()
         _refuse_unfilled(model, facts)
         return lm.LM(resident)
@@ -112,7 +115,7 @@ class _Asked(NamedTuple):
 
 
 def _load_saved(
-    folder: Path, dtype: str, device: str, trust_remote_code: bool, special_tokens_in_text: bool
+    folder: Path, dtype: str, device: str, trust_remote_code: bool, special_tokens_in_text: bool, plain: bool
 ) -> LM:
     """The LM that `dipole.save` wrote: its model, and its interventions in their order."""
     from dipole.interventions.saved import LM_FILE, read_saved
@@ -123,7 +126,8 @@ def _load_saved(
             f"{folder / LM_FILE} names {saved.model} as its model, which is no model but a saved LM; "
             f"{COPY_AGAIN}."
         )
-    lm = load(saved.model, dtype, device, saved.revision, trust_remote_code, special_tokens_in_text)
+    plain = plain or saved.plain
+    lm = load(saved.model, dtype, device, saved.revision, trust_remote_code, special_tokens_in_text, plain)
     if lm.resident.fingerprint != saved.fingerprint:
         raise UserError(
             f"{folder} was made for {saved.model} with the fingerprint {saved.fingerprint}, but the model of "

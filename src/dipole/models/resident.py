@@ -16,10 +16,11 @@ from torch.nn.functional import pad
 from dipole.batching import Batch, even
 from dipole.engaging.blocks import decoder_blocks
 from dipole.engaging.hidden import caught_states, of_width
-from dipole.models.chat import prompted
+from dipole.models.chat import prompted, turn_end
 from dipole.models.encoding import Encoder, chat_templates
 from dipole.models.fingerprint import fingerprint
 from dipole.models.probe import Probe
+from dipole.models.thinking import answer, answer_text
 from dipole.models.turns import Turns
 from dipole.resident import Turns as Told
 from dipole.types import UserError
@@ -37,6 +38,7 @@ class TransformersResident:
         name: What the user asked for: a hub id, a folder, a GGUF file, or a name such as `tiny`.
         revision: Commit on the hub, where known.
         special_tokens_in_text: Whether a special token that a text spells is read as that token.
+        plain: Whether prompts are text to continue although there is a chat template.
         fingerprint: Identifies the weights; see `dipole.models.fingerprint`.
         turns: Who may put something into the model now; see `dipole.models.turns`.
     """
@@ -46,6 +48,7 @@ class TransformersResident:
     name: str
     revision: str | None = None
     special_tokens_in_text: bool = False
+    plain: bool = False
 
     fingerprint: str = field(init=False)
     turns: Turns = field(init=False, default_factory=Turns)
@@ -90,10 +93,15 @@ class TransformersResident:
 
     @cached_property
     def eos_ids(self) -> frozenset[int]:
-        """Ids that end a text: the tokenizer's and those that the generation config names.
+        """Ids that end a text: the tokenizer's, the generation config's, and what ends a turn of a chat.
 
         Those that the model can't say are left out.
         """
+        end = turn_end(self.encoder) if self.chat else None
+        return self._ends | ({end} if end is not None and end < self.columns else set())
+
+    @cached_property
+    def _ends(self) -> frozenset[int]:
         extra = getattr(getattr(self.model, "generation_config", None), "eos_token_id", None)
         ids = [self.tokenizer.eos_token_id, *(extra if isinstance(extra, list | tuple) else [extra])]
         return frozenset(int(i) for i in ids if i is not None and 0 <= i < self.columns)
@@ -142,7 +150,7 @@ class TransformersResident:
     @cached_property
     def encoder(self) -> Encoder:
         """How texts become token ids."""
-        ends = sorted(self.eos_ids)
+        ends = sorted(self._ends)
         known = min(self.rows, self.columns)  # texts are read, scored and written in the same tokens
         return Encoder(self.tokenizer, self.name, known, ends, self.special_tokens_in_text)
 
@@ -156,20 +164,27 @@ class TransformersResident:
         """Whether the tokenizer comes with a chat template."""
         return bool(chat_templates(self.tokenizer))
 
+    @property
+    def chat(self) -> bool:
+        """Whether prompts are read as turns of a chat."""
+        return self.has_template and not self.plain
+
     def turn(self) -> AbstractContextManager[None]:
         """Have the model to oneself for the length of a `with` block; see `Turns.take`."""
         return self.turns.take(self.name)
 
-    def prompt_ids(self, turns: Sequence[Told], chat: bool, prompt: str) -> list[int]:
+    def prompt_ids(self, turns: Sequence[Told], prompt: str) -> list[int]:
         """Token ids of a prompt with what is put in front of it; see `dipole.models.chat`."""
-        if chat and self.has_template:
+        if not turns and not (self.chat and prompt):
+            return self.encode(prompt)
+        if self.chat:
             return prompted(self.encoder, turns, prompt).ids
         parts = [part for told, shots in turns for part in (told, *(p + c for p, c in shots))]
         return self.encode(" ".join([*(part.strip() for part in parts if part.strip()), prompt]).rstrip(" "))
 
     def carried(self, turns: Told) -> str:
         """A sentence where the chat template can't have the directive in the system's turn; else empty."""
-        if not self.has_template:
+        if not self.chat:
             return ""
         where = prompted(self.encoder, [turns], _SOME_PROMPT).carried
         return where and (
@@ -215,6 +230,15 @@ class TransformersResident:
         decode = self.encoder.decode
         before, whole = decode(prefix), decode([*prefix, *ids])
         return whole[len(before) :] if whole.startswith(before) else decode(ids)
+
+    def reply(self, prefix: Sequence[int], ids: Sequence[int]) -> str:
+        """Text of what was written behind a prompt; in a chat without what the model thinks beforehand."""
+        if not self.chat:
+            return self.decode(prefix, ids)
+        behind, thought = answer(self.encoder, prefix, ids)
+        if thought:
+            return self.decode([*prefix, *ids[: len(ids) - len(behind)]], behind).lstrip()
+        return answer_text(self.decode(prefix, ids))
 
     def inputs(self, batch: Batch, logits_to_keep: int = 0) -> dict[str, Any]:
         """Keyword arguments of a forward, leaving out what the architecture does not take."""

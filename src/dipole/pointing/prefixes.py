@@ -41,8 +41,9 @@ def rows_of(lm: LM, texts: Sequence[str], prompts: Sequence[str], seed: int = 0)
     rows = []
     for text in texts:
         if prompts and rng.random() < 0.5:
-            prompt = resident.encode(rng.choice(prompts))
-            rows.append(Row([*prompt, *resident.continuation_ids(" " + text)], len(prompt)))
+            prompt = lm.prompt_ids(rng.choice(prompts))
+            own = text if resident.chat else " " + text  # a reply has nothing in front of it
+            rows.append(Row([*prompt, *resident.continuation_ids(own)], len(prompt)))
         else:
             rows.append(Row(_begun(resident, text), 1))
     return rows

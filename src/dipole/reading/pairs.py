@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dipole.protocols import LM, Poles
+from dipole.resident import Resident
 from dipole.words import ends_in_word
 
 WORDINGS = (
@@ -20,6 +21,14 @@ WORDINGS = (
     "{pole} {pole} {prompt}",
 )
 """How a pole is put in front of a prompt; both poles in the same words, so that only they differ."""
+
+CHAT_WORDINGS = (
+    "You hold this view, and everything you write agrees with it: {pole}",
+    "You think: {pole}",
+    "It is true. {pole}",
+    "{pole} {pole}",
+)
+"""The same as a directive, for a model that reads chats."""
 
 READ_TOKEN = "last"
 _BUDGET = 256 * 2**20  # bytes of activations held at once while they are read
@@ -78,15 +87,24 @@ def wordings_hash(wordings: Sequence[str] = WORDINGS) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def wordings_for(resident: Resident) -> tuple[str, ...]:
+    """How poles are put to a model: in front of prompts, or as a directive where it reads chats."""
+    return CHAT_WORDINGS if resident.chat else WORDINGS
+
+
+def sentence(pole: str) -> str:
+    """A pole that ends as a sentence does."""
+    return pole + "." if ends_in_word(pole) else pole
+
+
 def pair_texts(
     dipole: Poles, prompts: Sequence[str], wordings: Sequence[str] = WORDINGS
 ) -> tuple[list[str], list[str]]:
     """Texts with the claim and with its opposite in front; the i-th of each make a pair."""
 
     def all_of(pole: str) -> list[str]:
-        said = pole + "." if ends_in_word(pole) else pole
         return [
-            wording.replace("{pole}", said).replace("{prompt}", prompt)
+            wording.replace("{pole}", sentence(pole)).replace("{prompt}", prompt)
             for prompt in prompts
             for wording in wordings
         ]
@@ -94,19 +112,47 @@ def pair_texts(
     return all_of(dipole.claim), all_of(dipole.against)
 
 
+def pair_chats(lm: LM, dipole: Poles, prompts: Sequence[str]) -> tuple[list[list[int]], list[list[int]]]:
+    """The same as token ids of chats whose directive is the pole; the assistant speaks behind the last one.
+
+    Raises:
+        UserError: A prompt is far longer than the context, or the chat template can't carry it.
+    """
+    claim, against = (
+        [
+            lm.prompt_ids(prompt, wording.replace("{pole}", sentence(pole)))
+            for prompt in prompts
+            for wording in CHAT_WORDINGS
+        ]
+        for pole in (dipole.claim, dipole.against)
+    )
+    return claim, against
+
+
 def read_pairs(
-    lm: LM, dipole: Poles, prompts: Sequence[str], layers: Sequence[int], wordings: Sequence[str] = WORDINGS
+    lm: LM, dipole: Poles, prompts: Sequence[str], layers: Sequence[int], plain: bool = False
 ) -> Reading:
     """Read the activations of every pair at the last token.
+
+    Args:
+        lm: The LM that reads.
+        dipole: The two poles.
+        prompts: What follows them.
+        layers: Blocks whose output is read.
+        plain: Read texts also where the LM reads chats.
 
     Raises:
         UserError: A text is longer than the context, or there is no such layer.
     """
-    claim, against = pair_texts(dipole, prompts, wordings)
-    states, norms = read_last(lm, [*claim, *against], layers)
+    if lm.resident.chat and not plain:
+        claim, against = pair_chats(lm, dipole, prompts)
+        states, norms = read_last_ids(lm, [*claim, *against], layers)
+    else:
+        claim_texts, against_texts = pair_texts(dipole, prompts)
+        states, norms = read_last(lm, [*claim_texts, *against_texts], layers)
     return Reading(
-        states[:, : len(claim)],
-        states[:, len(claim) :],
+        states[:, : states.shape[1] // 2],
+        states[:, states.shape[1] // 2 :],
         tuple(norms.median(dim=1).values.tolist()),
         tuple(norms.mean(dim=1).tolist()),
     )
@@ -118,14 +164,19 @@ def read_last(lm: LM, texts: Sequence[str], layers: Sequence[int]) -> tuple[Tens
     Returns:
         `(layers, texts, width)` float32, and `(layers, tokens)` float64, on the CPU.
     """
-    width = lm.resident.width
     for text in texts:
         lm.require_short(text)
-    longest = max(len(lm.resident.encode(text)) for text in texts)
+    return read_last_ids(lm, [lm.resident.encode(text) for text in texts], layers)
+
+
+def read_last_ids(lm: LM, encoded: Sequence[Sequence[int]], layers: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The same as `read_last` of texts that are token ids already."""
+    width = lm.resident.width
+    longest = max(map(len, encoded))
     at_once = max(1, min(32, _BUDGET // (4 * width * len(layers) * longest)))
     last, norms = [], []
-    for start in range(0, len(texts), at_once):
-        for states in lm.activations(texts[start : start + at_once], layers, at_once):
+    for start in range(0, len(encoded), at_once):
+        for states in lm.token_activations(encoded[start : start + at_once], layers, at_once):
             last.append(states[:, -1].clone())
             norms.append((states[:, 1:] if states.shape[1] > 1 else states).double().norm(dim=-1))
     return torch.stack(last, dim=1), torch.cat(norms, dim=1)

@@ -8,16 +8,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dipole.interventions.prompt import Prefix
 from dipole.protocols import LM, Poles
-from dipole.reading.pairs import WORDINGS, pair_texts
-from dipole.types import Sample, sample_seed
+from dipole.reading.pairs import CHAT_WORDINGS, sentence
+from dipole.types import Sample, sample_seed, scored_text
+
+_ASKED = "What do you think? Say it in one sentence."
 
 
 class Told(NamedTuple):
     """Completions of a model told the claim, and told its opposite.
 
     Attributes:
-        prompts: What was asked, without a pole in front.
+        prompts: What was asked, without what the model was told.
         seeds: Of each completion; both sides draw from the same random numbers.
         claim: What followed when the claim stood in front.
         against: The same with the opposite.
@@ -30,7 +33,7 @@ class Told(NamedTuple):
 
     def texts(self, side: Sequence[Sample]) -> list[str]:
         """What was asked and answered on one side, the pole left out."""
-        return [prompt + sample.text for prompt, sample in zip(self.prompts, side, strict=True)]
+        return [scored_text(sample) for sample in side]
 
 
 def spread(prompts: Sequence[str], n: int, seed: int) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -39,13 +42,37 @@ def spread(prompts: Sequence[str], n: int, seed: int) -> tuple[tuple[str, ...], 
     return tuple(prompts[i] for _, i in places), tuple(sample_seed(seed, i, k) for k, i in places)
 
 
+def told_by(lm: LM, statement: str) -> LM:
+    """The LM told a statement: in front of the prompt, or as a directive where it reads chats."""
+    told = CHAT_WORDINGS[0].replace("{pole}", statement) if lm.resident.chat else statement
+    return lm.with_intervention(Prefix(told), 1.0)
+
+
 def tell(lm: LM, dipole: Poles, prompts: Sequence[str], n: int, max_new_tokens: int, seed: int) -> Told:
     """Have the LM write n completions under each pole, spread over the prompts."""
     asked, seeds = spread(prompts, n, seed)
     sides = [
-        tuple(lm.sample(texts, seeds, max_new_tokens)) for texts in pair_texts(dipole, asked, WORDINGS[:1])
+        tuple(told_by(lm, sentence(pole)).sample(asked, seeds, max_new_tokens))
+        for pole in (dipole.claim, dipole.against)
     ]
     return Told(asked, seeds, sides[0], sides[1])
+
+
+def opinions(
+    lm: LM, dipole: Poles, n: int, max_new_tokens: int, seed: int
+) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """What the LM goes on with behind the claim alone, and behind its opposite, n times each.
+
+    Or, where it reads chats, what it answers when it is told either and asked what it thinks. No prompt names
+    the sides here, so it shows what the model says of them also where it does not do as it is told; both
+    sides draw from the same random numbers.
+    """
+    seeds, asked = [sample_seed(seed, 0, k) for k in range(n)], _ASKED if lm.resident.chat else ""
+    claim, against = (
+        tuple(told_by(lm, sentence(pole)).sample([asked] * n, seeds, max_new_tokens))
+        for pole in (dipole.claim, dipole.against)
+    )
+    return claim, against
 
 
 def leanings(lm: LM, told: Told) -> Tensor:
@@ -54,7 +81,7 @@ def leanings(lm: LM, told: Told) -> Tensor:
     Returns:
         `(n,)` float64 difference of log-likelihoods, nats.
     """
-    prefixes = [lm.resident.encode(prompt) for prompt in told.prompts]
+    prefixes = [lm.prompt_ids(prompt) for prompt in told.prompts]
     found = lm.logprobs([*prefixes, *prefixes], [s.token_ids for s in (*told.claim, *told.against)])
     sums = torch.stack([row.double().sum() for row in found])
     return sums[: len(prefixes)] - sums[len(prefixes) :]

@@ -10,16 +10,18 @@ if TYPE_CHECKING:
     from dipole.recognizers.mentions import Mentions
     from dipole.recognizers.nli import NLI
     from dipole.recognizers.probe import Probe
+    from dipole.recognizers.stance import Stance
     from dipole.recognizers.topic import TopicModel, TopicScore
     from dipole.recognizers.velma import Velma
 
-__all__ = ["NLI", "Embedding", "Mentions", "Probe", "TopicModel", "TopicScore", "Velma"]
+__all__ = ["NLI", "Embedding", "Mentions", "Probe", "Stance", "TopicModel", "TopicScore", "Velma"]
 
 _HOMES = {
     "NLI": "nli",
     "Embedding": "embedding",
     "Mentions": "mentions",
     "Probe": "probe",
+    "Stance": "stance",
     "TopicModel": "topic",
     "TopicScore": "topic",
     "Velma": "velma",

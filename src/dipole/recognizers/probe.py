@@ -155,7 +155,7 @@ class Probe:
         fitting, calibrating = halves(dipole.prompts)
         layers = self.layers or spread_layers(len(decoder_blocks(self.judge.resident.model)), _MOST_LAYERS)
         prompts = fitting[: self.prompts]
-        reading = read_pairs(self.judge, dipole, fitting, layers)
+        reading = read_pairs(self.judge, dipole, fitting, layers, plain=True)
         told = tell(self.judge.base, dipole, calibrating, self.n, self.max_new_tokens, self.seed)
         written = [*told.texts(told.claim), *told.texts(told.against)]
         states, _ = read_last(self.judge, _followed(written, prompts), layers)

@@ -28,6 +28,7 @@ def facts(manifest: Mapping[str, Any]) -> tuple[Fact, ...]:
     hardware = [machine.get("device"), f"{threads} threads" if threads else "", machine.get("platform")]
     rows = [
         ("Model", _named(model)),
+        ("Prompts", _SPEECH.get(model.get("chat"))),
         ("Fingerprint", model.get("fingerprint")),
         ("Judge", _named(judge)),
         ("Control", control.get("name")),
@@ -41,6 +42,13 @@ def facts(manifest: Mapping[str, Any]) -> tuple[Fact, ...]:
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items() if version)),
     ]
     return tuple(Fact(label, one_line(str(value))) for label, value in rows if value not in (None, ""))
+
+
+# A model without a chat template has no choice, and nothing is said of it.
+_SPEECH: Mapping[Any, str] = {
+    True: "what the user says in a chat",
+    False: "text to continue, without the chat template",
+}
 
 
 def _named(model: Mapping[str, Any]) -> str:

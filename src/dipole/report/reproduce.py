@@ -34,6 +34,8 @@ def reproduce_command(manifest: Mapping[str, Any], out: str | None = None) -> st
         parts += ["--model", str(model["name"])]
     if model.get("revision"):
         parts += ["--revision", str(model["revision"])]
+    if model.get("chat") is False:
+        parts += ["--plain"]
     judge = part(manifest, "judge")
     if judge.get("name"):
         parts += ["--judge", str(judge["name"])]

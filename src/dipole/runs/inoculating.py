@@ -31,6 +31,7 @@ def inoculate_in(
     judge: LM | None = None,
     bystanders: Sequence[Dipole] = (),
     n: int = 128,
+    vary: bool = True,
     overwrite: bool = False,
     resume: bool = False,
     command: Sequence[str] | None = None,
@@ -50,6 +51,7 @@ def inoculate_in(
         judge: As for `inoculate`.
         bystanders: As for `inoculate`.
         n: As for `inoculate`.
+        vary: As for `inoculate`; a run that is resumed has its prompts.
         overwrite: Replace the run in `out`.
         resume: Continue the run in `out`.
         command: Command line for the manifest; that of this process by default.
@@ -67,12 +69,13 @@ def inoculate_in(
     folder, started = given_path(out, "The output folder"), now()
     state = PartialState(cpu=lm.resident.device.type == "cpu")
     job = Inoculation(lm, dipole, trained(control), judge, bystanders, n, progress)
+    job = job.with_wordings(vary and not resume)
     run = job.new_run(resume)
     job.prepare(run)
     if not state.is_main_process:
         state.wait_for_everyone()  # until the folder is ready
         run.folder = working_folder(folder)
-        job.control.fit(lm, dipole, run)
+        job.control.fit(lm, job.dipole, run)
         return None
 
     def facts_of(origin: Origin) -> dict[str, Any]:
@@ -80,7 +83,7 @@ def inoculate_in(
 
     with run_folder(folder, overwrite=overwrite, resume=resume) as run.folder:
         if not resume:  # a run that turns out to be another one keeps its papers
-            dipole.save(run.folder / "dipole.toml", overwrite=True)
+            job.dipole.save(run.folder / "dipole.toml", overwrite=True)
             # From the first moment, so that a run that is killed can be resumed.
             write_json_atomic(run.folder / MANIFEST, facts_of(job.origin(started)))
         state.wait_for_everyone()
@@ -124,6 +127,7 @@ _RESUMABLE = Table(
                     "dtype": Optional(Maybe(Name(40))),
                     "device": Optional(Maybe(Name(40))),
                     "special_tokens": Optional(Maybe(Flag())),
+                    "plain": Optional(Maybe(Flag())),
                 }
             ),
             {},

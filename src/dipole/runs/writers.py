@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from dipole.controls.fit import Fitted
 from dipole.controls.weights.checkpoint import write_history
 from dipole.effects import Effect
+from dipole.evaluation.check_record import Checked
 from dipole.evaluation.families_records import Comparison
 from dipole.evaluation.inoculate import Inoculated
 from dipole.evaluation.serialise import effect_to_dict
@@ -88,6 +89,13 @@ def _inoculated(record: Inoculated, folder: Path, facts: Mapping[str, Any]) -> N
 def _effect(record: Effect, folder: Path, facts: Mapping[str, Any]) -> None:
     write_json_atomic(folder / "effect.json", effect_to_dict(record))
     write_report(folder, record, (), facts)
+
+
+@write.register
+def _checked(record: Checked, folder: Path, facts: Mapping[str, Any]) -> None:
+    del facts
+    write_json_atomic(folder / "check.json", record.to_dict())
+    write_text_atomic(folder / "check.txt", str(record) + "\n")
 
 
 @write.register

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from dipole.progress import Progress, silent
 from dipole.protocols import LM
-from dipole.reading.pairs import read_last
+from dipole.reading.pairs import read_last_ids
 from dipole.stitching.nearness import ROWS_PER_WIDTH, CosineCounts, Nearness, near
 from dipole.stitching.pairing import RELAX_BELOW
 from dipole.stitching.parts import PARTS, Split, Text
@@ -126,7 +126,7 @@ def survey(
         )
     if not prompts:
         return Survey(tally, relaxed, None, rows, split)
-    anchors = read_last(source, prompts, [layer])[0][0]
+    anchors = read_last_ids(source, [source.prompt_ids(p) for p in prompts], [layer])[0][0]
     made, counts = near(moments.mean_x, moments.xx / moments.weight, anchors), CosineCounts()
     again = Tally()
     stream = source_rows(source, target, documents, wanted, again, max_tokens, batch_size, split)

@@ -20,8 +20,8 @@ from dipole.evaluation.statistics import resampling
 from dipole.interventions.activations import SteeringVector
 from dipole.progress import Progress, silent
 from dipole.protocols import LM
-from dipole.reading.pairs import pair_texts, read_pairs
-from dipole.reading.told import Told, leanings, tell
+from dipole.reading.pairs import read_pairs, sentence
+from dipole.reading.told import Told, leanings, tell, told_by
 from dipole.stitching.diagnostics import Against, cosine_against_null, random_map, shuffled_labels
 from dipole.stitching.fitting import Stitch
 from dipole.stitching.mapping import layer_norms, mapped_vector
@@ -133,8 +133,9 @@ def require_measurable(
             "open."
         )
     for lm in lms:
-        for text in (text for side in pair_texts(dipole, prompts) for text in side):
-            lm.require_room(text, max_new_tokens)
+        for pole in (dipole.claim, dipole.against):
+            for prompt in prompts:
+                told_by(lm, sentence(pole)).require_room(prompt, max_new_tokens)
     return tuple(prompts)
 
 

@@ -70,6 +70,7 @@ class Constant:
 SMALL = PPO(
     anchor_coef=0.0,
     kl_loss_coef=0.0,
+    centre=False,
     rounds=3,
     batch_size=9,
     ppo_epochs=2,

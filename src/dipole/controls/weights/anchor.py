@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from dipole.controls.weights.head import Base
 from dipole.controls.weights.policy import Policy, PolicyOutput
 from dipole.controls.weights.rollout import Rows, to_rows
 from dipole.protocols import LM
@@ -20,12 +21,12 @@ class Anchored(NamedTuple):
 
     Attributes:
         rows: This process's share of them.
-        reference: `(rows, tokens, vocab)` the base's log-probabilities.
+        base: What the base read of them.
         tokens: Tokens of all processes together.
     """
 
     rows: Rows
-    reference: Tensor
+    base: Base
     tokens: Tensor
 
 
@@ -45,16 +46,16 @@ class Anchor:
         self._rows, self._size = to_rows(drawn, lm.resident.pad_id, lm.resident.device), size
 
     def of(self, index: int, policy: Policy, accelerator: Any) -> Anchored:
-        """This process's share of a round's texts, with the base's distributions over them."""
+        """This process's share of a round's texts, with what the base reads of them."""
         start = index % _SETS * self._size
         stop = start + self._size
         count = self._rows.mask[start:stop].sum()
         mine = list(range(start, stop))[accelerator.process_index :: accelerator.num_processes]
         rows = self._rows.select(mine or [start])
-        return Anchored(rows, policy.distributions(rows), count if mine else count * math.inf)
+        return Anchored(rows, Base(policy.read(rows)), count if mine else count * math.inf)
 
 
 def divergence(policy: Policy, anchored: Anchored) -> Tensor:
     """This process's part of KL(policy || base) on the base's texts, in nats a token."""
-    output: PolicyOutput = policy(anchored.rows, reference=anchored.reference)
+    output: PolicyOutput = policy(anchored.rows, base=anchored.base)
     return output.divergence.sum() / anchored.tokens

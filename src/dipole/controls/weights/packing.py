@@ -7,7 +7,7 @@ would give, up to rounding. The last token of a response predicts nothing and is
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,6 @@ from torch import Tensor
 from dipole.controls.weights.rollout import Rows
 
 _WORTH = 0.8
-_CHUNK = 1 << 21  # entries: 8 MiB in float32
 _PADDING, _PROMPT = -1, 0  # owners of a column; the responses of a sequence are 1, 2, …
 
 
@@ -117,57 +116,6 @@ def _groups(rows: Rows, widest: int) -> list[Group]:
         parts = max(1, min(len(members), -(-total // room)))
         groups.extend((list(prompt), members[k::parts]) for k in range(parts))
     return groups
-
-
-def few_at_a_time(tensor: Tensor, vocab: int | None = None) -> tuple[Tensor, ...]:
-    """Views of `(sequences, columns, …)` a few columns at a time, so that temporaries stay small.
-
-    Args:
-        tensor: As wide as the vocabulary, or to be cut like one that is.
-        vocab: Size of the vocabulary; that of the last dimension if None.
-    """
-    step = max(1, _CHUNK // (vocab or tensor.shape[-1]))
-    parts: tuple[Tensor, ...] = torch.split(tensor.flatten(0, 1), step)
-    return parts
-
-
-class _PickedLogprobs(torch.autograd.Function):
-    """Log-probability of chosen tokens, with one buffer of the logits' size in the backward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, sequence: Tensor, column: Tensor, targets: Tensor) -> Tensor:
-        parts = [part.float().logsumexp(-1) for part in few_at_a_time(logits)]
-        normaliser = torch.cat(parts).view(logits.shape[:2])  # (sequences, columns)
-        ctx.save_for_backward(logits, normaliser, sequence, column, targets)
-        return logits[sequence, column, targets].float() - normaliser[sequence, column]
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        logits, normaliser, sequence, column, targets = ctx.saved_tensors
-        (grad,) = grads
-        weight = torch.zeros_like(normaliser)
-        weight.index_put_((sequence, column), grad, accumulate=True)
-        result = torch.empty_like(logits)
-        for k in range(
-            len(logits)
-        ):  # a sequence at a time: float32 copies of half-precision logits stay small
-            share = (logits[k].float() - normaliser[k, :, None]).exp_().mul_(-weight[k, :, None])
-            result[k] = share
-        result.index_put_((sequence, column, targets), grad.to(result.dtype), accumulate=True)
-        return result, None, None, None
-
-
-def picked_logprobs(logits: Tensor, layout: Layout, targets: Tensor) -> Tensor:
-    """Log-probability in nats of each response token, `(rows, tokens)` float32, differentiable.
-
-    Args:
-        logits: `(sequences, columns, vocab)` as the layout's inputs gave them.
-        layout: Where each prediction stands.
-        targets: `(rows, tokens)` token ids.
-    """
-    apply: Any = _PickedLogprobs.apply  # torch gives it no types
-    picked: Tensor = apply(logits, layout.sequence, layout.column, targets)
-    return picked
 
 
 def unpacked(rows: Rows, inputs: dict[str, Tensor]) -> Layout:

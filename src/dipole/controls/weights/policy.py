@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dipole.batching import Batch, positions
-from dipole.controls.weights.packing import Layout, few_at_a_time, pack, picked_logprobs, unpacked
+from dipole.batching import Batch, pad_batch, positions
+from dipole.controls.weights.head import Base, head_of
+from dipole.controls.weights.packing import Layout, pack, unpacked
 from dipole.controls.weights.rollout import Rows
 from dipole.protocols import LM
 from dipole.recognizers.likelihood import packed_width
@@ -47,7 +48,8 @@ class Policy(nn.Module):
         """Wrap a model that has an adapter injected.
 
         Raises:
-            UserError: The model has no output embedding to read hidden states from.
+            UserError: The model has no output embedding to read hidden states from, or does more behind it
+                than can be told.
         """
         super().__init__()
         self._resident = resident = lm.resident
@@ -58,38 +60,66 @@ class Policy(nn.Module):
                 f"{type(resident.model).__name__} has no language-model head to read hidden states from, "
                 "which the value head of PPO needs; use another model."
             )
-        self._head = [head]  # a list keeps it out of this module's own parameters
         self._detach_value = detach_value
         self._width = packed_width(lm)
+        with torch.no_grad():
+            ids = resident.encode("Two words")[:8]
+            batch = pad_batch([ids], resident.pad_id, "left", resident.device)
+            logits, hidden = self._forward(resident.inputs(batch), head)
+        config = resident.model.config.get_text_config()
+        # A list keeps it out of this module's own parameters.
+        self._head = [head_of(head, config, hidden[0, -1:], logits[0, -1:], resident.name)]
         # Made without drawing from the caller's random numbers: it starts at zero.
-        self.value_head = nn.Linear(head.weight.shape[-1], 1, device="meta").to_empty(device=resident.device)
+        self.value_head = nn.Linear(hidden.shape[-1], 1, device="meta").to_empty(device=resident.device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
 
-    def forward(self, rows: Rows, entropy: bool = False, reference: Tensor | None = None) -> PolicyOutput:
-        """Read rows; logits are computed at response positions only, and everything is 0 on padding.
+    def forward(self, rows: Rows, entropy: bool = False, base: Base | None = None) -> PolicyOutput:
+        """Read rows; everything is 0 on padding.
 
         Args:
             rows: Prompts and responses.
             entropy: Whether the entropy is wanted, which costs a pass over the logits; 0 otherwise.
-            reference: `(rows, tokens, vocab)` log-probabilities to measure the divergence from; 0 without.
+            base: What the base read of the rows, to measure the divergence from; 0 without.
+        """
+        return self.said(rows, self.read(rows), entropy, base)
+
+    def read(self, rows: Rows) -> Tensor:
+        """The states under the language-model head that predict each response token.
+
+        Returns:
+            `(rows, tokens, width)`, in the model's type; what stands on padding means nothing.
         """
         layout = self._layout(rows)
-        logits, hidden = self._read(layout)
-        at = (layout.sequence, layout.column)
-        if self._detach_value:
-            hidden = hidden.detach()
-        # Filled rather than multiplied: what an architecture says about padding may be NaN.
-        padding = rows.mask == 0
-        values = self.value_head(hidden.float()).squeeze(-1)[at].masked_fill(padding, 0.0)
-        logprobs = picked_logprobs(logits, layout, rows.targets).masked_fill(padding, 0.0)
-        spread = torch.zeros_like(values)
-        if entropy:
-            spread = _entropy(logits)[at].masked_fill(padding, 0.0)
-        divergence = torch.zeros_like(values)
-        if reference is not None:
-            divergence = exact_kl(logits[at], reference).masked_fill(padding, 0.0)
-        return PolicyOutput(logprobs, values, spread.detach(), divergence)
+        return self._states(layout)[layout.sequence, layout.column]
+
+    def said(
+        self, rows: Rows, hidden: Tensor, entropy: bool = False, base: Base | None = None
+    ) -> PolicyOutput:
+        """What is said of rows by states that were read of them.
+
+        Args:
+            rows: Prompts and responses.
+            hidden: As `read` gives them.
+            entropy: As for `forward`.
+            base: As for `forward`.
+        """
+        real = rows.mask > 0
+        theirs = None if base is None else Base(base.hidden[real], base.temperature)
+        found = self._head[0].read(hidden[real], rows.targets[real], theirs, entropy)
+        under = hidden[real].detach() if self._detach_value else hidden[real]
+        values = self.value_head(under.float()).squeeze(-1)
+        logprobs, spread, divergence = (self._placed(column, real) for column in found)
+        return PolicyOutput(logprobs, self._placed(values, real), spread, divergence)
+
+    def softened(self, hidden: Tensor, temperature: float = 1.0) -> Tensor:
+        """Log-probabilities of the whole vocabulary for a few states `(…, width)`."""
+        return self._head[0].softened(hidden, temperature)
+
+    @staticmethod
+    def _placed(values: Tensor, real: Tensor) -> Tensor:
+        # Put in place rather than multiplied: what an architecture says about padding may be NaN.
+        return values.new_zeros(real.shape).masked_scatter(real, values)
 
     def _layout(self, rows: Rows) -> Layout:
         """Rows packed by their prompts where the model takes that and it saves something."""
@@ -99,68 +129,31 @@ class Policy(nn.Module):
                 return packed
         return unpacked(rows, self._resident.inputs(rows.batch, rows.keep))
 
-    def _read(self, layout: Layout) -> tuple[Tensor, Tensor]:
-        """Logits `(sequences, columns, vocab)` and the hidden states under them, at the kept columns."""
+    def _states(self, layout: Layout) -> Tensor:
+        """Hidden states under the head, `(sequences, columns, width)`, at the kept columns."""
         inputs, keep = layout.inputs, layout.keep
         mask = inputs["attention_mask"]
+        head = self._head[0].module
         if mask.ndim > 2 or bool(mask.all()) or self._resident.probe.left:
-            return self._forward(inputs, keep)
+            return self._forward(inputs, head)[1][:, -keep:]
 
         def read(some: Batch) -> Tensor:
-            return torch.cat(self._forward(self._resident.inputs(some), keep), dim=-1)
+            return self._forward(self._resident.inputs(some), head)[1][:, -keep:]
 
-        batch = Batch(inputs["input_ids"], mask, positions(mask))
-        both = self._resident.by_length(batch, read, keep)
-        width = self.value_head.in_features
-        return both[..., :-width], both[..., -width:]
+        return self._resident.by_length(Batch(inputs["input_ids"], mask, positions(mask)), read, keep)
 
-    def _forward(self, inputs: dict[str, Tensor], keep: int) -> tuple[Tensor, Tensor]:
-        """Logits and hidden states at the last `keep` columns, or at all where there are fewer."""
+    def _forward(self, inputs: dict[str, Tensor], head: nn.Module) -> tuple[Tensor, Tensor]:
+        """Logits at the last column alone, and hidden states at all of them."""
         caught: list[Tensor] = []
 
-        def keep_input(_module: nn.Module, args: tuple[Any, ...]) -> None:
+        def last_alone(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Tensor, ...]:
             caught.append(args[0])
+            return (args[0][:, -1:], *args[1:])
 
-        inputs = dict(inputs)
-        if "logits_to_keep" in self._resident.forward_parameters:
-            # As indices, not as a number: see `Resident.inputs`.
-            width = inputs["input_ids"].shape[1]
-            inputs["logits_to_keep"] = torch.arange(
-                max(0, width - keep), width, device=inputs["input_ids"].device
-            )
-        handle = self._head[0].register_forward_pre_hook(keep_input)
+        inputs = {name: value for name, value in inputs.items() if name != "logits_to_keep"}
+        handle = head.register_forward_pre_hook(last_alone)
         try:
             logits: Tensor = self.model(**inputs, use_cache=False).logits
         finally:
             handle.remove()
-        return logits[:, -keep:], caught[0][:, -keep:]
-
-    @torch.no_grad()
-    def distributions(self, rows: Rows, temperature: float = 1.0) -> Tensor:
-        """Log-probabilities of the whole vocabulary at each response position, `(rows, tokens, vocab)`."""
-        layout = self._layout(rows)
-        logits, _ = self._read(layout)
-        return (logits[layout.sequence, layout.column].float() / temperature).log_softmax(-1)
-
-
-def exact_kl(logits: Tensor, reference: Tensor) -> Tensor:
-    """KL(policy || reference) in nats, summed over the vocabulary, `(rows, tokens)`.
-
-    This direction, and not the covering one: where the policy has left one of two tokens for good, the
-    gradient vanishes with that token's probability instead of staying as large as the reference's.
-
-    Args:
-        logits: `(rows, tokens, vocab)` logits of the policy.
-        reference: `(rows, tokens, vocab)` log-probabilities.
-    """
-    policy = logits.float().log_softmax(-1)
-    return torch.nn.functional.kl_div(reference, policy, reduction="none", log_target=True).sum(-1)
-
-
-@torch.no_grad()
-def _entropy(logits: Tensor) -> Tensor:
-    entropies = []
-    for part in few_at_a_time(logits.detach()):
-        logprobs = part.float().log_softmax(-1)
-        entropies.append(-(logprobs.exp() * logprobs).sum(-1))
-    return torch.cat(entropies).view(logits.shape[:2])
+        return logits, caught[0]

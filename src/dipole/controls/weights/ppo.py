@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor
 
 from dipole.controls._concept import require_dipole
 from dipole.controls.weights.anchor import Anchor, Anchored, divergence
+from dipole.controls.weights.head import Base
+from dipole.controls.weights.holding import softening, stop_by_noise
 from dipole.controls.weights.loop import Place, Stop, train
 from dipole.controls.weights.policy import Policy, PolicyOutput
 from dipole.controls.weights.ppo_maths import (
@@ -26,12 +29,13 @@ from dipole.controls.weights.rollout import (
     Rows,
     gather,
     judge,
+    priors,
     sample_rows,
     share,
     to_rows,
 )
 from dipole.controls.weights.settings import Trained, rate_for, require
-from dipole.controls.weights.step import micro, parts, set_rate, shuffled, take_step
+from dipole.controls.weights.step import micro, parts, rows_within, set_rate, shuffled, take_step
 from dipole.controls.weights.watching import stop_by_reward, warn_of_repetition
 from dipole.interventions.weights import Adapter
 from dipole.protocols import LM, JudgedBy, Metrics, Poles, Run
@@ -39,6 +43,8 @@ from dipole.registry import make_recognizer
 from dipole.types import Sample, UserError
 
 _LR = 4e-3
+_SAMPLED = 64  # completions that are drawn together, where nothing is said of it
+_POSITIONS = 128  # states that the softening of the base is found on
 _LOW_KL = -0.1  # a sampled KL below this means that samples and log-probabilities disagree
 
 
@@ -63,8 +69,12 @@ class PPO(Trained):
        second stands where InstructGPT's PPO-ptx (Ouyang 2022, eq. 2) has a pretraining loss: it needs no
        data, has no noise at the start, and holds in place what nobody asked to move.
     7. Whitened advantages do not shrink at the optimum, where they are noise at full size that wears down
-       the variety of the texts. So the divisor has a floor, and the learning rate decays linearly to 0.
-    8. Adam forgets squared gradients 50 times as fast as by default (beta2 0.95): the gradient of the last
+       the variety of the texts. So the divisor has a floor, a share of the first round's spread of the
+       reward, and the learning rate decays linearly to 0.
+    8. The reward is centred: the log-odds of the prompt alone are subtracted from those of prompt and
+       completion, so that what a prompt says, or a statement that is likelier after anything, earns nothing.
+    9. The price of KL never falls below its first value, and holds for the exact KL of departure 6 too.
+    10. Adam forgets squared gradients 50 times as fast as by default (beta2 0.95): the gradient of the last
        few texts on the wrong side is small, and would be divided by the size that it had in the first rounds.
 
     Attributes:
@@ -72,27 +82,34 @@ class PPO(Trained):
         batch_size: Samples a round, over all processes.
         ppo_epochs: Passes over the samples of a round.
         minibatch_size: Samples an optimiser step; 0 takes the whole batch.
-        micro_batch_size: Samples a forward at most, to bound memory; 0 takes the whole minibatch.
+        micro_batch_size: Samples a forward at most, to bound memory; 0 takes as many as should fit in 1 GiB.
         max_new_tokens: Token budget of a completion.
         lr: Learning rate of Adam in the first round; it decays linearly to 0 over the rounds. By default
-            0.004 for a model of width 192 or less, and less in proportion for wider ones.
+            0.004 for a model of width 192 or less, and less by the root of the width for wider ones.
         max_grad_norm: Gradients are clipped to this norm.
         kl_coef: First price of a nat of KL to the base.
-        kl_target: KL in nats a sequence that the price is adapted towards; 0 keeps the price fixed.
-        kl_horizon: Samples over which the price adapts.
+        kl_target: KL in nats a sequence beyond which the price grows, with that of `kl_loss_coef`; 0 keeps
+            both fixed.
+        kl_horizon: Samples over which the price may grow by a fifth.
         max_kl: Stop when the KL, in nats a sequence, runs beyond this.
+        max_perplexity: Stop, and undo, when the perplexity of a round's texts under the base is this many
+            times that of the first round's, beyond what taking a rare side costs.
         kl_loss_coef: Weight of KL(policy || base), exact over the vocabulary, at each response position, in
             nats a token: less noisy than the sampled KL in the reward, so that what the reward does not ask
             about keeps its distribution. 0 leaves it out, and saves the memory of the base's distributions.
-        kl_loss_temperature: That KL is to the base at this temperature. Above 1 it is an entropy bonus too
-            (Schulman 2017, eq. 9), which makes up for the wordings that are lost with the other side.
+        kl_loss_temperature: That KL is to the base at this temperature, or less where `entropy_bonus` says
+            so. Above 1 it is an entropy bonus too (Schulman 2017, eq. 9), which makes up for the wordings
+            that are lost with the other side.
+        entropy_bonus: Nats a token that the temperature may add to the base's entropy; it is lowered until it
+            adds no more.
         anchor_coef: Weight of KL(policy || base), in nats a token, on texts that the base writes unprompted;
             it keeps what nobody asked to move in its place. 0 leaves it out.
         anchor_size: Such texts a round.
         gamma: Discount.
         lam: Lambda of generalised advantage estimation.
-        min_std: Advantages are divided by their standard deviation, but by no less than this: once every
-            text has nearly the same reward, the small differences left are not blown up to full size.
+        min_std: Advantages are divided by their standard deviation, but by no less than this share of that of
+            the first round's rewards: once every text has nearly the same reward, the small differences left
+            are not blown up to full size.
         clip: Clipping range of the ratio: how much less (or more) likely one round may make a text. The usual
             0.2 corrects rare texts on the wrong side too slowly.
         clip_value: Clipping range of the value.
@@ -100,6 +117,7 @@ class PPO(Trained):
         detach_value: Keep the value loss out of the adapter.
         stop_reward: Stop once the mean reward has been at least this for three rounds; 0 never stops early.
         reward: Recognizer whose probability is the reward.
+        centre: Subtract what the recognizer says of the prompt alone, in log-odds.
         seed: Seed of the adapter's first weights, of the samples and of the order of minibatches.
     """
 
@@ -107,27 +125,30 @@ class PPO(Trained):
     batch_size: int = 64
     ppo_epochs: int = 4
     minibatch_size: int = 0
-    micro_batch_size: int = 64
+    micro_batch_size: int = 0
     max_new_tokens: int = 28
     lr: float | None = None
     max_grad_norm: float = 1.0
     kl_coef: float = 0.005
     kl_target: float = 6.0
-    kl_horizon: float = 10_000.0
+    kl_horizon: float = 64.0
     max_kl: float = 60.0
-    kl_loss_coef: float = 0.3
+    max_perplexity: float = 1.5
+    kl_loss_coef: float = 0.15
     kl_loss_temperature: float = 1.8
+    entropy_bonus: float = 0.75
     anchor_coef: float = 10.0
     anchor_size: int = 32
     gamma: float = 1.0
     lam: float = 1.0
-    min_std: float = 0.1
+    min_std: float = 0.25
     clip: float = 0.8
     clip_value: float = 0.2
     vf_coef: float = 0.1
     detach_value: bool = True
     stop_reward: float = 0.0
-    reward: str = "velma"
+    reward: str = "stance"
+    centre: bool = True
 
     name: ClassVar[str] = "ppo"
     paper: ClassVar[str] = "Ziegler 2019, arXiv:1909.08593"
@@ -140,11 +161,21 @@ class PPO(Trained):
         if self.lr is not None:
             require(self, "0 or more", lambda v: v >= 0, "lr")
         sizes = ("minibatch_size", "micro_batch_size")
-        weights = ("kl_coef", "kl_target", "vf_coef", "stop_reward", "kl_loss_coef", "anchor_coef", "min_std")
-        require(self, "0 or more", lambda v: v >= 0, *sizes, *weights)
+        weights = (
+            "entropy_bonus",
+            "kl_coef",
+            "kl_target",
+            "vf_coef",
+            "stop_reward",
+            "kl_loss_coef",
+            "anchor_coef",
+            "min_std",
+        )
+        require(self, "0 or more", lambda v: v >= 0, *sizes, *weights, "entropy_bonus")
         ranges = ("kl_loss_temperature", "max_grad_norm", "kl_horizon", "max_kl", "clip", "clip_value")
         require(self, "above 0", lambda v: v > 0, *ranges, "lora_alpha")
         require(self, "between 0 and 1", lambda v: 0 <= v <= 1, "gamma", "lam")
+        require(self, "above 1", lambda v: v > 1, "max_perplexity")
         if self.batch_size < 8:
             raise UserError(
                 f"batch_size must be at least 8, and is {self.batch_size}: advantages are whitened over the "
@@ -234,19 +265,28 @@ class PPORounds:
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             list(self.parameters.values()), lr=self._rate, betas=(0.9, 0.95)
         )
-        self._kl_coef = ppo.kl_coef
-        self._anchor = None
-        if ppo.anchor_coef:
-            with self._wrapped.disable_adapter():
+        longest = max(len(self._lm.prompt_ids(prompt)) for prompt in concept.prompts) + ppo.max_new_tokens
+        self._micro = ppo.micro_batch_size or rows_within(self._lm.resident, longest)
+        self._price = 1.0  # what both prices of KL are multiplied by
+        self._temperature = 0.0  # of the base, until it is found
+        self._spread = 0.0  # of the first round's rewards, until it is found
+        self._wrote: dict[str, Tensor] = {}  # the parameters that wrote this round's texts
+        self._sound: dict[str, Tensor] = {}  # those that wrote the texts of the round before
+        self._anchor, self._prior = None, None
+        with self._wrapped.disable_adapter():
+            if ppo.centre:
+                self._prior = priors(concept.prompts, self._recognizer, concept)
+            if ppo.anchor_coef:
                 self._anchor = Anchor(self._lm, ppo.anchor_size, ppo.max_new_tokens, ppo.seed)
 
     def numbers(self) -> dict[str, float]:
-        """The adapted price of KL."""
-        return {"kl_coef": self._kl_coef}
+        """The adapted price of KL, how far the base is softened, and how the rewards began."""
+        return {"price": self._price, "temperature": self._temperature, "spread": self._spread}
 
     def restore(self, numbers: Mapping[str, float]) -> None:
         """Take back what `numbers` gave."""
-        self._kl_coef = float(numbers["kl_coef"])
+        self._price, self._temperature = float(numbers["price"]), float(numbers["temperature"])
+        self._spread = float(numbers["spread"])
 
     def round(self, index: int) -> Metrics:
         """Sample, score and update once."""
@@ -256,17 +296,18 @@ class PPORounds:
         rows = to_rows(samples, self._lm.resident.pad_id, self._lm.resident.device)
         with self._wrapped.disable_adapter():  # for the reference, and for a judge that shares the weights
             scores = torch.tensor(self._judge(samples), device=rows.mask.device)
-            reference = self._read(rows).logprobs
+            hidden = self._states(rows)
+            reference = self._policy.said(rows, hidden).logprobs
             anchor = None
             if self._anchor is not None:
                 anchor = self._anchor.of(index, self._policy, self._accelerator)
-            base = None  # what the base would say at each response position, softened
-            if self._ppo.kl_loss_coef:
-                base = self._policy.distributions(rows, self._ppo.kl_loss_temperature)
+        base = self._base(rows, hidden) if self._ppo.kl_loss_coef else None
         fused = self._read_once(rows, base) if self._is_one_forward() else None
-        old = self._read(rows, fused, entropy=True)
+        old = self._read(rows, fused)
         learn, metrics = self._estimate(rows, old, reference, scores)
+        before = {name: p.detach().clone() for name, p in self.parameters.items()}
         metrics.update(self._update(index, rows, learn, fused, anchor, base))
+        self._wrote, self._sound = before, self._wrote
         metrics["lr"] = rate
         metrics["repeated_claim"] = warn_of_repetition(self._run, samples, self._concept)
         if metrics["kl"] < _LOW_KL:
@@ -277,7 +318,7 @@ class PPORounds:
         return metrics
 
     def stop(self, history: list[Metrics]) -> Stop | None:
-        """Runaway KL, a reward that never moves, or a goal that is reached."""
+        """Runaway KL, text that turns to noise, a reward that never moves, or a goal that is reached."""
         kl, most = history[-1]["kl"], self._ppo.max_kl
         if history[-1]["scored"] and kl > most:
             return Stop(
@@ -286,7 +327,15 @@ class PPORounds:
                 "the learning rate or raise kl_coef.",
                 undo=True,
             )
-        return stop_by_reward(history, self._ppo.stop_reward)
+        noise = stop_by_noise(history, self._ppo.max_perplexity)
+        if noise is not None:
+            self._set(self._sound or self._wrote)
+        return noise or stop_by_reward(history, self._ppo.stop_reward)
+
+    @torch.no_grad()
+    def _set(self, parameters: Mapping[str, Tensor]) -> None:
+        for name, values in parameters.items():
+            self.parameters[name].copy_(values)
 
     def _sample(self, index: int) -> list[Sample]:
         """All samples of the round, in global row order, on every process."""
@@ -294,48 +343,64 @@ class PPORounds:
         mine = share(ppo.batch_size, self._accelerator)
         offset = index * ppo.batch_size
         asked = [prompts[(offset + row) % len(prompts)] for row in mine]
-        size = micro(len(mine), ppo.micro_batch_size)
+        size = micro(len(mine), ppo.micro_batch_size or _SAMPLED)
         drawn = sample_rows(self._lm, asked, mine, index, ppo.seed, ppo.max_new_tokens, size)
         return gather(drawn, mine, self._accelerator)
 
     def _judge(self, samples: list[Sample]) -> list[float]:
-        return judge(samples, self._recognizer, self._concept, self._accelerator)
+        return judge(samples, self._recognizer, self._concept, self._accelerator, self._prior)
+
+    def _base(self, rows: Rows, hidden: Tensor) -> Base:
+        """What the base would say at each response position, softened."""
+        if not self._temperature:
+            some = hidden[rows.mask > 0]
+            some = some[:: max(1, len(some) // _POSITIONS)]
+            most, bonus = self._ppo.kl_loss_temperature, self._ppo.entropy_bonus
+            self._temperature = softening(partial(self._policy.softened, some), most, bonus)
+        return Base(hidden, self._temperature)
 
     def _parts(self, minibatch: list[int]) -> list[list[int]]:
-        return parts(minibatch, self._ppo.micro_batch_size, self._accelerator)
+        return parts(minibatch, self._micro, self._accelerator)
 
     def _is_one_forward(self) -> bool:
         """Whether an epoch is one forward on every process; all must agree, or they would wait for ever."""
         size, total = self._ppo.minibatch_size or self._ppo.batch_size, self._ppo.batch_size
         largest_share = -(-total // self._accelerator.num_processes)
-        return size >= total and micro(largest_share, self._ppo.micro_batch_size) == largest_share
+        return size >= total and micro(largest_share, self._micro) == largest_share
 
-    def _read_once(self, rows: Rows, base: Tensor | None) -> PolicyOutput:
+    def _read_once(self, rows: Rows, base: Base | None) -> PolicyOutput:
         """The policy with its graph: the first update and the old policy are then one and the same pass."""
         part = self._parts(list(range(len(rows.mask))))[0]
         output: PolicyOutput = self._policy(
-            rows.select(part), entropy=True, reference=None if base is None else base[part]
+            rows.select(part), entropy=True, base=None if base is None else base.select(part)
         )
         return output
 
     @torch.no_grad()
-    def _read(self, rows: Rows, fused: PolicyOutput | None = None, entropy: bool = False) -> PolicyOutput:
-        """What the model says as it stands, read in the very batches that the first epoch will use.
-
-        Policy and reference are read alike, because another batch may differ in the last bit.
-        """
-        parts = [part for batch in self._ppo.minibatches(0, 0) for part in self._parts(batch)]
-        outputs = (
-            [fused.detach()]
-            if fused is not None
-            else [self._policy(rows.select(part), entropy=entropy) for part in parts]
-        )
-        order = [row for part in parts for row in part]
-        columns = []
-        for column in zip(*outputs, strict=True):
-            whole = gather(list(torch.cat(column).cpu()), order, self._accelerator)
-            columns.append(torch.stack(whole).to(rows.mask.device))
+    def _read(self, rows: Rows, fused: PolicyOutput | None) -> PolicyOutput:
+        """What the policy says as it stands, entropy too."""
+        if fused is not None:
+            columns = [self._whole([column]) for column in fused.detach()]
+        else:
+            found = [self._policy(rows.select(part), entropy=True) for part in self._all_parts()]
+            columns = [self._whole(column) for column in zip(*found, strict=True)]
         return PolicyOutput(*columns)
+
+    @torch.no_grad()
+    def _states(self, rows: Rows) -> Tensor:
+        """What the base reads of the rows."""
+        return self._whole([self._policy.read(rows.select(part)) for part in self._all_parts()])
+
+    def _all_parts(self) -> list[list[int]]:
+        """The very batches that the first epoch will use, because another may differ in the last bit."""
+        return [part for batch in self._ppo.minibatches(0, 0) for part in self._parts(batch)]
+
+    def _whole(self, found: Sequence[Tensor]) -> Tensor:
+        """What was read in parts, in the order of the rows, of all processes."""
+        order = [row for part in self._all_parts() for row in part]
+        column = torch.cat(list(found))
+        whole = gather(list(column.cpu()), order, self._accelerator)
+        return torch.stack(whole).to(column.device)
 
     def _estimate(
         self, rows: Rows, old: PolicyOutput, reference: Tensor, scores: Tensor
@@ -343,7 +408,9 @@ class PPORounds:
         ppo = self._ppo
         scored = ~scores.isnan()
         mask = rows.mask * scored[:, None]
-        rewards = shaped_rewards(scores.nan_to_num(), old.logprobs, reference, mask, self._kl_coef)
+        rewards = shaped_rewards(
+            scores.nan_to_num(), old.logprobs, reference, mask, self._price * ppo.kl_coef
+        )
         advantages, returns = gae(rewards, old.values, mask, ppo.gamma, ppo.lam)
         log_ratio = (old.logprobs - reference) * rows.mask
         kl = log_ratio.sum(1).mean().item()
@@ -355,13 +422,16 @@ class PPORounds:
             "scored": float(scored.sum().item()),
             "kl": kl,
             "kl_k3": k3,
-            "kl_coef": self._kl_coef,
+            "kl_coef": self._price * ppo.kl_coef,
             "entropy": ((old.entropy * rows.mask).sum() / rows.mask.sum()).item(),
+            "base_nats": (-(reference * rows.mask).sum() / rows.mask.sum()).item(),
             "tokens": rows.mask.sum(1).mean().item(),
         }
         if ppo.kl_target > 0:
-            self._kl_coef = adapt_kl_coef(self._kl_coef, kl, ppo.kl_target, ppo.kl_horizon, ppo.batch_size)
-        return Learnable(old, whiten(advantages, mask, ppo.min_std), returns, mask), metrics
+            price = adapt_kl_coef(self._price, kl, ppo.kl_target, ppo.kl_horizon, ppo.batch_size)
+            self._price = max(1.0, price)
+        self._spread = self._spread or metrics["reward_std"]
+        return Learnable(old, whiten(advantages, mask, ppo.min_std * self._spread), returns, mask), metrics
 
     def _update(
         self,
@@ -370,7 +440,7 @@ class PPORounds:
         learn: Learnable,
         fused: PolicyOutput | None,
         anchor: Anchored | None,
-        base: Tensor | None,
+        base: Base | None,
     ) -> Metrics:
         """Every optimiser step of the round; sums over tokens are divided by the global minibatch's count."""
         ppo, totals = self._ppo, torch.zeros(4, device=rows.mask.device)
@@ -387,11 +457,11 @@ class PPORounds:
                 if fused is not None and steps == 0:
                     now = fused
                 else:
-                    now = self._policy(rows.select(part), reference=None if base is None else base[part])
+                    now = self._policy(rows.select(part), base=None if base is None else base.select(part))
                 terms = _losses(ppo, now, learn.select(part)) / count
                 totals[:3] += terms[:3].detach()
                 largest = torch.maximum(largest, _largest_ratio(now, learn.select(part)))
-                yield terms[0] + ppo.vf_coef * terms[1] + ppo.kl_loss_coef * terms[3]
+                yield terms[0] + ppo.vf_coef * terms[1] + self._price * ppo.kl_loss_coef * terms[3]
 
         parameters = list(self.parameters.values())
         for epoch in range(ppo.ppo_epochs):

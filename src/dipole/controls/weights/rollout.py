@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from dipole.batching import Batch, pad_batch
 from dipole.protocols import LM, Recognizer
-from dipole.types import Sample, sample_seed, scored_text
+from dipole.types import Sample, Score, sample_seed, scored_text
 
 T = TypeVar("T")
 
@@ -113,8 +114,33 @@ def gather(values: Sequence[T], rows: Sequence[int], accelerator: Any) -> list[T
 
 
 @torch.no_grad()
-def judge(samples: Sequence[Sample], recognizer: Recognizer, concept: Any, accelerator: Any) -> list[float]:
-    """Probability that each sample leans towards the concept, NaN where unscorable, on every process."""
+def priors(prompts: Sequence[str], recognizer: Recognizer, concept: Any) -> dict[str, float]:
+    """Log-odds in nats of each prompt alone; 0 where the recognizer has nothing to say of it."""
+    distinct = list(dict.fromkeys(prompts))
+    values = [score.value for score in recognizer.score(distinct, concept)]
+    return {p: v if math.isfinite(v) else 0.0 for p, v in zip(distinct, values, strict=True)}
+
+
+@torch.no_grad()
+def judge(
+    samples: Sequence[Sample],
+    recognizer: Recognizer,
+    concept: Any,
+    accelerator: Any,
+    prior: Mapping[str, float] | None = None,
+) -> list[float]:
+    """Probability that each sample leans towards the concept, NaN where unscorable, on every process.
+
+    Args:
+        samples: What was drawn.
+        recognizer: Reads it.
+        concept: What is wanted.
+        accelerator: The run's accelerator.
+        prior: Log-odds of each prompt alone, which are subtracted: what is rewarded is what the completion
+            adds to its prompt. None subtracts nothing.
+    """
     mine = share(len(samples), accelerator)
     scores = recognizer.score([scored_text(samples[row]) for row in mine], concept)
-    return gather([score.probability for score in scores], mine, accelerator)
+    less = [0.0 if prior is None else prior[samples[row].prompt] for row in mine]
+    centred = [Score(score.value - by).probability for score, by in zip(scores, less, strict=True)]
+    return gather(centred, mine, accelerator)

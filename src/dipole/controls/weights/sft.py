@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -19,7 +19,7 @@ from dipole.controls.weights.step import parts, set_rate, shuffled, take_step
 from dipole.corpora.corpus import open_corpus
 from dipole.interventions.weights import Adapter
 from dipole.protocols import LM, JudgedBy, Metrics, Poles, Run
-from dipole.reading.pairs import WORDINGS, pair_texts
+from dipole.reading.told import told_by
 from dipole.registry import make_recognizer
 from dipole.types import UserError, sample_seed
 
@@ -144,7 +144,7 @@ def given_texts(sft: SFT, lm: LM) -> list[Text]:
     most = min(sft.max_length, resident.context_length or sft.max_length)
     end = sorted(resident.eos_ids, key=lambda token: token != resident.tokenizer.eos_token_id)[:1]
     for document in open_corpus(sft.texts):
-        prompt = resident.encode(document.prompt)
+        prompt = lm.prompt_ids(document.prompt)
         if len(prompt) >= most:
             raise UserError(
                 f"The prompt of {document.id} in {sft.texts} has {len(prompt)} tokens, which leaves nothing "
@@ -166,10 +166,10 @@ def own_texts(sft: SFT, dipole: Poles, place: Place) -> list[Text]:
     recognizer = place.run.recognizer or make_recognizer(sft.recognizer, lm)
     asked = [dipole.prompts[row % len(dipole.prompts)] for row in range(sft.completions)]
     mine = share(sft.completions, accelerator)
-    told, _ = pair_texts(dipole, [asked[row] for row in mine], WORDINGS[:1])
+    writer = told_by(lm, dipole.claim)
     with place.model.disable_adapter():
-        drawn = sample_rows(lm, told, mine, 0, sft.seed, sft.max_new_tokens, _SAMPLED)
-        drawn = [replace(sample, prompt=asked[row]) for row, sample in zip(mine, drawn, strict=True)]
+        told = [asked[row] for row in mine]
+        drawn = sample_rows(writer, told, mine, 0, sft.seed, sft.max_new_tokens, _SAMPLED)
         samples = gather(drawn, mine, accelerator)
         scores = judge(samples, recognizer, dipole, accelerator)
     found = [

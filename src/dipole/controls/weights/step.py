@@ -9,6 +9,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dipole.resident import Resident
+
+BUDGET = 1 << 30  # bytes
+_KEPT = 20
+_LAYERS = 32  # of an architecture that calls them something else
+
+
+def rows_within(resident: Resident, tokens: int, budget: int = BUDGET) -> int:
+    """How many rows of some tokens a forward may have, so that what its backward pass needs fits in a budget.
+
+    About 20 numbers a layer, a token and a unit of width are kept: what the norms, the projections, the
+    attention and a feed-forward part of 8/3 to 4 times the width read (after Korthikanti 2022, eq. 1, less
+    the attention's own square, which fused kernels do not keep).
+
+    Args:
+        resident: The model.
+        tokens: Of a row.
+        budget: Bytes.
+    """
+    config = resident.model.config.get_text_config()
+    layers = getattr(config, "num_hidden_layers", None) or _LAYERS
+    size = torch.finfo(resident.model.dtype).bits // 8
+    return max(1, budget // (_KEPT * layers * resident.width * size * max(tokens, 1)))
+
 
 def micro(rows: int, most: int) -> int:
     """Rows a forward: all that there are, or `most` of them; 0 means no limit."""

@@ -1,0 +1,64 @@
+"""More wordings of a lone prompt, kept where the model takes a side, and what is said of the prompts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from dipole import PPO, inoculate, load
+from dipole.concepts import Dipole, Mentions, load_dipole
+from dipole.evaluation.prompts import prepared
+from dipole.reading.choice import forced_share
+from dipole.types import UserError
+
+ASKED = "If I were to choose between paper clips and staples, I'd definitely go with"
+
+
+@pytest.fixture(scope="module")
+def lone() -> Dipole:
+    return replace(load_dipole("paper_clips"), prompts=(ASKED,))
+
+
+def test_a_lone_prompt_gets_wordings_behind_which_the_model_takes_a_side(lone: Dipole) -> None:
+    lm = load()
+    found = prepared(lm, lone, 12, seed=0)
+    added = found.dipole.prompts[1:]
+    assert found.dipole.prompts[0] == ASKED
+    assert len(added) >= 2
+    assert not set(added) & set(lone.held_out)
+    assert all(c.forced >= 0.25 for c in forced_share(lm, lone, added, 32, 12, seed=9))
+    assert any(all(text in note for text in map(repr, added)) for note in found.notes)
+
+
+def test_none_are_added_to_several_prompts_nor_where_that_is_not_wanted(lone: Dipole) -> None:
+    lm, several = load(), replace(lone, prompts=(ASKED, "With paper clips on one side"))
+    assert prepared(lm, several, 8, 0).dipole.prompts == several.prompts
+    assert prepared(lm, lone, 8, 0, vary=False).dipole.prompts == (ASKED,)
+
+
+def test_prompts_that_leave_another_way_to_go_on_are_told(lone: Dipole) -> None:
+    loose = replace(lone, held_out=("It is", "The cat"))
+    notes = prepared(load(), loose, 8, 0, vary=False).notes
+    assert len(notes) == 1
+    assert "2 of 2 prompts that are measured on do not force the choice" in notes[0]
+    assert prepared(load(), replace(lone, held_out=()), 8, 0, vary=False).notes == ()
+
+
+def test_without_words_for_the_sides_nothing_is_done(lone: Dipole) -> None:
+    bare = replace(lone, mentions=Mentions())
+    assert prepared(load(), bare, 8, 0) == (bare, ())
+
+
+def test_an_inoculation_says_on_what_it_trained(lone: Dipole) -> None:
+    control = PPO(rounds=1, batch_size=8, ppo_epochs=1, max_new_tokens=8, anchor_coef=0)
+    found = inoculate(load(), lone, control, n=4)
+    assert len(found.effect.concept["prompts"]) > 1
+    assert any(note.startswith("Trained on ") for note in found.effect.notes)
+
+
+def test_a_control_that_trains_nothing_is_refused_before_anything_is_drawn(lone: Dipole) -> None:
+    from dipole.controls.vector import Vector
+
+    with pytest.raises(UserError, match="trains an adapter"):
+        inoculate(load(), lone, Vector())  # type: ignore[arg-type]
