@@ -143,7 +143,7 @@ def test_special_tokens_and_padding(file: Path) -> None:
     lm = load(str(file), device="cpu")
     assert lm.resident.pad_id == PAD
     assert set(lm.resident.tokenizer.all_special_ids) == {PAD, BOS, EOS}
-    assert lm.resident.tokenizer.decode([EOS, *lm.prompt_ids("a")], skip_special_tokens=True) == "a"
+    assert lm.resident.tokenizer.decode([EOS, *lm.resident.encode("a")], skip_special_tokens=True) == "a"
 
 
 LLAMA_3 = {

@@ -17,7 +17,7 @@ from dipole.models.fitting import bytes_as_8_bits, bytes_in, refuse_too_large
 from dipole.models.gguf_header import Header
 from dipole.models.gguf_positions import stretch, tell_unread
 from dipole.models.resident import TransformersResident
-from dipole.models.sources import NAMED, Source, folder_of, source
+from dipole.models.sources import Source, folder_of, is_name, source
 from dipole.models.turns import process_lock
 from dipole.models.unreadable import first_line, unreachable
 from dipole.tensors import align_parameters
@@ -121,7 +121,7 @@ def _load_saved(
     from dipole.interventions.saved import LM_FILE, read_saved
 
     saved = read_saved(folder)
-    if saved.model not in NAMED and (given_path(saved.model) / LM_FILE).is_file():  # perhaps itself
+    if not is_name(saved.model) and (given_path(saved.model) / LM_FILE).is_file():  # perhaps itself
         raise UserError(
             f"{folder / LM_FILE} names {saved.model} as its model, which is no model but a saved LM; "
             f"{COPY_AGAIN}."
