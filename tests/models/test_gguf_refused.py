@@ -163,6 +163,15 @@ def test_a_quantisation_that_is_not_known(whole: bytes, path: Path) -> None:
     refused(path, "of the type 250, which the installed package gguf does not know")
 
 
+def test_a_tensor_that_ends_within_a_block(path: Path) -> None:
+    tiny_gguf(path, gguf.GGMLQuantizationType.Q8_0)
+    name, whole = b"blk.0.ffn_up.weight", path.read_bytes()
+    at = whole.index(struct.pack("<Q", len(name)) + name) + 8 + len(name) + 4
+    assert whole[at : at + 16] == struct.pack("<QQ", 64, 96)
+    path.write_bytes(whole[:at] + struct.pack("<QQ", 63, 95) + whole[at + 16 :])
+    refused(path, "does not fill its blocks")
+
+
 def test_tokenizers_that_cannot_be_made_again(path: Path) -> None:
     model = tiny_llama()
     refused(Writer(path).facts().tokenizer("rwkv").weights(model).write(), "tokenizer of the kind 'rwkv'")
