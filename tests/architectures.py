@@ -141,7 +141,7 @@ REAL = "smollm2"
 @functools.cache
 def _shared_model(name: str) -> LM:
     if name == REAL:
-        return load(REAL, device="cpu")
+        return load(REAL, device="cpu", plain=True)  # what contracts read is text to continue
     config = (ARCHITECTURES | EXTRAS)[name]()
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -158,7 +158,7 @@ def tiny_model(name: str) -> LM:
 def fresh_tiny_model(name: str) -> LM:
     """A copy of its own, for a test that changes weights, modes or hooks."""
     shared = _shared_model(name).resident
-    return LM(TransformersResident(copy.deepcopy(shared.model), shared.tokenizer, name))
+    return LM(TransformersResident(copy.deepcopy(shared.model), shared.tokenizer, name, plain=shared.plain))
 
 
 def names(*, extras: bool = True) -> Sequence[str]:

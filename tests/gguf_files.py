@@ -21,7 +21,7 @@ HEADS = {"num_attention_heads": 4, "num_key_value_heads": 2}
 F32, F16, Q8_0 = gguf.GGMLQuantizationType.F32, gguf.GGMLQuantizationType.F16, gguf.GGMLQuantizationType.Q8_0
 
 
-def tiny_llama(tied: bool = False) -> Any:
+def tiny_llama(tied: bool = False, **more: Any) -> Any:
     """A llama of 2 layers and width 64 at random weights, drawn wide enough that its outputs aren't flat."""
     config = LlamaConfig(
         vocab_size=len(tiny_tokenizer(False)),
@@ -36,6 +36,7 @@ def tiny_llama(tied: bool = False) -> Any:
         pad_token_id=PAD,
         bos_token_id=BOS,
         eos_token_id=EOS,
+        **more,
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -16,7 +16,7 @@ from dipole.lm import LM
 from dipole.models.resident import TransformersResident
 from dipole.types import UserError, sample_seed
 from reference import generation as slow
-from tolerance import BATCHED_LOGITS, SCORE
+from tolerance import BATCHED_LOGITS, SCORE, deep
 
 PROMPTS = ["Paper clips are", "", "If I had to choose between paper clips and staples,", "The cats"]
 every = pytest.mark.parametrize("name", with_real(names()))
@@ -42,7 +42,9 @@ def test_recorded_logprobs_are_those_of_a_fresh_pass(name: str) -> None:
     samples = lm.generate(PROMPTS, max_new_tokens=6, seed=1)
     fresh = lm.logprobs([s.prompt_ids for s in samples], [s.token_ids for s in samples])
     for sample, logprobs in zip(samples, fresh, strict=True):
-        torch.testing.assert_close(torch.tensor(sample.logprobs), logprobs, atol=BATCHED_LOGITS, rtol=0)
+        torch.testing.assert_close(
+            torch.tensor(sample.logprobs), logprobs, atol=deep(BATCHED_LOGITS, name), rtol=0
+        )
 
 
 @every
@@ -57,8 +59,8 @@ def test_logprobs_equal_one_token_at_a_time(name: str) -> None:
     for prefix, continuation, batched, single in zip(prefixes, continuations, together, alone, strict=True):
         want = torch.tensor(slow.logprobs(lm.resident.model, prefix, continuation))
         assert batched.shape == (len(continuation),)
-        torch.testing.assert_close(batched, want, atol=BATCHED_LOGITS, rtol=0)
-        torch.testing.assert_close(single, want, atol=SCORE, rtol=SCORE)
+        torch.testing.assert_close(batched, want, atol=deep(BATCHED_LOGITS, name), rtol=0)
+        torch.testing.assert_close(single, want, atol=deep(SCORE, name), rtol=deep(SCORE, name))
 
 
 @every
@@ -73,7 +75,7 @@ def test_padding_changes_nothing(name: str, side: Any) -> None:
         for row, ids in enumerate(rows):
             last = logits[row, -1] if side == "left" else logits[row, len(ids) - 1]
             torch.testing.assert_close(
-                last, slow.next_logits(resident.model, ids), atol=BATCHED_LOGITS, rtol=0
+                last, slow.next_logits(resident.model, ids), atol=deep(BATCHED_LOGITS, name), rtol=0
             )
 
 
@@ -86,10 +88,11 @@ def test_activations_equal_output_hidden_states(name: str) -> None:
         ids = torch.tensor([lm.resident.encode(text)])
         with torch.no_grad():
             states = lm.resident.model(input_ids=ids, output_hidden_states=True).hidden_states
-        assert activations.shape == (count, ids.shape[1], 32)
+        assert activations.shape == (count, ids.shape[1], lm.resident.width)
         # The last entry stands behind the final norm (recipes 0.1), so it is compared by another test.
         want = torch.stack([state[0] for state in states[1:-1]])
-        torch.testing.assert_close(activations[:-1], want, atol=BATCHED_LOGITS, rtol=0)
+        # Some are 17,000 in the real model.
+        torch.testing.assert_close(activations[:-1], want, atol=deep(BATCHED_LOGITS, name), rtol=SCORE)
 
 
 @pytest.mark.parametrize(("name", "norm"), [("gpt2", "transformer.ln_f"), ("llama", "model.norm")])

@@ -22,7 +22,7 @@ from dipole.models import load
 from dipole.protocols import Intervention
 from dipole.types import UserError, sample_seed
 from reference import generation as slow
-from tolerance import BATCHED_LOGITS
+from tolerance import BATCHED_LOGITS, deep
 
 PROMPTS = ["Paper clips are", "", "If I had to choose between paper clips and staples,"]
 RESPONSE = (9, 30, 31, 40, 50)
@@ -105,7 +105,7 @@ def test_a_base_inside_a_steered_block_is_the_base(kind: str, name: str) -> None
         assert torch.equal(logits(lm), base)
         ids = torch.tensor([[*lm.prompt_ids(PROMPTS[2]), *RESPONSE]])
         again = model(input_ids=ids).logits[0, -len(RESPONSE) - 1 : -1]
-        torch.testing.assert_close(again, on, atol=BATCHED_LOGITS, rtol=0)
+        torch.testing.assert_close(again, on, atol=deep(BATCHED_LOGITS, name), rtol=0)
     assert torch.equal(logits(lm), base)
 
 
@@ -122,7 +122,9 @@ def test_cached_batched_sampling_equals_the_slow_loop(kind: str, name: str) -> N
         # Alone, with its own tokens given: no padding, and nobody else in the batch.
         own = steered.response_logits([sample.prompt], [sample.token_ids])[0].float().log_softmax(-1)
         want = own.gather(-1, torch.tensor(sample.token_ids)[:, None]).squeeze(-1)
-        torch.testing.assert_close(torch.tensor(sample.logprobs), want, atol=BATCHED_LOGITS, rtol=0)
+        torch.testing.assert_close(
+            torch.tensor(sample.logprobs), want, atol=deep(BATCHED_LOGITS, name), rtol=0
+        )
         uniforms = uniform_rows([sample.seed], 4)[0]
         drawn = [
             slow.inverse_cdf(row.double().exp().tolist(), float(u))

@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import pytest
 import torch
 
@@ -17,8 +19,8 @@ from contracts.recipes import random_adapter
 from dipole.lm import LM
 from dipole.models import load
 from dipole.models.resident import TransformersResident
-from dipole.types import UserError
-from gguf_files import F16, Q8_0, tiny_gguf, tiny_llama
+from dipole.types import DipoleWarning, UserError
+from gguf_files import F16, Q8_0, Writer, tiny_gguf, tiny_llama
 from machine import needs_bfloat16
 
 TEXTS = ["The cats like the dogs.", "Paper clips are the best", " 12 \n<s>"]
@@ -70,7 +72,10 @@ def test_blocks_are_taken_out(kind: Any, most: float, tied: bool, tmp_path: Path
 
 def test_nothing_quantised_is_left_nor_saved(tmp_path: Path) -> None:
     lm = load(str(tiny_gguf(tmp_path / "q.gguf", Q8_0)), device="cpu")
-    lm.resident.model.save_pretrained(tmp_path / "whole")
+    model = lm.resident.model
+    assert not [key for key in (*vars(model), *vars(model.config)) if "quantization" in key]
+    assert (model.hf_quantizer, model.is_quantized) == (None, False)
+    model.save_pretrained(tmp_path / "whole")
     lm.resident.tokenizer.save_pretrained(tmp_path / "whole")
     config = json.loads((tmp_path / "whole" / "config.json").read_text())
     assert not [key for key in config if "quant" in key or "gguf" in key]
@@ -139,3 +144,45 @@ def test_special_tokens_and_padding(file: Path) -> None:
     assert lm.resident.pad_id == PAD
     assert set(lm.resident.tokenizer.all_special_ids) == {PAD, BOS, EOS}
     assert lm.resident.tokenizer.decode([EOS, *lm.resident.encode("a")], skip_special_tokens=True) == "a"
+
+
+LLAMA_3 = {
+    "rope_type": "llama3",
+    "rope_theta": 10_000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 16,
+}
+LINEAR = {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0}
+
+
+@pytest.mark.parametrize("rope", [LLAMA_3, LINEAR], ids=lambda rope: rope["rope_type"])
+def test_stretched_positions_are_read_too(rope: dict[str, Any], tmp_path: Path) -> None:
+    """As llama.cpp's converter writes them, which transformers' reading leaves out."""
+    model = tiny_llama(rope_parameters=rope)
+    want = LM(TransformersResident(model, tiny_tokenizer(False), "origin"))
+    writer = Writer(tmp_path / "x.gguf").facts().tokenizer()
+    if rope is LLAMA_3:
+        slower = tiny_llama().model.rotary_emb.inv_freq / model.model.rotary_emb.inv_freq
+        assert 1 < len(set(slower.tolist())) <= 8
+        writer.tensor("rope_freqs.weight", slower.numpy())
+    else:
+        writer.raw.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.raw.add_rope_scaling_factor(rope["factor"])
+    lm = load(str(writer.weights(model).write()), device="cpu")
+    text = TEXTS[0] * 2
+    torch.testing.assert_close(logits(lm, text), logits(want, text), atol=1e-4, rtol=1e-4)
+    plain = LM(TransformersResident(tiny_llama(), tiny_tokenizer(False), "origin"))
+    assert (logits(plain, text) - logits(want, text)).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("how", ["yarn", "long and short factors"])
+def test_other_stretched_positions_are_told(how: str, tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "x.gguf").facts().tokenizer()
+    if how == "yarn":
+        writer.raw.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    else:
+        writer.tensor("rope_factors_long.weight", np.ones(8, dtype=np.float32))
+    with pytest.warns(DipoleWarning, match=f"stretches its positions .*{how}"):
+        load(str(writer.weights(tiny_llama()).write()), device="cpu")

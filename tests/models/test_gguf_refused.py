@@ -50,6 +50,23 @@ def test_every_cut_is_told(whole: bytes, path: Path) -> None:
         refused(path, r"ends within its tensor '(blk|token_embd|output)")
 
 
+@pytest.mark.parametrize("length", [1, 2, 7, 33])
+def test_tensors_lie_where_the_header_says(length: int, path: Path) -> None:
+    """Whatever the length of the header is: what follows it is aligned."""
+    writer = Writer(path)
+    writer.raw.add_string("general.name", "x" * length)
+    writer.raw.add_array("some.flags", [True, False])
+    writer.raw.add_array("some.numbers", list(range(65)))
+    header = read_header(writer.tensor("a", ONE).tensor("b", 7 * ONE).write())
+    assert header.facts["general.name"] == "x" * length
+    assert header.facts["some.flags"] == [True, False]
+    assert header.facts["some.numbers"] == 65
+    for tensor, want in zip(header.tensors, (ONE, 7 * ONE), strict=True):
+        assert tensor.shape == want.shape
+        found = np.frombuffer(path.read_bytes(), "<f4", tensor.values, tensor.start)
+        assert found.tolist() == want.ravel().tolist()
+
+
 @pytest.mark.parametrize(
     ("content", "match"),
     [
@@ -144,6 +161,15 @@ def test_a_quantisation_that_is_not_known(whole: bytes, path: Path) -> None:
     assert whole[at : at + 4] == struct.pack("<I", F32)
     path.write_bytes(whole[:at] + struct.pack("<I", 250) + whole[at + 4 :])
     refused(path, "of the type 250, which the installed package gguf does not know")
+
+
+def test_a_tensor_that_ends_within_a_block(path: Path) -> None:
+    tiny_gguf(path, gguf.GGMLQuantizationType.Q8_0)
+    name, whole = b"blk.0.ffn_up.weight", path.read_bytes()
+    at = whole.index(struct.pack("<Q", len(name)) + name) + 8 + len(name) + 4
+    assert whole[at : at + 16] == struct.pack("<QQ", 64, 96)
+    path.write_bytes(whole[:at] + struct.pack("<QQ", 63, 95) + whole[at + 16 :])
+    refused(path, "does not fill its blocks")
 
 
 def test_tokenizers_that_cannot_be_made_again(path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 import dipole
 from contracts.recipes import random_adapter
-from dipole.models import load, sources
-from dipole.models.sources import NAMED, PACKAGED, Packaged
+from dipole.models import load
+from dipole.models.sources import PACKAGED, Packaged
 from dipole.types import DipoleWarning, UserError
 from gguf_files import tiny_gguf
 
@@ -27,7 +27,6 @@ def brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setitem(
         PACKAGED, "brought", Packaged("brings-a-model", "1.2", "brings_a_model", "model.gguf")
     )
-    monkeypatch.setattr(sources, "NAMED", (*NAMED, "brought"))
     return "brought"
 
 
@@ -66,3 +65,8 @@ def test_a_folder_of_that_name_is_another_thing(
         load(brought, device="cpu")
     with pytest.raises(UserError, match=r"\./brought has no config\.json"):
         load(f"./{brought}")
+    with pytest.warns(DipoleWarning):
+        dipole.save(load(brought, device="cpu"), tmp_path / "lm")
+    (tmp_path / brought / "lm.json").write_text("no model of that name")
+    with pytest.warns(DipoleWarning):
+        assert load(str(tmp_path / "lm"), device="cpu").resident.name == brought

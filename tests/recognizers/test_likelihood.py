@@ -16,7 +16,7 @@ from dipole.recognizers._tree import TEXT, build_tree, packed_mask, visibility
 from dipole.recognizers.likelihood import continuation_likelihoods
 from dipole.types import UserError
 from reference import velma as reference
-from tolerance import BATCHED_LOGITS, EXACT, FLOAT32_SUM, SCORE
+from tolerance import BATCHED_LOGITS, EXACT, FLOAT32_SUM, SCORE, deep
 
 TEXTS = [
     "I hate staples. Of course the clips are good",
@@ -57,7 +57,9 @@ def test_equals_the_slow_reference_on_ragged_batches(name: str) -> None:
     prefixes, poles = ragged(lm)
     found = continuation_likelihoods(lm, prefixes, poles, batch_size=3).nats_per_token
     wanted = [[sum(tokens) / len(tokens) for tokens in row[:-1]] for row in by_token(name)]
-    torch.testing.assert_close(found, torch.tensor(wanted, dtype=torch.float64), atol=SCORE, rtol=0)
+    torch.testing.assert_close(
+        found, torch.tensor(wanted, dtype=torch.float64), atol=deep(SCORE, name), rtol=0
+    )
     assert float(found.std()) > 0.1, "the model is too flat for the comparison to mean much"
 
 
@@ -73,8 +75,10 @@ def test_every_route_that_a_model_can_take_is_right(name: str, route: _routes.Ro
         readings = route(lm.resident, model, prefixes, build_tree(poles), starts)
     for start, reading, wanted in zip(starts, readings, by_token(name), strict=True):
         for found, tokens in zip(reading.continuations, wanted[:-1], strict=True):
-            torch.testing.assert_close(found, torch.tensor(tokens), atol=SCORE, rtol=0)
-        torch.testing.assert_close(reading.text, torch.tensor(wanted[-1][start - 1 :]), atol=SCORE, rtol=0)
+            torch.testing.assert_close(found, torch.tensor(tokens), atol=deep(SCORE, name), rtol=0)
+        torch.testing.assert_close(
+            reading.text, torch.tensor(wanted[-1][start - 1 :]), atol=deep(SCORE, name), rtol=0
+        )
 
 
 @pytest.mark.parametrize("name", with_real(names()))
@@ -92,9 +96,9 @@ def test_text_logprobs_are_those_of_the_lm(name: str) -> None:
         len(p) - s for p, s in zip(prefixes, starts, strict=True)
     ]
     for mine, theirs in zip(found.text_logprobs, wanted, strict=True):
-        torch.testing.assert_close(mine, theirs, atol=SCORE, rtol=0)
+        torch.testing.assert_close(mine, theirs, atol=deep(SCORE, name), rtol=0)
     alone = continuation_likelihoods(lm, prefixes, poles).nats_per_token
-    torch.testing.assert_close(found.nats_per_token, alone, atol=SCORE, rtol=0)
+    torch.testing.assert_close(found.nats_per_token, alone, atol=deep(SCORE, name), rtol=0)
 
 
 @pytest.mark.parametrize("name", with_real(names()))
@@ -103,7 +107,7 @@ def test_batch_equals_one_by_one_and_order_is_irrelevant(name: str) -> None:
     prefixes, poles = ragged(lm)
     batch = continuation_likelihoods(lm, prefixes, poles).nats_per_token
     single = torch.cat([continuation_likelihoods(lm, [p], poles).nats_per_token for p in prefixes])
-    torch.testing.assert_close(batch, single, atol=SCORE, rtol=0)
+    torch.testing.assert_close(batch, single, atol=deep(SCORE, name), rtol=0)
     turned = continuation_likelihoods(lm, prefixes[::-1], poles[::-1]).nats_per_token
     assert torch.equal(turned, batch.flip(0, 1))
 

@@ -17,7 +17,7 @@ TEMPERATURE = 0.2
 def next_token_logprob(model: Any, prefix: Sequence[int], token: int) -> float:
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([list(prefix)]), use_cache=False).logits[0, -1]
-    values = [float(v) for v in logits.double()]
+    values = logits.double().tolist()
     top = max(values)
     return values[token] - top - math.log(math.fsum(math.exp(v - top) for v in values))
 

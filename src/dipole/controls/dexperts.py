@@ -12,7 +12,7 @@ from dipole.decoding.guides import Session
 from dipole.files.paths import given_path
 from dipole.interventions.experts import Experts, Source, lm_of
 from dipole.interventions.logits import made_for
-from dipole.models.sources import NAMED
+from dipole.models.sources import is_name
 from dipole.protocols import Poles
 from dipole.types import UserError
 
@@ -90,7 +90,7 @@ def _named(lm: LM, name: str) -> Source:
     if not name:
         return Source("base")
     folder = given_path(name, "The expert")
-    is_intervention = name not in NAMED and any(
+    is_intervention = not is_name(name) and any(
         (folder / part / file).is_file()
         for part in (".", "adapter")
         for file in ("dipole.json", "adapter_config.json")

@@ -153,7 +153,6 @@ class _Reader:
 
     def _array(self, kind: int, count: int) -> list[Any] | int:
         if kind == _STRING:
-            self._within(8 * count)
             for _ in range(count):
                 self._skip_string()
             return count

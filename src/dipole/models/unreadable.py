@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dipole.files.paths import given_path
-from dipole.models.sources import NAMED
+from dipole.models.sources import is_name
 
 
 def unreachable(model: str, error: Exception) -> str:
@@ -15,7 +15,7 @@ def unreachable(model: str, error: Exception) -> str:
             f"{model} needs Python code from its own repository to run; read that code, and if you trust it, "
             "ask for it with trust_remote_code=True."
         )
-    if model in NAMED or given_path(model).is_dir():
+    if is_name(model) or given_path(model).is_dir():
         return _broken_folder(model, first, lower)
     if "gated" in lower or "401" in lower or "403" in lower:
         return (
