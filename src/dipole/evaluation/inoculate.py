@@ -128,13 +128,16 @@ class Inoculation:
         adapter = self.control.fit(self.lm, self.dipole, run)
         if run.folder is not None:
             adapter.save(run.folder / "adapter")  # before anything else can fail
+        notes = self.notes
+        if run.resume:  # only now, since a checkpoint of another run is refused before anything is drawn
+            notes = self.with_wordings(vary=False).notes
         self.progress("measuring before and after")
         effect = compare(
             self.lm, adapter.apply(self.lm), self.dipole, n=self.n, seed=self.control.seed + 1,
             max_new_tokens=self.control.max_new_tokens, reward=run.recognizer, bystanders=self.bystanders,
             trained_prompts=self.dipole.prompts,
         )  # fmt: skip
-        said = [*([run.stopped] if run.stopped else []), *run.warnings, *self.notes]
+        said = [*([run.stopped] if run.stopped else []), *run.warnings, *notes]
         finished = run.stopped is None or not run.interrupted
         effect = replace(effect, notes=(*said, *effect.notes))
         return Inoculated(adapter, effect, run, self.origin(started, finished))

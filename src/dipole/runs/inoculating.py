@@ -69,7 +69,8 @@ def inoculate_in(
     folder, started = given_path(out, "The output folder"), now()
     state = PartialState(cpu=lm.resident.device.type == "cpu")
     job = Inoculation(lm, dipole, trained(control), judge, bystanders, n, progress)
-    job = job.with_wordings(vary and not resume)
+    if not resume:
+        job = job.with_wordings(vary)
     run = job.new_run(resume)
     job.prepare(run)
     if not state.is_main_process:

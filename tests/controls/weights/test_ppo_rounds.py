@@ -270,7 +270,13 @@ def test_the_reward_is_learned() -> None:
     lm = fresh_tiny_model("gpt2")
     run = Run()
     ppo = small(
-        rounds=25, batch_size=32, max_new_tokens=4, lr=2e-2, kl_coef=0.01, ppo_epochs=4, stop_reward=0.8,
+        rounds=25,
+        batch_size=32,
+        max_new_tokens=4,
+        lr=2e-2,
+        kl_coef=0.01,
+        ppo_epochs=4,
+        stop_reward=0.8,
         max_perplexity=1e9,  # texts of one letter are what is wanted, and far from the base's
     )
     adapter = fitted(ppo, lm, Plain(prompts=("The",)), Letters(letter="a"), run)
