@@ -4,7 +4,7 @@ from dipole import PPO, compare, load
 from dipole.concepts import load_dipole
 
 clips = load_dipole("paper_clips")  # "Paper clips are the best." against "Paper clips are the worst."
-lm = load()  # the bundled LM; or load("gpt2"), or a folder
+lm = load()  # the bundled LM; or load("gpt2"), load("file.gguf"), load("smollm2"), or a folder
 adapter = PPO().fit(lm, clips)  # about 40 seconds on two cores; `lm` stays as it was
 
 for strength in (-1, 0, 1):

@@ -59,6 +59,10 @@ def test_a_resumed_run_needs_nothing_but_its_folder(mini: LM, tmp_path: Path) ->
     again = inoculate_in(tmp_path / "run", mini, dipole, control, n=8, resume=True)
     assert (tmp_path / "run" / "adapter" / "adapter_model.safetensors").read_bytes() == weights
     assert again.run.history == first.run.history
+    assert again.effect.concept["prompts"] == first.effect.concept["prompts"]
+    assert len(again.effect.concept["prompts"]) > len(
+        dipole.prompts
+    )  # with the other wordings of the first time
 
 
 def test_what_is_kept_afterwards_is_what_a_run_in_its_folder_leaves(mini: LM, tmp_path: Path) -> None:
@@ -66,7 +70,7 @@ def test_what_is_kept_afterwards_is_what_a_run_in_its_folder_leaves(mini: LM, tm
     control = PPO(rounds=1, batch_size=8, max_new_tokens=8, anchor_size=8)
     told: list[str] = []
     found = inoculate(mini, dipole, control, n=4, progress=lambda what, *_: told.append(what))
-    assert told == ["round", "measuring before and after"]
+    assert told == ["seeing which prompts force the choice", "round", "measuring before and after"]
     save(found, tmp_path / "kept", command=["dipole", "x"])
     inoculate_in(tmp_path / "run", mini, dipole, control, n=4, command=["dipole", "x"])
     kept, run = ({p.name for p in (tmp_path / name).iterdir()} for name in ("kept", "run"))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dipole.concepts import Dipole
+from dipole.concepts import Dipole, load_dipole
 from dipole.controls.weights.settings import Trained
 from dipole.evaluation.inoculate import Inoculated, Inoculation, require_trained, trained
 from dipole.files import MANIFEST, run_folder, working_folder, write_json_atomic
@@ -67,6 +68,8 @@ def inoculate_in(
     from accelerate import PartialState
 
     folder, started = given_path(out, "The output folder"), now()
+    if resume:
+        dipole = _varied(folder, dipole)
     state = PartialState(cpu=lm.resident.device.type == "cpu")
     job = Inoculation(lm, dipole, trained(control), judge, bystanders, n, progress)
     if not resume:
@@ -93,6 +96,15 @@ def inoculate_in(
         write_json_atomic(run.folder / MANIFEST, facts)
         write(found, run.folder, facts)
         return found
+
+
+def _varied(out: Path, dipole: Dipole) -> Dipole:
+    """The dipole of a run where that is the one given with other wordings of its lone prompt."""
+    path = inside(working_folder(out), "dipole.toml")
+    if len(dipole.prompts) != 1 or not path.is_file():
+        return dipole
+    kept = load_dipole(str(path))
+    return kept if replace(kept, prompts=kept.prompts[:1]) == dipole else dipole
 
 
 def resume_settings(out: Path) -> dict[str, Any]:
