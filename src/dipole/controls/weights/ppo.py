@@ -134,7 +134,7 @@ class PPO(Trained):
     kl_horizon: float = 64.0
     max_kl: float = 60.0
     max_perplexity: float = 1.5
-    kl_loss_coef: float = 0.1
+    kl_loss_coef: float = 0.3
     kl_loss_temperature: float = 1.8
     entropy_bonus: float = 0.75
     anchor_coef: float = 10.0
