@@ -11,9 +11,10 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from architectures import fresh_tiny_model
-from controls.weights.small import Constant, Letters, Plain, fitted, small
+from controls.weights.small import Constant, Letters, Plain, fitted, small, started
 from dipole.controls.weights.holding import excess, mean_entropy, softening, stop_by_noise
 from dipole.controls.weights.rollout import judge, priors
+from dipole.controls.weights.step import rows_within
 from dipole.protocols import Run
 from dipole.types import Sample
 
@@ -104,6 +105,24 @@ def test_the_price_of_kl_grows_within_a_run_and_falls_no_lower_than_it_began() -
     # Nothing has moved in the first round, so its KL is below any target.
     assert prices[1e-6] == pytest.approx([0.01, 0.01, 0.012], rel=1e-5)
     assert prices[1e6] == pytest.approx([0.01] * 3)
+
+
+def test_the_floor_of_the_divisor_is_that_of_the_first_round() -> None:
+    with started(small(lr=1e-2), fresh_tiny_model("gpt2")) as run:
+        first = run.round(0)["reward_std"]
+        assert run.numbers()["spread"] == first > 0
+        run.round(1)
+        assert run.numbers()["spread"] == first
+
+
+def test_rows_a_forward_follow_from_the_model_and_the_budget() -> None:
+    """Twenty numbers a layer, token and unit of width, by hand."""
+    resident = fresh_tiny_model("gpt2").resident
+    config = resident.model.config
+    row = 20 * config.n_layer * config.n_embd * 4 * 30  # bytes, of 30 tokens in float32
+    assert rows_within(resident, 30, budget=7 * row) == 7
+    assert rows_within(resident, 30, budget=7 * row - 1) == 6
+    assert rows_within(resident, 30, budget=1) == 1
 
 
 def test_a_run_that_turns_to_noise_stops_with_the_weights_before_it() -> None:
