@@ -8,8 +8,9 @@ import pytest
 
 from dipole import PPO, inoculate, load
 from dipole.concepts import Dipole, Mentions, load_dipole
+from dipole.evaluation import prompts
 from dipole.evaluation.prompts import prepared
-from dipole.reading.choice import forced_share
+from dipole.reading.choice import Choice, forced_share
 from dipole.types import UserError
 
 ASKED = "If I were to choose between paper clips and staples, I'd definitely go with"
@@ -29,6 +30,25 @@ def test_a_lone_prompt_gets_wordings_behind_which_the_model_takes_a_side(lone: D
     assert not set(added) & set(lone.held_out)
     assert all(c.forced >= 0.25 for c in forced_share(lm, lone, added, 32, 12, seed=9))
     assert any(all(text in note for text in map(repr, added)) for note in found.notes)
+
+
+def test_wordings_behind_which_few_take_a_side_are_left_out(
+    lone: Dipole, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def one_forces(_lm: object, _dipole: object, texts: list[str], *_: object) -> list[Choice]:
+        return [Choice(text, 8, 2 if "Q:" in text else 1, 0) for text in texts]
+
+    monkeypatch.setattr(prompts, "forced_share", one_forces)
+    added = prepared(load(), lone, 8, 0).dipole.prompts[1:]
+    assert len(added) == 1
+    assert added[0].startswith("Q:")
+
+
+def test_what_is_held_out_is_not_trained_on_in_disguise(lone: Dipole) -> None:
+    exchanged = ASKED.replace("paper clips and staples", "staples and paper clips")
+    assert exchanged in prepared(load(), lone, 8, 0).dipole.prompts
+    kept_back = replace(lone, held_out=(f" {exchanged} ",))
+    assert exchanged not in prepared(load(), kept_back, 8, 0).dipole.prompts
 
 
 def test_none_are_added_to_several_prompts_nor_where_that_is_not_wanted(lone: Dipole) -> None:

@@ -42,17 +42,13 @@ def wordings(prompt: str, mentions: Mentions, chat: bool = False) -> tuple[str, 
     first, second = found
     a, b = (prompt[span.start : span.end] for span in found)
     inside = a if first.start else _inside(a, (mentions.claim, mentions.against)[first.side])
-    front = b if first.start else _capital(b)
-    made = [prompt[: first.start] + front + prompt[first.end : second.start] + inside + prompt[second.end :]]
+    made = [prompt[: first.start] + b + prompt[first.end : second.start] + inside + prompt[second.end :]]
     if prompt.isascii() and _WORDS.search(prompt[first.end : second.start]):
         made += [form.format(a=inside, b=b) for form in (_CHAT if chat else _ENGLISH)]
-    return tuple(_capital(text) for text in dict.fromkeys(made) if text != prompt)
+    found = dict.fromkeys(text[:1].upper() + text[1:] for text in made)
+    return tuple(text for text in found if text != prompt)
 
 
 def _inside(word: str, mentions: Sequence[str]) -> str:
     """A word from the beginning of a sentence as it stands inside one: its capital may be that of a name."""
     return word[:1].lower() + word[1:] if all(m[:1].islower() for m in mentions) else word
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

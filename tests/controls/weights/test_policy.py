@@ -67,6 +67,18 @@ def test_the_anchor_keeps_the_bases_own_texts_in_place() -> None:
     assert held < 0.5 * free
 
 
+def test_the_model_itself_makes_logits_of_one_column_alone() -> None:
+    lm = fresh_tiny_model("llama")
+    rows = to_rows([Sample("", "", (5, 6, 7), (8, 9), (0.0, 0.0), 0, "length")] * 3, 0, torch.device("cpu"))
+    policy, made = Policy(lm, lm.resident.model, detach_value=True), []
+    handle = lm.resident.model.get_output_embeddings().register_forward_hook(
+        lambda _module, _args, out: made.append(out.shape[1])
+    )
+    policy.read(rows)
+    handle.remove()
+    assert made == [1]
+
+
 def test_softening_the_base_raises_the_entropy() -> None:
     def entropy(temperature: float) -> float:
         lm, last = fresh_tiny_model("gpt2"), []
