@@ -45,8 +45,8 @@ def wordings(prompt: str, mentions: Mentions, chat: bool = False) -> tuple[str, 
     made = [prompt[: first.start] + b + prompt[first.end : second.start] + inside + prompt[second.end :]]
     if prompt.isascii() and _WORDS.search(prompt[first.end : second.start]):
         made += [form.format(a=inside, b=b) for form in (_CHAT if chat else _ENGLISH)]
-    found = dict.fromkeys(text[:1].upper() + text[1:] for text in made)
-    return tuple(text for text in found if text != prompt)
+    texts = dict.fromkeys(text[:1].upper() + text[1:] for text in made)
+    return tuple(text for text in texts if text != prompt)
 
 
 def _inside(word: str, mentions: Sequence[str]) -> str:
