@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Protocol
+
+_WORTH_SAYING = 60.0  # seconds
 
 
 class Progress(Protocol):
@@ -26,11 +29,19 @@ def silent(what: str, done: int = 0, total: int = 0, note: str = "") -> None:
 
 
 def rounds(progress: Progress) -> Callable[[int, int, Mapping[str, float]], None]:
-    """What a run of training calls after each round, with its index, the total and its metrics."""
+    """What a run of training calls after each round, with its index, the total and its metrics.
+
+    Where it will take another minute it says how long, by the rounds that this process has done.
+    """
+    seconds: list[float] = []
     shown = {"reward_mean": "reward {:.3f}", "kl": "KL {:.2f} nats", "loss": "loss {:.3f} nats a token"}
 
     def on_round(index: int, total: int, metrics: Mapping[str, float]) -> None:
-        note = "  ".join(text.format(metrics[name]) for name, text in shown.items() if name in metrics)
-        progress("round", index + 1, total, note)
+        notes = [text.format(metrics[name]) for name, text in shown.items() if name in metrics]
+        seconds.append(metrics.get("seconds", 0.0))
+        left = sum(seconds) / len(seconds) * (total - index - 1)
+        if left >= _WORTH_SAYING:
+            notes.append(f"about {math.ceil(left / 60)} min left")
+        progress("round", index + 1, total, "  ".join(notes))
 
     return on_round
