@@ -36,6 +36,9 @@ LEFT_OUT = {
     "python -m dipole.microworld.train": "trains a model for 45 minutes",
     "python -m dipole.microworld.gates": "measures the model that the line before it trains",
     "dipole generate --chat": "needs a chat model; tests/cli/test_conversation.py has one",
+    "from dipole import load\nfrom dipole.interventions.prompt import continued": (
+        "needs a chat model; tests/cli/test_conversation.py has one"
+    ),
     "dipole compare": "minutes of fitting each control; tests/evaluation and the slow tests compare",
     "dipole basin": "several minutes of starts; tests/cli/test_basin_cli.py draws a smaller basin",
     "dipole translate": "minutes of reading; tests/test_translate.py and the slow tests translate",
