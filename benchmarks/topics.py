@@ -41,7 +41,7 @@ def run(name: str, swapped: bool, model: str) -> dict[str, Any]:
     arsenal = load_arsenal("microworld")
     dipole = arsenal[name].swapped() if swapped else arsenal[name]
     log = Run()
-    adapter = PPO().fit(lm, dipole, log)
+    adapter = PPO(reward="velma").fit(lm, dipole, log)
     began = time.perf_counter()
     effect = compare(lm, adapter.apply(lm), dipole, reward=Velma(lm), bystanders=arsenal.dipoles, seed=1)
 

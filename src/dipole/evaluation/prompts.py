@@ -13,6 +13,7 @@ from dipole.protocols import LM
 from dipole.reading.choice import Choice, forced_share
 
 _DRAWN = 128  # completions in all
+_LEAST = 8  # of a prompt
 _FORCED = 0.25
 
 
@@ -55,7 +56,7 @@ def prepared(
         more = tuple(text for text in found if same_text(text) not in kept_back)
     texts = [*dipole.prompts, *more, *dipole.held_out]
     progress("seeing which prompts force the choice")
-    seen = forced_share(lm, dipole, texts, max(4, _DRAWN // len(texts)), max_new_tokens, seed)
+    seen = forced_share(lm, dipole, texts, max(_LEAST, _DRAWN // len(texts)), max_new_tokens, seed)
     forced = {choice.prompt: choice for choice in seen}
     kept = tuple(text for text in more if forced[text].forced >= _FORCED)
     notes = [_added(kept)] if kept else []

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from architectures import names, tiny_model
 from dipole.controls.weights import head as tested
-from dipole.controls.weights.head import Base, Head, exact_kl, head_of
+from dipole.controls.weights.head import Base, Head, entropies, exact_kl, head_of
 from dipole.types import UserError
 from tolerance import FLOAT32_SUM, GRADIENT
 
@@ -104,6 +104,20 @@ def test_what_a_model_does_behind_its_head_is_found(finish: object, config: dict
     head = head_of(module, SimpleNamespace(**config), hidden, wanted, "a model")
     other = drawn(8, 2, WIDTH)
     torch.testing.assert_close(head.logits(other), finish(module(other)))  # type: ignore[operator]
+
+
+def test_in_half_precision_a_weak_cap_is_a_cap() -> None:
+    module, hidden = linear(), drawn(7, 3, WIDTH)
+    cap = 2.5 * float(module(hidden).abs().max())  # changes the largest logit by a twentieth
+    wanted = (cap * torch.tanh(module(hidden) / cap)).bfloat16()
+    head = head_of(module, SimpleNamespace(final_logit_softcapping=cap), hidden, wanted, "a model")
+    other = 2 * drawn(8, 2, WIDTH)
+    torch.testing.assert_close(head.logits(other), cap * torch.tanh(module(other) / cap))
+
+
+def test_a_token_that_can_not_be_has_no_part_in_the_entropy() -> None:
+    logprobs = torch.tensor([0.0, 0.0, -torch.inf]).log_softmax(-1)
+    assert entropies(logprobs).item() == pytest.approx(0.693147, abs=1e-5)
 
 
 def test_anything_else_behind_the_head_is_refused() -> None:

@@ -34,6 +34,9 @@ def test_the_anchor_is_kl_of_the_policy_from_the_base() -> None:
         with run._wrapped.disable_adapter():
             anchor = run._anchor.of(0, run._policy, run._accelerator)
         found = divergence(run._policy, anchor).item()
+        parts = [divergence(run._policy, part).item() for part in anchor.parts(3)]
+        assert len(parts) == 2
+        assert sum(parts) == pytest.approx(found, rel=GRADIENT)
         towards, away, tokens = 0.0, 0.0, 0
         for ids, shown, mask in zip(*anchor.rows.batch[:2], anchor.rows.mask, strict=True):
             text = ids[shown.bool()][None]

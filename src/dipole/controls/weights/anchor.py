@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -29,6 +30,12 @@ class Anchored(NamedTuple):
     base: Base
     tokens: Tensor
 
+    def parts(self, most: int) -> Iterator[Anchored]:
+        """The same, no more than `most` rows at a time; what they diverge by adds up to the whole."""
+        for start in range(0, len(self.rows.mask), most):
+            some = slice(start, start + most)
+            yield Anchored(self.rows.select(some), self.base.select(some), self.tokens)
+
 
 class Anchor:
     """Texts of the base, a set of them a round; made and asked while the adapter is off."""
@@ -44,6 +51,7 @@ class Anchor:
         """
         drawn = lm.generate("", size * _SETS, max_new_tokens, seed=sample_seed(seed, 0, 1 << 40))
         self._rows, self._size = to_rows(drawn, lm.resident.pad_id, lm.resident.device), size
+        self._read: dict[int, Base] = {}  # what the base read of each set, which stays the same
 
     def of(self, index: int, policy: Policy, accelerator: Any) -> Anchored:
         """This process's share of a round's texts, with what the base reads of them."""
@@ -52,7 +60,9 @@ class Anchor:
         count = self._rows.mask[start:stop].sum()
         mine = list(range(start, stop))[accelerator.process_index :: accelerator.num_processes]
         rows = self._rows.select(mine or [start])
-        return Anchored(rows, Base(policy.read(rows)), count if mine else count * math.inf)
+        if start not in self._read:
+            self._read[start] = Base(policy.read(rows))
+        return Anchored(rows, self._read[start], count if mine else count * math.inf)
 
 
 def divergence(policy: Policy, anchored: Anchored) -> Tensor:

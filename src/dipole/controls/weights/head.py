@@ -81,8 +81,7 @@ class Head:
             picked = logprobs.gather(-1, wanted[:, None]).squeeze(-1)
             spread = apart = torch.zeros_like(picked)
             if entropy:
-                plain = logprobs.detach()
-                spread = -(plain.exp() * plain).sum(-1)
+                spread = entropies(logprobs.detach())
             if theirs is not None and base is not None:
                 apart = exact_kl(logprobs, self.softened(theirs, base.temperature))
             return picked, spread, apart
@@ -105,6 +104,12 @@ class Head:
     def _columns(self, hidden: Tensor) -> int:
         weight = getattr(self.module, "weight", None)
         return int(weight.shape[0] if weight is not None else self.logits(hidden[:1]).shape[-1])
+
+
+def entropies(logprobs: Tensor) -> Tensor:
+    """Entropy in nats, `(…,)`, of distributions `(…, vocab)`; a token that can't be has no part in it."""
+    terms: Tensor = torch.special.entr(logprobs.exp())
+    return terms.sum(-1)
 
 
 def exact_kl(logprobs: Tensor, reference: Tensor) -> Tensor:
@@ -142,9 +147,12 @@ def head_of(module: nn.Module, config: Any, hidden: Tensor, logits: Tensor, name
     scale = float((raw * wanted).sum() / raw.square().sum().clamp(min=1e-30))
     ways.append(lambda x: x * scale)
     bound = _SAME.get(logits.dtype, _SAME_FLOAT32) * float(wanted.abs().max().clamp(min=1e-6))
-    for way in ways:
-        if float((way(raw) - wanted).abs().max()) <= bound:
-            return Head(module, way)
+    errors = [float((way(raw) - wanted).abs().max()) for way in ways]
+    # In half precision a weak cap or a scale near 1 is within rounding of nothing, so the closest way is
+    # taken, and of those that are as close, the simplest.
+    close = [way for way, error in zip(ways, errors, strict=True) if error <= 2 * min(errors)]
+    if min(errors) <= bound:
+        return Head(module, close[0])
     raise UserError(
         f"{name} does something to the logits behind its language-model head that is neither a scale nor a "
         "cap from its config, so what it says can't be read off hidden states, as PPO does; use another "

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
+from dipole.controls.weights.head import entropies
 from dipole.controls.weights.loop import Stop
 from dipole.protocols import Metrics
 
@@ -35,7 +36,7 @@ def softening(softened: Callable[[float], Tensor], most: float, bonus: float) ->
 
 def mean_entropy(logprobs: Tensor) -> float:
     """Mean entropy in nats of distributions `(n, vocab)`."""
-    return float(-(logprobs.exp() * logprobs).sum(-1).mean())
+    return float(entropies(logprobs).mean())
 
 
 def excess(history: Sequence[Mapping[str, float]]) -> float:

@@ -106,8 +106,9 @@ class Policy(nn.Module):
         """
         real = rows.mask > 0
         theirs = None if base is None else Base(base.hidden[real], base.temperature)
-        found = self._head[0].read(hidden[real], rows.targets[real], theirs, entropy)
-        under = hidden[real].detach() if self._detach_value else hidden[real]
+        states = hidden[real]
+        found = self._head[0].read(states, rows.targets[real], theirs, entropy)
+        under = states.detach() if self._detach_value else states
         values = self.value_head(under.float()).squeeze(-1)
         logprobs, spread, divergence = (self._placed(column, real) for column in found)
         return PolicyOutput(logprobs, self._placed(values, real), spread, divergence)

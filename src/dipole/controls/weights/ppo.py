@@ -161,16 +161,7 @@ class PPO(Trained):
         if self.lr is not None:
             require(self, "0 or more", lambda v: v >= 0, "lr")
         sizes = ("minibatch_size", "micro_batch_size")
-        weights = (
-            "entropy_bonus",
-            "kl_coef",
-            "kl_target",
-            "vf_coef",
-            "stop_reward",
-            "kl_loss_coef",
-            "anchor_coef",
-            "min_std",
-        )
+        weights = ("kl_coef", "kl_target", "vf_coef", "stop_reward", "kl_loss_coef", "anchor_coef", "min_std")
         require(self, "0 or more", lambda v: v >= 0, *sizes, *weights, "entropy_bonus")
         ranges = ("kl_loss_temperature", "max_grad_norm", "kl_horizon", "max_kl", "clip", "clip_value")
         require(self, "above 0", lambda v: v > 0, *ranges, "lora_alpha")
@@ -449,8 +440,8 @@ class PPORounds:
         def losses(minibatch: list[int]) -> Iterator[Tensor]:
             nonlocal largest
             count = learn.mask[minibatch].sum().clamp(min=1)
-            if anchor is not None:
-                pulled = divergence(self._policy, anchor)
+            for some in () if anchor is None else anchor.parts(self._micro):
+                pulled = divergence(self._policy, some)
                 totals[3] += pulled.detach()
                 yield ppo.anchor_coef * pulled
             for part in self._parts(minibatch):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dipole.batching import Batch, pad_batch
 from dipole.protocols import LM, Recognizer
+from dipole.reading.choice import prior_of
 from dipole.types import Sample, Score, sample_seed, scored_text
 
 T = TypeVar("T")
@@ -117,7 +118,7 @@ def gather(values: Sequence[T], rows: Sequence[int], accelerator: Any) -> list[T
 def priors(prompts: Sequence[str], recognizer: Recognizer, concept: Any) -> dict[str, float]:
     """Log-odds in nats of each prompt alone; 0 where the recognizer has nothing to say of it."""
     distinct = list(dict.fromkeys(prompts))
-    values = [score.value for score in recognizer.score(distinct, concept)]
+    values = prior_of(recognizer, distinct, concept)
     return {p: v if math.isfinite(v) else 0.0 for p, v in zip(distinct, values, strict=True)}
 
 
