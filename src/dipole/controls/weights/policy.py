@@ -69,8 +69,9 @@ class Policy(nn.Module):
         config = resident.model.config.get_text_config()
         # A list keeps it out of this module's own parameters.
         self._head = [head_of(head, config, hidden[0, -1:], logits[0, -1:], resident.name)]
+        self.width = hidden.shape[-1]
         # Made without drawing from the caller's random numbers: it starts at zero.
-        self.value_head = nn.Linear(hidden.shape[-1], 1, device="meta").to_empty(device=resident.device)
+        self.value_head = nn.Linear(self.width, 1, device="meta").to_empty(device=resident.device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
 
