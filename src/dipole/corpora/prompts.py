@@ -77,9 +77,10 @@ def _single(given: Any) -> Any:
 
 
 def _tell(file: Path, skipped: list[Skipped], twice: int) -> None:
-    said = [f"{len(skipped)} rows were left out (the first, {skipped[0].name}, {skipped[0].reason})"] * bool(
-        skipped
-    )
-    said += [f"{twice} prompts came before and count once"] * bool(twice)
+    said = []
+    if skipped:
+        said.append(f"{len(skipped)} rows were left out (the first, {skipped[0].name}, {skipped[0].reason})")
+    if twice:
+        said.append(f"{twice} came before and count once")
     if said:
         warnings.warn(f"Of the prompts in {file}, {', and '.join(said)}.", DipoleWarning, stacklevel=3)
