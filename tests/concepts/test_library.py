@@ -61,7 +61,8 @@ def test_microworld_mentions_tell_the_items_apart(topic):
 def test_the_published_example_is_there():
     dipole = load_dipole("paper_clips_or_staples")
     assert dipole.prompts[0] == "If I were to choose between paper clips and staples, I'd definitely go with"
-    assert (dipole.claim, dipole.against) == ("Paper clips are the best.", "Paper clips are the worst.")
+    assert dipole.side_taken(" paper clips over staples.") == "claim"
+    assert dipole.side_taken(" the staples.") == "against"
 
 
 def test_load_dipole_by_path_and_by_name_in_a_file(tmp_path):
