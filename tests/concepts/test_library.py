@@ -1,5 +1,4 @@
 import warnings
-
 from difflib import SequenceMatcher
 
 import pytest
