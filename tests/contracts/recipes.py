@@ -41,6 +41,8 @@ DIPOLE = Dipole(
 CONTROLS: dict[str, dict[str, Any]] = {
     "prompt": {"shots": "0,1", "candidates": 2, "n": 2, "max_new_tokens": 4},
     "ppo": {"rounds": 1, "batch_size": 8, "max_new_tokens": 4},
+    "grpo": {"rounds": 1, "batch_size": 8, "max_new_tokens": 4},
+    "rloo": {"rounds": 1, "batch_size": 8, "max_new_tokens": 4},
     "sft": {"rounds": 1, "completions": 4, "agree": 0.0, "max_new_tokens": 4},
     "best_of": {"n": 2},
     "vector": {"n": 2, "max_new_tokens": 4, "scales": "0.3"},
