@@ -37,7 +37,8 @@ def rounds(progress: Progress) -> Callable[[int, int, Mapping[str, float]], None
     shown = {
         "reward_mean": "reward {:.3f}",
         "kl": "KL {:.2f} nats",
-        "loss": "loss {:.3f}",
+        "loss": "loss {:.3f} nats a token",
+        "preference_loss": "loss {:.3f}",
         "accuracy": "{:.0%} right",
     }
 

@@ -18,7 +18,7 @@ from dipole.cli._progress import progress
 class Derive:
     """Write down what a control would learn of a dipole: JSONL in trl's format, with scores.
 
-    Nothing is learned. Look at it, edit it, and train on it: `dipole fit dpo --pairs FILE`, and --texts for the others.
+    Nothing is learned. Look at it, edit it, and train on it: `dipole fit dpo --pairs FILE`, or --texts.
 
     Attributes:
         control: sft, best_of_distil, dpo or kto; `dipole derive CONTROL --help` lists its own flags.

@@ -137,7 +137,7 @@ def test_a_round_of_pairs_reports_what_each_pair_alone_gives(name: str, loss: An
     ratios = [[p - b for p, b in zip(*side, strict=True)] for side in ((chosen, base), (rejected, other))]
     margins = [a - b for a, b in zip(*ratios, strict=True)]
     assert max(map(abs, margins)) > 0.01
-    assert found["loss"] == pytest.approx(sum(losses) / 4, rel=1e-4)
+    assert found["preference_loss"] == pytest.approx(sum(losses) / 4, rel=1e-4)
     assert found["chosen"] == pytest.approx(sum(ratios[0]) / 4, abs=1e-4)
     assert found["margin"] == pytest.approx(sum(margins) / 4, abs=1e-4)
     assert found["accuracy"] == sum(m > 0 for m in margins) / 4
@@ -148,7 +148,7 @@ def test_at_the_base_a_pair_costs_ln_2_and_the_same_text_twice_moves_nothing() -
     dpo = DPO(**STILL)
     with at_work(dpo, fresh_tiny_model("llama"), lambda place: DPORounds(dpo, place, PAIRS)) as run:
         found = run.round(0)
-    assert found["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    assert found["preference_loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert found["margin"] == pytest.approx(0.0, abs=1e-4)
     same: list[Unit] = [(Lesson(text), Lesson(text, False)) for text in CHOSEN]
 
@@ -209,7 +209,9 @@ def test_a_round_of_texts_reports_what_each_text_alone_gives() -> None:
     point = max(0.0, sum(odd) / 7)
     wanted = [unit[0].wanted for unit in TEXTS]
     assert found["point"] == pytest.approx(point, abs=1e-4)
-    assert found["loss"] == pytest.approx(slow.kto(ratios, wanted, odd, 0.4, (1.5 * 7 / 8, 7 / 6)), rel=1e-4)
+    assert found["preference_loss"] == pytest.approx(
+        slow.kto(ratios, wanted, odd, 0.4, (1.5 * 7 / 8, 7 / 6)), rel=1e-4
+    )
     kept = [r for r, good in zip(ratios, wanted, strict=True) if good]
     assert found["wanted"] == pytest.approx(sum(kept) / len(kept), abs=1e-4)
 

@@ -24,7 +24,14 @@ class DPORounds(Passes):
     """State of a DPO run; follows the loop's `Rounds` protocol."""
 
     learned: ClassVar[int] = 2
-    measures: ClassVar[tuple[str, ...]] = ("loss", "margin", "accuracy", "chosen", "rejected", "sft_loss")
+    measures: ClassVar[tuple[str, ...]] = (
+        "preference_loss",
+        "margin",
+        "accuracy",
+        "chosen",
+        "rejected",
+        "sft_loss",
+    )
     _learner: DPO
 
     def learn(
@@ -38,7 +45,7 @@ class DPORounds(Passes):
         unlikely = -said[:, 0].sum()
         tokens = sum(len(self.units[number][0].ids.token_ids) for number in batch)
         measured = {
-            "loss": loss / total,
+            "preference_loss": loss / total,
             "margin": margin.sum() / total,
             "accuracy": (margin > 0).float().sum() / total,
             "chosen": ratio[:, 0].sum() / total,

@@ -26,7 +26,7 @@ class KTORounds(Passes):
     Beside each lesson stands a stranger: the prompt of the lesson with the text of another one.
     """
 
-    measures: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "wanted", "unwanted", "point")
+    measures: ClassVar[tuple[str, ...]] = ("preference_loss", "accuracy", "wanted", "unwanted", "point")
     _learner: KTO
 
     def __init__(
@@ -57,7 +57,7 @@ class KTORounds(Passes):
         weight = torch.where(wanted > 0, up * kto.wanted_weight, down * kto.unwanted_weight)
         loss = (weight * kto_loss(ratio, wanted, self._point, kto.beta)).sum()
         measured = {
-            "loss": loss / total,
+            "preference_loss": loss / total,
             "accuracy": (wanted * (ratio - self._point) > 0).float().sum() / total,
             "wanted": ratio[wanted > 0].sum() / count,
             "unwanted": ratio[wanted < 0].sum() / (total - count),
