@@ -53,6 +53,8 @@ CONTROLS = Table(
     {
         "prompt": "dipole.controls.prompt:Prompt",
         "ppo": "dipole.controls.weights.ppo:PPO",
+        "grpo": "dipole.controls.weights.grpo:GRPO",
+        "rloo": "dipole.controls.weights.grpo:RLOO",
         "sft": "dipole.controls.weights.sft:SFT",
         "best_of_distil": "dipole.controls.weights.sft:BestOfDistil",
         "dpo": "dipole.controls.weights.dpo:DPO",
