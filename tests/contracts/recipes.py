@@ -43,6 +43,8 @@ _LEARNED: dict[str, Any] = {"rounds": 1, "completions": 4, "max_new_tokens": 4, 
 CONTROLS: dict[str, dict[str, Any]] = {
     "prompt": {"shots": "0,1", "candidates": 2, "n": 2, "max_new_tokens": 4},
     "ppo": {"rounds": 1, "batch_size": 8, "max_new_tokens": 4},
+    "grpo": {"rounds": 1, "batch_size": 8, "max_new_tokens": 4},
+    "rloo": {"rounds": 1, "batch_size": 8, "max_new_tokens": 4},
     "sft": {**_LEARNED, "agree": 0.0},
     "best_of_distil": {**_LEARNED, "agree": 0.0, "best_of": 2, "recognizer": "velma"},
     "dpo": {**_LEARNED, "margin": 0.0, "anchor_coef": 1.0, "anchor_size": 2},

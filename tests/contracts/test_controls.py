@@ -23,7 +23,7 @@ every = pytest.mark.parametrize(("control", "name"), with_real_for(list(CONTROLS
 
 
 # Can do without a concept, but not with the fields of their recipes.
-WITHOUT = ("pool", "sft", "best_of_distil", "dpo", "kto")
+WITHOUT = ("pool", "ppo", "grpo", "rloo", "sft", "best_of_distil", "dpo", "kto")
 
 
 def _made(control: str) -> Any:

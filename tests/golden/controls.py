@@ -32,6 +32,7 @@ LENGTH_OF = {"titles": 14, "patchwork": 24, "patchwork-connective": 24, "quotes"
 
 _DRAW = {"n": 4, "max_new_tokens": 8}
 _SOURCE = {"source": str(HERE / "source.txt")}
+_RL = {"rounds": 2, "batch_size": 8, "epochs": 2, "max_new_tokens": 8, "anchor_size": 4}
 _PPO = {"rounds": 2, "batch_size": 8, "ppo_epochs": 2, "max_new_tokens": 8, "anchor_size": 4, "kl_coef": 0.02}
 
 _LEARNED = {"max_new_tokens": 8, "anchor_size": 2}
@@ -52,6 +53,8 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
             "lora_rank": 2,
         },
     ),
+    "grpo": ("grpo", {**_RL, "group_size": 4}),
+    "rloo": ("rloo", {**_RL, "reward": "mentions"}),
     "sft": ("sft", {"completions": 8, "agree": 0.3, "rounds": 2, "batch_size": 4, "max_new_tokens": 8}),
     "best_of_distil": (
         "best_of_distil",
@@ -139,7 +142,9 @@ def _written(name: str, lm: _api.LM, made: _api.Intervention, strength: float) -
 
 
 def _tolerance(control: str) -> Tolerance:
-    return {"ppo": TRAINED, "sft": TRAINED, "pplm": PERTURBED}.get(control, READ)
+    return {"ppo": TRAINED, "grpo": TRAINED, "rloo": TRAINED, "sft": TRAINED, "pplm": PERTURBED}.get(
+        control, READ
+    )
 
 
 def _base(model: str, place: Path) -> dict[str, Any]:

@@ -31,20 +31,28 @@ from controls.weights.small import (
 )
 from dipole.concepts import Dipole
 from dipole.controls.weights.dpo import DPO
+from dipole.controls.weights.grpo import GRPO, RLOO
 from dipole.controls.weights.kto import KTO
 from dipole.controls.weights.learning import Learner
+from dipole.controls.weights.on_policy import OnPolicy
 from dipole.controls.weights.sft import SFT
 from dipole.files import CHECKPOINT
 from dipole.lm import LM
 from dipole.protocols import Run
 
+_GROUPED: dict[str, Any] = {
+    "anchor_coef": 0.0, "kl_loss_coef": 0.2, "centre": False, "rounds": 3, "batch_size": 9, "group_size": 3,
+    "epochs": 2, "max_new_tokens": 5, "lora_rank": 2, "lr": 0.0,
+}  # fmt: skip
 # Uneven shares (9 rows over 2 processes); a last minibatch of one row, which leaves a process without any;
 # micro-batches that one process needs and the other does not.
-CASES = {
+CASES: dict[str, OnPolicy] = {
     "whole": small(lr=0.0),
     "minibatches": small(lr=0.0, minibatch_size=4),
     "micro": small(lr=0.0, micro_batch_size=4),
     "both": small(lr=0.0, minibatch_size=5, micro_batch_size=2),
+    "grpo": GRPO(length="token", advantage="running", minibatch_size=4, **_GROUPED),
+    "rloo": RLOO(minibatch_size=4, micro_batch_size=3, **_GROUPED),
     "anchor": small(lr=0.0, anchor_coef=2.0, anchor_size=9),
     "anchor-minibatches": small(lr=0.0, minibatch_size=4, anchor_coef=2.0, anchor_size=9),
 }
