@@ -98,8 +98,8 @@ def wrong_text(text: Any) -> str | None:
     return None
 
 
-def json_rows(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, str | None, Any, Any]]:
-    """`file:line`, id, text and prompt of each object of a JSONL file; other lines are added to `skipped`."""
+def json_rows(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, str | None, Any, Any, Any]]:
+    """`file:line`, id, text, prompt, reward of each object of a JSONL file; other lines go to `skipped`."""
     try:
         with open_text(file) as lines:
             for number, line in enumerate(lines, 1):
@@ -115,7 +115,7 @@ def json_rows(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, str | N
                     skipped.append(Skipped(where, "is no JSON"))
                 else:
                     if isinstance(row, dict):
-                        yield where, _id(row.get("id")), row.get("text"), row.get("prompt")
+                        yield where, _id(row.get("id")), row.get("text"), row.get("prompt"), row.get("reward")
                     else:
                         skipped.append(Skipped(where, "is no JSON object"))
     except BAD_GZIP:
