@@ -51,6 +51,7 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "sft": ("sft", {"completions": 8, "agree": 0.3, "rounds": 2, "batch_size": 4, "max_new_tokens": 8}),
+    "conditional": ("conditional", {"completions": 24, "rounds": 2, "batch_size": 8, "max_new_tokens": 8}),
     "best_of": ("best_of", {"n": 3}),
     "vector": ("vector", {"scales": "0.1,0.3", "max_layers": 2, **_DRAW}),
     "vector-probe": (
@@ -69,6 +70,7 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
     "pplm": ("pplm", {"weights": "0.1", "steps": 2, **_DRAW}),
     "pplm-probe": ("pplm", {"attribute": "probe", "weights": "0.1", "steps": 1, "texts": 1, **_DRAW}),
     "fudge": ("fudge", {"weights": "1,2", "texts": 1, "max_layers": 2, "candidates": 8, **_DRAW}),
+    "ilql": ("ilql", {"completions": 8, "rounds": 2, "batch_size": 4, "weights": "1,2", **_DRAW}),
     "pool": ("pool", {}),
     "pool-global": (
         "pool",
@@ -131,7 +133,9 @@ def _written(name: str, lm: _api.LM, made: _api.Intervention, strength: float) -
 
 
 def _tolerance(control: str) -> Tolerance:
-    return {"ppo": TRAINED, "sft": TRAINED, "pplm": PERTURBED}.get(control, READ)
+    return {"pplm": PERTURBED, **dict.fromkeys(("ppo", "sft", "conditional", "ilql"), TRAINED)}.get(
+        control, READ
+    )
 
 
 def _base(model: str, place: Path) -> dict[str, Any]:

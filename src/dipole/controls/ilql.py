@@ -94,7 +94,7 @@ class ILQL(Measured):
     texts: str = ""
     completions: int = 512
     unprompted: float = 0.25
-    recognizer: str = "velma"
+    recognizer: str = "stance"
     centre: bool = True
     gamma: float = 0.99
     lam: float = 0.9

@@ -33,18 +33,18 @@ _ASKED = 16  # texts of which the tokens are read that the model never writes
 class Conditional(Trained):
     """Learn a LoRA adapter from texts with what a recognizer says of each, in one of six ways.
 
-    `conditional` puts a tag in front of each text, or each sentence, one for good and one for bad; in use the good one
-    stands in front of what is written, and neither is ever written. The others weigh the loss: `mle` does
-    not, `filter` leaves out bad texts, `unlikelihood` lowers the probability of bad tokens, `rwr` weighs a
-    token by exp(R / beta) and `awr` by exp((R - V) / beta), with R the probability of the claim less 1.
+    `conditional` puts a tag in front of each text, or each sentence, one for good and one for bad; in use the
+    good one stands in front of what is written, and neither is ever written. The others weigh the loss: `mle`
+    does not, `filter` leaves out bad texts, `unlikelihood` lowers the probability of bad tokens, `rwr` weighs
+    a token by exp(R / beta) and `awr` by exp((R - V) / beta), with R the probability of the claim less 1.
 
     Departures from Korbak et al. 2023:
 
     1. A LoRA adapter is fine-tuned; nothing is trained from scratch, and no row of the vocabulary is added:
        the tags are two tokens that the model has and does not use.
     2. Tags are read and not learned, since they are never written: no capacity goes into saying them.
-    3. A text is judged as a whole unless it is asked otherwise (`by`): a completion is a sentence or two. What
-       nobody can judge has no tag, and the weight of what is good.
+    3. A text is judged as a whole unless `by` says otherwise: a completion is a sentence or two. What nobody
+       can judge has no tag, and the weight of what is good.
     4. The weights of RWR have the mean 1 over all tokens, and the value head of AWR a bias.
 
     Attributes:
@@ -78,7 +78,7 @@ class Conditional(Trained):
     texts: str = ""
     completions: int = 512
     unprompted: float = 0.25
-    recognizer: str = "velma"
+    recognizer: str = "stance"
     by: By = "text"
     agree: float = 0.5
     centre: bool = True
