@@ -15,7 +15,7 @@ from dipole.controls._dial import Measured, numbers_of
 from dipole.controls.selection import select, split_prompts
 from dipole.controls.weights.head import Head
 from dipole.controls.weights.loop import Place, run_rounds
-from dipole.controls.weights.passes import Passes
+from dipole.controls.weights.over_rows import OverRows
 from dipole.controls.weights.policy import Policy
 from dipole.controls.weights.q_maths import (
     awac_weights,
@@ -247,7 +247,7 @@ class _Tied(nn.Module):
         return nn.functional.linear(found.to(self.weight.dtype), self.weight) / self._scale
 
 
-class ILQLRounds(Passes):
+class ILQLRounds(OverRows):
     """Passes over rewarded texts, whose states were read once."""
 
     def __init__(self, control: ILQL, texts: Sequence[Rewarded], place: Place) -> None:

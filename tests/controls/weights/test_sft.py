@@ -26,9 +26,8 @@ from controls.weights.small import (
     weights_hash,
 )
 from dipole.concepts import Dipole
-from dipole.controls.weights.passes import schedule
 from dipole.controls.weights.rollout import Text, to_rows
-from dipole.controls.weights.sft import SFT, SFTRounds, given_texts, own_texts, token_loss
+from dipole.controls.weights.sft import SFT, SFTRounds, given_texts, own_texts, schedule, token_loss
 from dipole.lm import LM
 from dipole.protocols import Run
 from dipole.types import UserError

@@ -13,7 +13,7 @@ from torch import Tensor
 from dipole.controls._concept import require_dipole
 from dipole.controls.weights.loop import Place, train
 from dipole.controls.weights.objectives import awr_loss, bounded_value, rwr_weights, unlikelihood_loss
-from dipole.controls.weights.passes import Passes
+from dipole.controls.weights.over_rows import OverRows
 from dipole.controls.weights.policy import Policy
 from dipole.controls.weights.rollout import to_rows
 from dipole.controls.weights.scored import By, Scored, encoded, given, own, pieces, probabilities
@@ -176,7 +176,7 @@ def scored_texts(control: Conditional, dipole: Poles, place: Place) -> list[Scor
     return found
 
 
-class ConditionalRounds(Passes):
+class ConditionalRounds(OverRows):
     """Passes over scored texts."""
 
     def __init__(self, control: Conditional, texts: Sequence[Scored], place: Place) -> None:

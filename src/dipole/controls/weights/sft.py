@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from dipole.controls._concept import require_dipole
-from dipole.controls.weights.loop import Place, train
-from dipole.controls.weights.passes import Passes
+from dipole.controls.weights.loop import Place, Stop, train
 from dipole.controls.weights.rollout import Rows, Text, gather, judge, sample_rows, share, to_rows
 from dipole.controls.weights.settings import Trained, rate_for, require
+from dipole.controls.weights.step import parts, set_rate, shuffled, take_step
 from dipole.corpora.corpus import open_corpus
 from dipole.interventions.weights import Adapter
-from dipole.protocols import LM, JudgedBy, Poles, Run
+from dipole.protocols import LM, JudgedBy, Metrics, Poles, Run
 from dipole.reading.told import told_by
 from dipole.registry import make_recognizer
-from dipole.types import UserError
+from dipole.types import UserError, sample_seed
 
 _LR = 1e-3
 _SAMPLED = 64  # completions a forward while the texts are drawn
@@ -34,6 +36,18 @@ def token_loss(logits: Tensor, rows: Rows) -> Tensor:
     """
     shown = rows.mask.bool()
     return cross_entropy(logits[shown].float(), rows.targets[shown], reduction="sum")
+
+
+def schedule(step: int, steps: int, warmup: float) -> float:
+    """Share of the learning rate: up in a line over the first steps, then down in a line to nearly 0.
+
+    Args:
+        step: Number of the step, from 0.
+        steps: Steps of the whole run.
+        warmup: Share of them in which the rate rises.
+    """
+    rising = math.ceil(warmup * steps)
+    return (step + 1) / rising if step < rising else (steps - step) / (steps - rising)
 
 
 @dataclass(frozen=True)
@@ -171,18 +185,60 @@ def own_texts(sft: SFT, dipole: Poles, place: Place) -> list[Text]:
     return found
 
 
-class SFTRounds(Passes):
-    """Passes over texts, whose response tokens are learned."""
+class SFTRounds:
+    """State of a run between passes over the texts; follows the loop's `Rounds` protocol."""
 
     def __init__(self, sft: SFT, texts: Sequence[Text], place: Place) -> None:
         """Set up the optimiser."""
-        rate = rate_for(sft.lr, _LR, place.lm.resident.width)
-        super().__init__(sft, [len(text.token_ids) for text in texts], place, rate)
-        self._texts = texts
+        self._sft, self._texts = sft, texts
+        self._lm, self._model, self._accelerator, _ = place
+        self.parameters: Mapping[str, torch.nn.Parameter] = {
+            name: p for name, p in self._model.named_parameters() if p.requires_grad
+        }
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(list(self.parameters.values()))
+        self._rate = rate_for(sft.lr, _LR, self._lm.resident.width)
 
-    def loss(self, part: Sequence[int]) -> Tensor:
-        """Cross-entropy of the response tokens of some texts, summed."""
-        resident = self._place.lm.resident
-        rows = to_rows([self._texts[row] for row in part], resident.pad_id, resident.device)
-        logits = resident.last_logits(self._place.model, rows.batch, rows.keep)[:, :-1]
-        return token_loss(logits, rows)
+    def numbers(self) -> dict[str, float]:
+        """Nothing but tensors and the number of the round makes up the state."""
+        return {}
+
+    def restore(self, numbers: Mapping[str, float]) -> None:
+        """Nothing to take back."""
+
+    def stop(self, history: list[Metrics]) -> Stop | None:
+        """It goes on to the last round."""
+
+    def round(self, index: int) -> Metrics:
+        """Pass over the texts once, in an order of its own."""
+        sft, total = self._sft, len(self._texts)
+        order = shuffled(total, sample_seed(sft.seed, 1, index))
+        batches = [order[start : start + sft.batch_size] for start in range(0, total, sft.batch_size)]
+        steps, learned = len(batches) * sft.rounds, torch.zeros(1, device=self._lm.resident.device)
+        rate = norm = 0.0
+        for number, batch in enumerate(batches, index * len(batches)):
+            rate = self._rate * schedule(number, steps, sft.warmup)
+            set_rate(self.optimizer, rate)
+            parameters = list(self.parameters.values())
+            losses = self._losses(batch, learned)
+            norm = take_step(self.optimizer, parameters, losses, sft.max_grad_norm, self._accelerator)
+            if not math.isfinite(norm):
+                break
+        tokens = sum(len(text.token_ids) for text in self._texts)
+        return {
+            "loss": self._accelerator.reduce(learned, "sum").item() / tokens,
+            "grad_norm": norm,
+            "lr": rate,
+            "texts": float(total),
+            "tokens": float(tokens),
+        }
+
+    def _losses(self, batch: Sequence[int], learned: Tensor) -> Iterator[Tensor]:
+        """This process's parts of a minibatch's mean loss; their sums are added to `learned`."""
+        resident = self._lm.resident
+        count = sum(len(self._texts[row].token_ids) for row in batch)
+        for part in parts(batch, self._sft.micro_batch_size, self._accelerator):
+            rows = to_rows([self._texts[row] for row in part], resident.pad_id, resident.device)
+            logits = resident.last_logits(self._model, rows.batch, rows.keep)[:, :-1]
+            loss = token_loss(logits, rows)
+            learned += loss.detach()
+            yield loss / count

@@ -1,4 +1,4 @@
-"""Passes over texts that stay the same: the round of every control that learns from given rows."""
+"""Passes over rows whose loss is a sum over tokens that each may have a weight of their own."""
 
 from __future__ import annotations
 
@@ -11,24 +11,13 @@ import torch
 from torch import Tensor
 
 from dipole.controls.weights.loop import Place, Stop
+from dipole.controls.weights.sft import schedule
 from dipole.controls.weights.step import parts, set_rate, shuffled, take_step
 from dipole.protocols import Metrics
 from dipole.types import sample_seed
 
 
-def schedule(step: int, steps: int, warmup: float) -> float:
-    """Share of the learning rate: up in a line over the first steps, then down in a line to nearly 0.
-
-    Args:
-        step: Number of the step, from 0.
-        steps: Steps of the whole run.
-        warmup: Share of them in which the rate rises.
-    """
-    rising = math.ceil(warmup * steps)
-    return (step + 1) / rising if step < rising else (steps - step) / (steps - rising)
-
-
-class Passes(ABC):
+class OverRows(ABC):
     """State of a run between passes over its rows; follows the loop's `Rounds` protocol."""
 
     def __init__(
