@@ -53,6 +53,8 @@ CONTROLS = Table(
     {
         "prompt": "dipole.controls.prompt:Prompt",
         "ppo": "dipole.controls.weights.ppo:PPO",
+        "grpo": "dipole.controls.weights.grpo:GRPO",
+        "rloo": "dipole.controls.weights.grpo:RLOO",
         "sft": "dipole.controls.weights.sft:SFT",
         "conditional": "dipole.controls.weights.conditional:Conditional",
         "best_of": "dipole.controls.best_of:BestOf",

@@ -1,4 +1,5 @@
 import warnings
+from difflib import SequenceMatcher
 
 import pytest
 
@@ -38,10 +39,15 @@ def test_ready_dipoles_are_complete(dipole):
 
 
 @pytest.mark.parametrize("dipole", READY, ids=lambda d: d.name)
-def test_poles_differ_in_one_word(dipole):
+def test_poles_differ_in_one_word_or_the_name_of_their_side(dipole):
     claim, against = dipole.claim.split(), dipole.against.split()
-    assert len(claim) == len(against)
-    assert sum(a != b for a, b in zip(claim, against, strict=True)) == 1
+    same = SequenceMatcher(None, claim, against, autojunk=False)
+    changed = [block for block in same.get_opcodes() if block[0] != "equal"]
+    assert len(changed) == 1
+    kind, start, stop, *_ = changed[0]
+    assert kind == "replace"
+    named = " ".join(claim[start:stop]).rstrip(".")
+    assert stop - start == 1 or named.removesuffix("s") in dipole.mentions.claim
 
 
 def test_microworld_file_is_in_step_with_the_topics():
@@ -61,7 +67,8 @@ def test_microworld_mentions_tell_the_items_apart(topic):
 def test_the_published_example_is_there():
     dipole = load_dipole("paper_clips_or_staples")
     assert dipole.prompts[0] == "If I were to choose between paper clips and staples, I'd definitely go with"
-    assert (dipole.claim, dipole.against) == ("Paper clips are the best.", "Paper clips are the worst.")
+    assert dipole.side_taken(" paper clips over staples.") == "claim"
+    assert dipole.side_taken(" the staples.") == "against"
 
 
 def test_load_dipole_by_path_and_by_name_in_a_file(tmp_path):

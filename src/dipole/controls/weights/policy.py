@@ -44,8 +44,14 @@ class Policy(nn.Module):
     The value head starts at zero and, with `detach_value`, sends no gradient into the adapter.
     """
 
-    def __init__(self, lm: LM, wrapped: nn.Module, detach_value: bool) -> None:
+    def __init__(self, lm: LM, wrapped: nn.Module, detach_value: bool = True, critic: bool = True) -> None:
         """Wrap a model that has an adapter injected.
+
+        Args:
+            lm: The LM.
+            wrapped: Its model with the adapter.
+            detach_value: Keep the gradient of the values out of the adapter.
+            critic: Whether there is a value head; without one every value is 0.
 
         Raises:
             UserError: The model has no output embedding to read hidden states from, or does more behind it
@@ -58,7 +64,7 @@ class Policy(nn.Module):
         if head is None or not hasattr(head, "weight"):
             raise UserError(
                 f"{type(resident.model).__name__} has no language-model head to read hidden states from, "
-                "which the value head of PPO needs; use another model."
+                "which training by a reward needs; use another model."
             )
         self._detach_value = detach_value
         self._width = packed_width(lm)
@@ -69,10 +75,15 @@ class Policy(nn.Module):
         config = resident.model.config.get_text_config()
         # A list keeps it out of this module's own parameters.
         self._head = [head_of(head, config, hidden[0, -1:], logits[0, -1:], resident.name)]
+        self.width = hidden.shape[-1]
+        self.value_head = self._zero_head(resident.device) if critic else None
+
+    def _zero_head(self, device: torch.device) -> nn.Linear:
         # Made without drawing from the caller's random numbers: it starts at zero.
-        self.value_head = nn.Linear(hidden.shape[-1], 1, device="meta").to_empty(device=resident.device)
-        nn.init.zeros_(self.value_head.weight)
-        nn.init.zeros_(self.value_head.bias)
+        head = nn.Linear(self.width, 1, device="meta").to_empty(device=device)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        return head
 
     def forward(self, rows: Rows, entropy: bool = False, base: Base | None = None) -> PolicyOutput:
         """Read rows; everything is 0 on padding.
@@ -108,8 +119,11 @@ class Policy(nn.Module):
         theirs = None if base is None else Base(base.hidden[real], base.temperature)
         states = hidden[real]
         found = self._head[0].read(states, rows.targets[real], theirs, entropy)
-        under = states.detach() if self._detach_value else states
-        values = self.value_head(under.float()).squeeze(-1)
+        if self.value_head is None:
+            values = torch.zeros_like(found.entropy)
+        else:
+            under = states.detach() if self._detach_value else states
+            values = self.value_head(under.float()).squeeze(-1)
         logprobs, spread, divergence = (self._placed(column, real) for column in found)
         return PolicyOutput(logprobs, self._placed(values, real), spread, divergence)
 
