@@ -254,7 +254,7 @@ class ILQLRounds(OverRows):
         """Read the states and set up heads and optimiser."""
         self.control, self._texts, resident = control, texts, place.lm.resident
         with torch.no_grad():
-            self._policy = Policy(place.lm, place.model.model, detach_value=True)
+            self._policy = Policy(place.lm, place.model.model, critic=False)
             self._states = self._read(place, texts)
         table = head_of(resident).weight.detach()
         self._scale = mean_length(table)

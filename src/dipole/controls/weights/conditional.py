@@ -186,7 +186,8 @@ class ConditionalRounds(OverRows):
             UserError: No text is good enough.
         """
         self.control = control
-        self._policy = Policy(place.lm, place.model, detach_value=False)
+        valued = control.objective == "awr"
+        self._policy = Policy(place.lm, place.model, detach_value=False, critic=valued)
         self.tags = self._choose(place, texts) if control.objective == "conditional" else None
         drop_seed = sample_seed(control.seed, 2, 0)
         rows = tagged(self._kept(texts), control.agree, self.tags, control.drop, drop_seed)
@@ -198,7 +199,7 @@ class ConditionalRounds(OverRows):
     def trained(self) -> dict[str, torch.nn.Parameter]:
         """The adapter, and for AWR the value head."""
         found = super().trained()
-        if self.control.objective == "awr":
+        if self._policy.value_head is not None:
             found |= {f"value_head.{n}": p for n, p in self._policy.value_head.named_parameters()}
         return found
 
