@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dipole.concepts import Arsenal, Dipole
+    from dipole.controls.derive import derive
     from dipole.controls.fit import fit
     from dipole.controls.weights.ppo import PPO
     from dipole.evaluation.check import check
@@ -32,6 +33,7 @@ __all__ = [
     "check",
     "compare",
     "compare_controls",
+    "derive",
     "fit",
     "inoculate",
     "load",
@@ -55,6 +57,7 @@ _HOMES = {
     "check": "dipole.evaluation.check",
     "compare": "dipole.evaluation.compare",
     "compare_controls": "dipole.evaluation.families",
+    "derive": "dipole.controls.derive",
     "fit": "dipole.controls.fit",
     "inoculate": "dipole.evaluation.inoculate",
     "load": "dipole.models",

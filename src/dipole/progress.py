@@ -34,7 +34,13 @@ def rounds(progress: Progress) -> Callable[[int, int, Mapping[str, float]], None
     Where it will take another minute it says how long, by the rounds that this process has done.
     """
     seconds: list[float] = []
-    shown = {"reward_mean": "reward {:.3f}", "kl": "KL {:.2f} nats", "loss": "loss {:.3f} nats a token"}
+    shown = {
+        "reward_mean": "reward {:.3f}",
+        "kl": "KL {:.2f} nats",
+        "loss": "loss {:.3f} nats a token",
+        "preference_loss": "loss {:.3f}",
+        "accuracy": "{:.0%} right",
+    }
 
     def on_round(index: int, total: int, metrics: Mapping[str, float]) -> None:
         notes = [text.format(metrics[name]) for name, text in shown.items() if name in metrics]

@@ -271,6 +271,21 @@ def test_resume_refuses_other_settings(flag: str, value: str, cli: Cli, trained:
     assert snapshot(trained) == before
 
 
+def test_resume_imports_no_function_that_only_the_folder_names(
+    cli: Cli, trained: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    facts = json.loads((run / "manifest.json").read_text())
+    facts["control"]["fields"]["reward"] = "no_such_module:score"
+    (run / "manifest.json").write_text(json.dumps(facts))
+    before = snapshot(run)
+    refused(cli("inoculate", "--resume", "--out", run), "imported only where you name it")
+    named = cli("inoculate", "--resume", "--out", run, "--reward", "no_such_module:score")
+    refused(named, "another run")  # its checkpoint was another reward's
+    assert snapshot(run) == before
+
+
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "empty"])
 @pytest.mark.parametrize("name", ["checkpoint.safetensors", "manifest.json"])
 def test_resume_refuses_damage(name: str, damage: str, cli: Cli, trained: Path, tmp_path: Path) -> None:

@@ -176,6 +176,24 @@ def test_inoculate_trains_with_the_control_that_is_named(cli: Cli, model: Path, 
     assert (foreign.code, "no such setting" in foreign.err) == (2, True), foreign.err
 
 
+def test_derive_writes_what_fit_learns(cli: Cli, model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    small = ("--model", model, "--max-new-tokens", "4")
+    drawn = ("--completions", "4", "--margin", "0", "--recognizer", "velma")
+    wanted = ("--claim", *POLES)
+    made = cli("derive", "dpo", *wanted, *small, *drawn, "--out", file)
+    assert (made.code, "rows for dpo" in made.out) == (0, True), made.err
+    rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    assert {"prompt", "chosen", "rejected", "scores"} <= set(rows[0])
+    assert rows[0]["prompt"] == PROMPT
+    learned = cli(
+        "fit", "dpo", "--pairs", file, *small, "--rounds", "1", "--out", tmp_path / "dpo", "--quiet"
+    )
+    assert learned.code == 0, learned.err
+    again = cli("derive", "dpo", *wanted, *small, "--out", file)
+    assert (again.code, "--overwrite" in again.err) == (2, True)
+
+
 @pytest.mark.parametrize(("control", "word"), [("vector", "dipole fit vector"), ("sfd", "mean 'sft'")])
 def test_inoculate_wants_a_control_that_trains(
     control: str, word: str, cli: Cli, model: Path, tmp_path: Path

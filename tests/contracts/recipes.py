@@ -39,11 +39,18 @@ DIPOLE = Dipole(
     prompts=("If I had to choose between paper clips and staples,", "The cats"),
 )
 
+_LEARNED: dict[str, Any] = {"rounds": 1, "completions": 4, "max_new_tokens": 4, "anchor_coef": 0.0}
+
 # Constructor arguments that make a control finish in about a second on a tiny model.
 CONTROLS: dict[str, dict[str, Any]] = {
     "prompt": {"shots": "0,1", "candidates": 2, "n": 2, "max_new_tokens": 4},
     "ppo": {"rounds": 1, "batch_size": 8, "max_new_tokens": 4},
-    "sft": {"rounds": 1, "completions": 4, "agree": 0.0, "max_new_tokens": 4},
+    "grpo": {"rounds": 1, "batch_size": 8, "max_new_tokens": 4},
+    "rloo": {"rounds": 1, "batch_size": 8, "max_new_tokens": 4},
+    "sft": {**_LEARNED, "agree": 0.0},
+    "best_of_distil": {**_LEARNED, "agree": 0.0, "best_of": 2, "recognizer": "velma"},
+    "dpo": {**_LEARNED, "margin": 0.0, "anchor_coef": 1.0, "anchor_size": 2},
+    "kto": {**_LEARNED, "margin": 0.0},
     "conditional": {"rounds": 1, "completions": 16, "max_new_tokens": 4},
     "best_of": {"n": 2},
     "vector": {"n": 2, "max_new_tokens": 4, "scales": "0.3"},

@@ -22,7 +22,8 @@ from dipole.types import UserError
 every = pytest.mark.parametrize(("control", "name"), with_real_for(list(CONTROLS), list(ARCHITECTURES)))
 
 
-WITHOUT = ("pool", "sft")  # can do without a concept, but not with the fields of their recipes
+# Can do without a concept, but not with the fields of their recipes.
+WITHOUT = ("pool", "ppo", "grpo", "rloo", "sft", "best_of_distil", "dpo", "kto")
 
 
 def _made(control: str) -> Any:

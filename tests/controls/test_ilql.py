@@ -129,11 +129,12 @@ def test_what_is_added_to_all_alike_changes_nothing_and_much_of_it_takes_the_bes
     logits[0, 5] = -torch.inf
     tokens = logits.topk(6, dim=1).indices
     advantage = torch.randn(3, 6, generator=torch.Generator().manual_seed(2))
-    found = reweighted(logits, tokens, advantage)
-    shifted = reweighted(logits, tokens, advantage + 3.7)  # V, which is the same for every token
+    every = torch.ones(3, 6, dtype=torch.bool)
+    found = reweighted(logits, tokens, every, advantage)
+    shifted = reweighted(logits, tokens, every, advantage + 3.7)  # V, which is the same for every token
     torch.testing.assert_close(shifted.softmax(-1), found.softmax(-1))
-    assert torch.equal(reweighted(logits, tokens, advantage * 0), logits)
-    best = reweighted(logits, tokens, advantage * 1e4).argmax(-1)
+    assert torch.equal(reweighted(logits, tokens, every, advantage * 0), logits)
+    best = reweighted(logits, tokens, every, advantage * 1e4).argmax(-1)
     assert torch.equal(best, tokens.gather(1, advantage.argmax(1, keepdim=True))[:, 0])
     row = found[1] - logits[1]
     others = [token for token in range(40) if token not in tokens[1].tolist()]
@@ -141,10 +142,10 @@ def test_what_is_added_to_all_alike_changes_nothing_and_much_of_it_takes_the_bes
     assert found[0, 5] == -torch.inf
 
 
-def test_a_forbidden_candidate_does_not_decide_what_is_worst() -> None:
-    logits = torch.tensor([[1.0, 0.5, -torch.inf, -torch.inf]])
-    found = reweighted(logits, torch.tensor([[0, 1, 2]]), torch.tensor([[2.0, 3.0, -50.0]]))
-    assert found.tolist() == [[3.0, 3.5, -math.inf, -math.inf]]
+def test_what_is_no_candidate_does_not_decide_what_is_worst() -> None:
+    logits, taken = torch.tensor([[1.0, 0.5, -3.0, -torch.inf]]), torch.tensor([[True, True, False]])
+    found = reweighted(logits, torch.tensor([[0, 1, 2]]), taken, torch.tensor([[2.0, 3.0, -50.0]]))
+    assert found.tolist() == [[3.0, 3.5, -1.0, -math.inf]]
 
 
 def _states(lm: LM, ids: list[int]) -> Tensor:
@@ -165,11 +166,11 @@ def _dense(table: Tensor, x: Tensor, into: Tensor, out: Tensor) -> Tensor:
     return table @ found[:-1] / table.norm(dim=1).mean() + found[-1]
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_the_guide_adds_beta_q_of_the_candidates(name: str) -> None:
-    lm, made = tiny_model(name), random_ilql(name)
+@pytest.mark.parametrize(("name", "mass", "strength"), [("gpt2", 1.0, 0.5), ("llama", 0.7, -0.5)])
+def test_the_guide_adds_beta_q_of_the_candidates(name: str, mass: float, strength: float) -> None:
+    lm, made = tiny_model(name), replace(random_ilql(name), mass=mass)
     prompt, response = "The cats", [9, 30, 31]
-    found = made.apply(lm, 0.5).response_logits([prompt, "She said"], [response, [5]])[0]
+    found = made.apply(lm, strength).response_logits([prompt, "She said"], [response, [5]])[0]
     base = lm.response_logits([prompt], [response])[0]
     table = lm.resident.model.get_output_embeddings().weight.detach()
     ids = lm.prompt_ids(prompt)
@@ -179,8 +180,10 @@ def test_the_guide_adds_beta_q_of_the_candidates(name: str) -> None:
         x = state / state.square().mean().sqrt()
         q = [_dense(table, x, made.into[k], made.out[k]) for k in (0, 1)]
         cloned = table @ (made.policy @ x) / table.norm(dim=1).mean()
-        change = 0.5 * (2.0 * torch.minimum(*q) + cloned)
-        candidates = base[t].topk(8).indices
+        change = strength * (2.0 * (torch.minimum(*q) if strength > 0 else torch.maximum(*q)) + cloned)
+        chances = base[t].softmax(0)
+        order = chances.argsort(descending=True).tolist()[:8]
+        candidates = [v for k, v in enumerate(order) if chances[order[:k]].sum() < mass]
         wanted = base[t] + change[candidates].min()
         wanted[candidates] = base[t][candidates] + change[candidates]
         torch.testing.assert_close(found[t], wanted, atol=5 * BATCHED_LOGITS, rtol=BATCHED_LOGITS)
@@ -253,7 +256,9 @@ def test_a_token_that_pays_is_worth_more_and_is_written_more(tmp_path: Path) -> 
     rows = [{"prompt": "The cats", "text": text, "reward": r} for text, r in ((" a", 1), (" b", 0))]
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows * 8))
-    made = replace(SMALL, texts=str(file), rounds=15, awac=0.0, candidates=400, seed=1).fit(lm, DIPOLE)
+    made = replace(SMALL, texts=str(file), rounds=15, awac=0.0, candidates=400, mass=1.0, seed=1).fit(
+        lm, DIPOLE
+    )
     first = [lm.resident.continuation_ids(text)[0] for text in (" a", " b")]
 
     def preferred(strength: float) -> float:

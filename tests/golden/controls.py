@@ -32,7 +32,10 @@ LENGTH_OF = {"titles": 14, "patchwork": 24, "patchwork-connective": 24, "quotes"
 
 _DRAW = {"n": 4, "max_new_tokens": 8}
 _SOURCE = {"source": str(HERE / "source.txt")}
+_RL = {"rounds": 2, "batch_size": 8, "epochs": 2, "max_new_tokens": 8, "anchor_size": 4}
 _PPO = {"rounds": 2, "batch_size": 8, "ppo_epochs": 2, "max_new_tokens": 8, "anchor_size": 4, "kl_coef": 0.02}
+
+_LEARNED = {"max_new_tokens": 8, "anchor_size": 2}
 
 # Name of the record to the name of the control and its fields.
 CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -50,7 +53,15 @@ CONTROLS: dict[str, tuple[str, dict[str, Any]]] = {
             "lora_rank": 2,
         },
     ),
+    "grpo": ("grpo", {**_RL, "group_size": 4}),
+    "rloo": ("rloo", {**_RL, "reward": "mentions"}),
     "sft": ("sft", {"completions": 8, "agree": 0.3, "rounds": 2, "batch_size": 4, "max_new_tokens": 8}),
+    "best_of_distil": (
+        "best_of_distil",
+        {"completions": 12, "best_of": 3, "agree": 0.3, "rounds": 2, "batch_size": 4, **_LEARNED},
+    ),
+    "dpo": ("dpo", {"completions": 8, "rounds": 2, "batch_size": 4, "sft_coef": 0.1, **_LEARNED}),
+    "kto": ("kto", {"completions": 8, "rounds": 2, "batch_size": 4, **_LEARNED}),
     "conditional": ("conditional", {"completions": 24, "rounds": 2, "batch_size": 8, "max_new_tokens": 8}),
     "best_of": ("best_of", {"n": 3}),
     "vector": ("vector", {"scales": "0.1,0.3", "max_layers": 2, **_DRAW}),
@@ -133,9 +144,8 @@ def _written(name: str, lm: _api.LM, made: _api.Intervention, strength: float) -
 
 
 def _tolerance(control: str) -> Tolerance:
-    return {"pplm": PERTURBED, **dict.fromkeys(("ppo", "sft", "conditional", "ilql"), TRAINED)}.get(
-        control, READ
-    )
+    trained = dict.fromkeys(("ppo", "grpo", "rloo", "sft", "conditional", "ilql"), TRAINED)
+    return {"pplm": PERTURBED, **trained}.get(control, READ)
 
 
 def _base(model: str, place: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from dipole.protocols import Recognizer
 from dipole.recognizers import _frames
 from dipole.recognizers._frames import FRAMES, Frame, Frames, known_template
 from dipole.recognizers.neutral import NEUTRAL
-from dipole.recognizers.stance import Stance
+from dipole.recognizers.stance import Stance, _alike
 from dipole.recognizers.velma import Velma
 from dipole.registry import make_recognizer
 from dipole.types import UserError
@@ -270,3 +270,15 @@ def test_a_real_model_reads_quotations_and_tells_stances_apart() -> None:
     assert max(map(abs, calm)) < 0.8
     back = [s.value for s in Stance(lm).score(on, power.swapped())]
     assert back == pytest.approx([-value for value in scores[:2]], abs=1e-3)
+
+
+def test_texts_that_begin_alike_are_read_as_one_tree_and_no_text_is_lost():
+    prompts = ([7] * 20, [8] * 20)
+    texts = [[*prompts[row % 2], *range(100 + row, 120 + row)] for row in range(24)]
+    parts = list(_alike(range(24), texts))
+    assert sorted(row for part in parts for row in part) == list(range(24))
+    nodes = [len({tuple(texts[row][: k + 1]) for row in part for k in range(40)}) for part in parts]
+    assert max(nodes) <= 256
+    # 20 + 12 x 20 tokens of one prompt are 260: eleven texts and one, then the same for the other prompt.
+    assert len(parts) == 3
+    assert list(_alike([3], {3: [1] * 999})) == [[3]]

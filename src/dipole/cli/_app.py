@@ -15,6 +15,7 @@ from dipole.cli.check import Check
 from dipole.cli.compare import Compare
 from dipole.cli.compose import Compose
 from dipole.cli.controls import Controls
+from dipole.cli.derive import Derive
 from dipole.cli.dipoles import Dipoles
 from dipole.cli.fit import Fit
 from dipole.cli.generate import Generate
@@ -29,7 +30,7 @@ from dipole.registry import CONTROLS, TRAINED, Option, options, plain, resolve
 
 # In the order that `--help` has them.
 _COMMANDS = (
-    Check, Inoculate, Controls, Fit, Compare, Sweep, Generate, Compose, Export, Import,
+    Check, Inoculate, Controls, Fit, Derive, Compare, Sweep, Generate, Compose, Export, Import,
     Score, Topics, Point, Basin, Translate, Dipoles,
 )  # fmt: skip
 
@@ -62,7 +63,7 @@ def fields_for(command: str, arguments: Sequence[str]) -> tuple[Option, ...]:
     """The fields of the control that a command fits; none where another command runs, or no control is named.
 
     Args:
-        command: Name of one; only `fit` and `inoculate` fit.
+        command: Name of one; only `fit`, `derive` and `inoculate` have them.
         arguments: The command line. The flags of a control are made from its dataclass, whose module imports
             torch, so only where the command is one that has them.
 
@@ -71,10 +72,10 @@ def fields_for(command: str, arguments: Sequence[str]) -> tuple[Option, ...]:
     """
     if next((argument for argument in arguments if not argument.startswith("-")), "") != command:
         return ()
-    if command not in ("fit", "inoculate"):
+    if command not in ("fit", "derive", "inoculate"):
         return ()
     rest = arguments[list(arguments).index(command) + 1 :]
-    name = _control_in(rest) if command == "fit" else _trained_in(rest)
+    name = _trained_in(rest) if command == "inoculate" else _control_in(rest)
     if name is None:
         return ()
     made = resolve(CONTROLS, name)

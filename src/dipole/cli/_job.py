@@ -126,6 +126,7 @@ def resumed_job(flags: Training, out: Path) -> Job:
     try:
         dipole = Dipole.from_dict(facts["concept"], str(out / "manifest.json"))
         control = made_control(facts["control"]["name"], facts["control"]["fields"])
+        _refuse_unnamed(flags, facts["control"]["fields"].get("reward"), out)
         model, judge = facts["model"], facts.get("judge") or {}
         settings = {**DEFAULTS, **facts.get("settings", {})}
         command = _words(facts["command"], out)
@@ -140,6 +141,15 @@ def resumed_job(flags: Training, out: Path) -> Job:
     source = replace(flags.source, **named, **{name: settings[name] for name in _LOADED})
     watched = bystanders_from(settings["bystanders"], source.name())
     return Job(dipole, control, watched, source, settings, command)
+
+
+def _refuse_unnamed(flags: Training, reward: object, out: Path) -> None:
+    """Import no function that only a file names."""
+    if isinstance(reward, str) and ":" in reward and flags.fields.get("reward") is None:
+        raise UserError(
+            f"The run in {out} has the Python function {reward!r} as its reward, which is imported only "
+            "where you name it; give --reward with it once more."
+        )
 
 
 def _words(command: str, out: Path) -> list[str]:

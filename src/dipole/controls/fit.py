@@ -57,7 +57,7 @@ class Fitted:
             left = len(selection["trials"]) - len(rows)
             more = [f"… and {left} more in dipole.json"] if left else []
             lines += ["", *columns(header, rows), *more, ""]
-        return "\n".join([*lines, *filter(None, (self.stopped, self.verdict))])
+        return "\n".join([*lines, *filter(None, (*self.run.warnings, self.stopped, self.verdict))])
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""

@@ -80,6 +80,8 @@ class ILQL(Measured):
         sync: Share of the way that the target heads go to the others at each step.
         inner: Units of a head's hidden layer, as a multiple of the model's width.
         candidates: The likeliest next tokens, whose values count.
+        mass: Share of the probability that these must have together, so that there are fewer where the model
+            is sure; 1 takes all.
         weights: Sizes of beta to try, with commas.
         rounds: Passes over the texts.
         batch_size: Texts an optimiser step.
@@ -105,6 +107,7 @@ class ILQL(Measured):
     sync: float = 0.1
     inner: int = 2
     candidates: int = 20
+    mass: float = 0.98
     weights: str = "1,2,4,8"
     rounds: int = 20
     batch_size: int = 32
@@ -130,7 +133,7 @@ class ILQL(Measured):
         require(self, "above 0", lambda v: v > 0, "max_grad_norm")
         require(self, "from 0 to 1", lambda v: 0 <= v <= 1, "gamma", "lam", "warmup", "unprompted")
         require(self, "above 0 and below 1", lambda v: 0 < v < 1, "tau")
-        require(self, "above 0 and at most 1", lambda v: 0 < v <= 1, "sync")
+        require(self, "above 0 and at most 1", lambda v: 0 < v <= 1, "sync", "mass")
 
     @property
     def judged_by(self) -> JudgedBy:
@@ -288,12 +291,16 @@ class ILQLRounds(OverRows):
         """The heads; the targets among them, which no gradient reaches."""
         return self._made
 
+    @property
+    def _counted(self) -> tuple[int, float]:
+        return self.control.candidates, self.control.mass
+
     def made(self, lm: LM) -> Ilql:
         """The intervention, of size 1."""
         heads = self._made
         into, out = (torch.stack([heads[f"target{k}.{p}"].detach() for k in (0, 1)]) for p in ("into", "out"))
         policy = heads["policy"].detach()
-        return Ilql(into.cpu(), out.cpu(), policy.cpu(), 1.0, self.control.candidates, **made_for(lm))
+        return Ilql(into.cpu(), out.cpu(), policy.cpu(), 1.0, *self._counted, **made_for(lm))
 
     def _sync(self) -> None:
         for k in (0, 1):

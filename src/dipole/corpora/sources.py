@@ -100,6 +100,12 @@ def wrong_text(text: Any) -> str | None:
 
 def json_rows(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, str | None, Any, Any, Any]]:
     """`file:line`, id, text, prompt, reward of each object of a JSONL file; other lines go to `skipped`."""
+    for where, row in json_objects(file, skipped):
+        yield where, _id(row.get("id")), row.get("text"), row.get("prompt"), row.get("reward")
+
+
+def json_objects(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """`file:line` and the object of each line of a JSONL file; other lines are added to `skipped`."""
     try:
         with open_text(file) as lines:
             for number, line in enumerate(lines, 1):
@@ -115,7 +121,7 @@ def json_rows(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, str | N
                     skipped.append(Skipped(where, "is no JSON"))
                 else:
                     if isinstance(row, dict):
-                        yield where, _id(row.get("id")), row.get("text"), row.get("prompt"), row.get("reward")
+                        yield where, row
                     else:
                         skipped.append(Skipped(where, "is no JSON object"))
     except BAD_GZIP:

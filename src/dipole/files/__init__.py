@@ -15,7 +15,7 @@ from dipole.files._folders import (
     write_manifest,
 )
 from dipole.files._locks import is_main_process
-from dipole.files._names import CHECKPOINT, HISTORY
+from dipole.files._names import CHECKPOINT, HISTORY, LESSONS
 from dipole.files._signals import Ended, code_of, ended_by_signals
 from dipole.files._swap import MARKER
 from dipole.files._writing import (
@@ -29,6 +29,7 @@ from dipole.files._writing import (
 __all__ = [
     "CHECKPOINT",
     "HISTORY",
+    "LESSONS",
     "MANIFEST",
     "MARKER",
     "OWN_NAMES",

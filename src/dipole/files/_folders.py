@@ -16,7 +16,7 @@ from dipole.files import _names
 from dipole.files._claims import claimed, remove
 from dipole.files._errors import explain
 from dipole.files._locks import is_main_process
-from dipole.files._names import CHECKPOINT, HISTORY
+from dipole.files._names import CHECKPOINT, HISTORY, LESSONS
 from dipole.files._swap import MARKER, mark, put_in_place
 from dipole.files._writing import write_json_atomic
 from dipole.files.reader import inside, read_json
@@ -25,7 +25,7 @@ from dipole.types import UserError
 MANIFEST = "manifest.json"
 RESULT = "effect.json"
 # What a run is continued from; the manifest last, by which it is known as one that can be.
-_STATE = (CHECKPOINT, HISTORY, "tensorboard", "dipole.toml", MANIFEST)
+_STATE = (CHECKPOINT, HISTORY, LESSONS, "tensorboard", "dipole.toml", MANIFEST)
 # A run that will replace the one around it, once it is whole.
 NEXT = ".dipole-next"
 OWN_NAMES = (
@@ -37,6 +37,7 @@ OWN_NAMES = (
     MANIFEST,
     "dipole.toml",
     CHECKPOINT,
+    LESSONS,
     "tensorboard",
     MARKER,
     NEXT,

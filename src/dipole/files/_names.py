@@ -13,7 +13,8 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-CHECKPOINT, HISTORY = "checkpoint.safetensors", "history.jsonl"  # of training, in the folder of its run
+# Of training, in the folder of its run.
+CHECKPOINT, HISTORY, LESSONS = "checkpoint.safetensors", "history.jsonl", "lessons.safetensors"
 LOCK, SOFT_LOCK, TEMPORARY, READY = "dipole.lock", "dipole.softlock", "dipole.tmp", "dipole.ready"
 # A name can have 255 bytes, of which ours needs up to 30.
 _ROOM = 200

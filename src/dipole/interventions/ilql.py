@@ -12,7 +12,8 @@ from torch.nn.functional import linear
 
 from dipole.decoding.guides import Session
 from dipole.decoding.stepping import steps
-from dipole.files.schema import Field, Number, Whole
+from dipole.files.schema import Field, Number, Optional, Whole
+from dipole.interventions._fudge_guide import likeliest
 from dipole.interventions.logits import StoredChange
 from dipole.tensors import Wanted
 from dipole.types import UserError
@@ -49,7 +50,7 @@ def action_values(found: Tensor, tokens: Tensor, table: Tensor) -> Tensor:
     return (rows * found[..., None, :-1]).sum(-1) + found[..., -1:]
 
 
-def reweighted(logits: Tensor, tokens: Tensor, advantage: Tensor) -> Tensor:
+def reweighted(logits: Tensor, tokens: Tensor, taken: Tensor, advantage: Tensor) -> Tensor:
     """Add A to the candidates, and to all other tokens the least that a candidate gets.
 
     What the model hardly writes was hardly seen in training, so its value is a guess: the worst is assumed.
@@ -57,17 +58,19 @@ def reweighted(logits: Tensor, tokens: Tensor, advantage: Tensor) -> Tensor:
     Args:
         logits: `(rows, vocab)`; -inf stays.
         tokens: `(rows, k)` candidates.
+        taken: `(rows, k)` which of them are some.
         advantage: `(rows, k)` what is added to them; a number that is the same in a row changes nothing.
     """
-    forbidden = logits.gather(1, tokens).isneginf()
-    least = advantage.masked_fill(forbidden, torch.inf).amin(1, keepdim=True)
+    least = advantage.masked_fill(~taken, torch.inf).amin(1, keepdim=True)
     change = least.expand_as(logits).clone()
-    return logits + change.scatter(1, tokens, advantage)
+    return logits + change.scatter(1, tokens, torch.where(taken, advantage, least))
 
 
 @dataclass(frozen=True, eq=False)
 class Ilql(StoredChange):
     """Adds strength * beta * (min of two Q) to the logits (Snell et al. 2022, section 4.3).
+
+    Below 0 it is the larger of the two, so a token is avoided for what it is surely worth.
 
     Q of a token is what a small network makes of the state under the language-model head, times the token's
     row of that head, over the mean length of a row, plus a number for all tokens alike. V is left out: it is
@@ -79,6 +82,8 @@ class Ilql(StoredChange):
         policy: `(width, width)` float32, what is added to the state for the cloned policy; zeros for none.
         beta: Size at strength 1.
         candidates: The likeliest next tokens, whose values count; of others the worst of these is assumed.
+        mass: Share of the probability that the candidates must have together, so that there are fewer where
+            the model is sure; 1 takes all.
     """
 
     into: Tensor
@@ -86,9 +91,14 @@ class Ilql(StoredChange):
     policy: Tensor
     beta: float
     candidates: int
+    mass: float = 1.0
 
     kind: ClassVar[str] = "ilql"
-    fields: ClassVar[Mapping[str, Field]] = {"beta": Number(0, above=True), "candidates": Whole(1, 1_000_000)}
+    fields: ClassVar[Mapping[str, Field]] = {
+        "beta": Number(0, above=True),
+        "candidates": Whole(1, 1_000_000),
+        "mass": Optional(Number(0, 1, above=True), 1.0),
+    }
     tensors: ClassVar[Mapping[str, Wanted]] = {
         "into": Wanted("float", ("heads", "inner", "width + 1")),
         "out": Wanted("float", ("heads", "width + 1", "inner + 1")),
@@ -126,7 +136,8 @@ class IlqlGuide:
         self._table, device = head.weight, head.weight.device
         self._scale = mean_length(self._table)
         self._heads = [made.into.to(device), made.out.to(device), made.policy.to(device)]
-        self._candidates, self._beta, self._strength = made.candidates, made.beta, strength
+        self._candidates, self._mass = made.candidates, made.mass
+        self._beta, self._strength = made.beta, strength
         reader = _reader(head)
         self._stepper = steps(session.resident, session.model, [row.ids for row in session.rows], reader)
         self._states: Tensor | None = None  # (rows, width)
@@ -136,9 +147,9 @@ class IlqlGuide:
         del streams
         if self._states is None:
             self._states = self._stepper.start()
-        tokens = logits.topk(min(self._candidates, logits.shape[1]), dim=1).indices
+        tokens, taken = likeliest(logits, self._candidates, self._mass)
         change = self._strength * self._advantage(self._states, tokens).to(logits.device)
-        return reweighted(logits, tokens, change)
+        return reweighted(logits, tokens, taken, change)
 
     def advance(self, tokens: Tensor) -> None:
         """Take the tokens that were chosen."""
@@ -151,11 +162,12 @@ class IlqlGuide:
         self._states = self._states[index.to(self._states.device)]
 
     def _advantage(self, states: Tensor, tokens: Tensor) -> Tensor:
-        """What is added: beta min Q, and what the cloned policy says, `(rows, k)`."""
+        """What is added at strength 1: beta Q, and what the cloned policy says, `(rows, k)`."""
         into, out, policy = self._heads
         x = under_head(states)
         pair = [perceptron(x, into[k], out[k]) / self._scale_of(x) for k in (0, 1)]
-        values = torch.stack([action_values(found, tokens, self._table) for found in pair]).amin(0)
+        both = torch.stack([action_values(found, tokens, self._table) for found in pair])
+        values = both.amin(0) if self._strength > 0 else both.amax(0)
         rows = self._table[tokens.to(self._table.device)].float()
         cloned = (rows * linear(x, policy)[:, None]).sum(-1) / self._scale
         found: Tensor = self._beta * values + cloned

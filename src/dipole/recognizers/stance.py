@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from dipole.batching import by_tokens
 from dipole.protocols import LM
 from dipole.recognizers._frames import FRAMES, Frame, Frames, Template, frames_of, known_template
 from dipole.recognizers._statements import Poles, check_settings, statements, texts_of
@@ -196,13 +195,33 @@ def _pole_first(
     kept = [ids if room is None else ids[max(0, len(ids) - room) :] for ids in whole]
     nats = torch.zeros(len(texts), dtype=torch.float64)
     said = [i for i, ids in enumerate(kept) if ids]
-    for part in by_tokens([len(kept[i]) for i in said], _TREE):
-        rows = [said[i] for i in part]
+    for rows in _alike(said, kept):
         means = continuation_likelihoods(judge, prefixes, [kept[i] for i in rows], batch_size=batch_size)
         pairs = means.nats_per_token.view(len(frames), 2, len(rows))
         signs = torch.tensor(_SIGNS[: len(frames)], dtype=torch.float64)
         nats[torch.tensor(rows)] = signs @ (pairs[:, 0] - pairs[:, 1])
     return nats, [_cut(len(w), len(w) - len(k)) for w, k in zip(whole, kept, strict=True)]
+
+
+def _alike(rows: Sequence[int], texts: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Texts that are read as one tree, those that begin alike together: a shared prompt is read once."""
+    part: list[int] = []
+    nodes = 0
+    for row in sorted(rows, key=lambda row: tuple(texts[row])):
+        shared = _shared(texts[part[-1]], texts[row]) if part else 0
+        nodes += len(texts[row]) - shared
+        if part and nodes > _TREE:
+            yield part
+            part, nodes = [], len(texts[row])
+        part.append(row)
+    if part:
+        yield part
+
+
+def _shared(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many tokens two texts begin with alike."""
+    differ = (k for k, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
+    return next(differ, min(len(one), len(other)))
 
 
 def _cut(length: int, cut: int) -> str | None:

@@ -199,6 +199,8 @@ _MEASURED = {
     "reward_std": ("Reward", "sd"),
     "kl": ("KL", "nats a sequence"),
     "loss": ("Loss", "nats a token"),
+    "preference_loss": ("Preference loss", "mean"),
+    "accuracy": ("Told apart", "share"),
 }
 
 

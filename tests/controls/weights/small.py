@@ -14,7 +14,8 @@ from accelerate import Accelerator
 
 from dipole.controls.weights.adapter import live_adapter, lora_config
 from dipole.controls.weights.loop import Place
-from dipole.controls.weights.ppo import PPO, PPORounds
+from dipole.controls.weights.on_policy import OnPolicy
+from dipole.controls.weights.ppo import PPO
 from dipole.interventions.weights import Adapter
 from dipole.lm import LM
 from dipole.protocols import Run
@@ -94,9 +95,13 @@ def fitted(control: Any, lm: LM, concept: Any, recognizer: Any, run: Run | None 
 
 
 @contextmanager
-def started(ppo: PPO, lm: LM, recognizer: Any = None, spread: float = 0.0) -> Iterator[PPORounds]:
-    """A PPO run with its adapter in place; with `spread` the policy differs from the reference."""
-    with at_work(ppo, lm, lambda place: PPORounds(ppo, Plain(), place), recognizer, spread) as rounds:
+def started(control: OnPolicy, lm: LM, recognizer: Any = None, spread: float = 0.0) -> Iterator[Any]:
+    """A run with its adapter in place; with `spread` the policy differs from the reference."""
+
+    def begin(place: Place) -> Any:
+        return control.begin(Plain(), place, PROMPTS)
+
+    with at_work(control, lm, begin, recognizer, spread) as rounds:
         yield rounds
 
 
@@ -116,10 +121,12 @@ def at_work(
         yield rounds
 
 
-def gradients(ppo: PPO, lm: LM, spread: float = 0.1, rounds: int = 1) -> list[dict[str, torch.Tensor]]:
+def gradients(
+    control: OnPolicy, lm: LM, spread: float = 0.1, rounds: int = 1
+) -> list[dict[str, torch.Tensor]]:
     """Gradient of each optimiser step; unclipped, because clipping would hide a wrong denominator."""
-    ppo = replace(ppo, max_grad_norm=1e9)
-    return gradients_of(ppo, lm, lambda place: PPORounds(ppo, Plain(), place), spread, rounds)
+    free = replace(control, max_grad_norm=1e9)
+    return gradients_of(free, lm, lambda place: free.begin(Plain(), place, PROMPTS), spread, rounds)
 
 
 def gradients_of(

@@ -26,16 +26,21 @@ from controls.weights.small import (
     weights_hash,
 )
 from dipole.concepts import Dipole
-from dipole.controls.weights.rollout import Text, to_rows
-from dipole.controls.weights.sft import SFT, SFTRounds, given_texts, own_texts, schedule, token_loss
+from dipole.controls.weights.given import given_texts
+from dipole.controls.weights.lessons import Lesson, Unit
+from dipole.controls.weights.passes import schedule
+from dipole.controls.weights.rollout import Text
+from dipole.controls.weights.sft import SFT, SFTRounds
 from dipole.lm import LM
 from dipole.protocols import Run
 from dipole.types import UserError
 from reference import sft as slow
-from tolerance import FLOAT32_SUM, GRADIENT
+from tolerance import GRADIENT
 
 DIPOLE = Dipole("Cats are best.", "Cats are worst.", prompts=("The cats", "If I had to choose between"))
-SMALL = SFT(completions=9, agree=0.0, rounds=3, batch_size=4, max_new_tokens=5, lora_rank=2, lr=1e-2)
+SMALL = SFT(
+    completions=9, agree=0.0, rounds=3, batch_size=4, max_new_tokens=5, lora_rank=2, lr=1e-2, anchor_coef=0.0
+)
 TEXTS = [
     Text([5, 6, 7], [30, 31]),
     Text([8], [40]),
@@ -43,6 +48,11 @@ TEXTS = [
     Text([20], [41, 42, 43]),
     Text([5, 6, 7, 8], [33]),
 ]
+UNITS: list[Unit] = [(Lesson(text),) for text in TEXTS]
+
+
+def texts_of(units: Sequence[Unit]) -> list[Text]:
+    return [unit[0].ids for unit in units]
 
 
 def read_by(lm: LM) -> Any:
@@ -56,38 +66,27 @@ def read_by(lm: LM) -> Any:
     return read
 
 
-def test_the_loss_is_that_of_the_response_tokens_alone() -> None:
-    torch.manual_seed(0)
-    rows = to_rows(TEXTS, 0, torch.device("cpu"))
-    logits = torch.randn(*rows.mask.shape, 60)
-    wanted = 0.0
-    for row, (_, response) in enumerate(TEXTS):
-        shown = logits[row, -len(response) :].tolist()  # as if one token had stood in front
-        wanted += slow.text_loss(shown, [0], response)
-    assert token_loss(logits, rows).item() == pytest.approx(wanted, rel=FLOAT32_SUM)
-    blank = logits.masked_fill(rows.mask[..., None] == 0, math.nan)  # whatever it is
-    assert torch.equal(token_loss(blank, rows), token_loss(logits, rows))
-
-
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_a_round_reports_the_mean_over_the_tokens_of_all_texts(name: str) -> None:
     lm = fresh_tiny_model(name)
     wanted = slow.minibatch_loss(TEXTS, read_by(lm))
     still = replace(SMALL, lr=0.0, batch_size=2)
-    with at_work(still, lm, lambda place: SFTRounds(still, TEXTS, place)) as run:
+    with at_work(still, lm, lambda place: SFTRounds(still, place, UNITS)) as run:
         metrics = run.round(0)
     assert metrics["loss"] == pytest.approx(wanted, abs=GRADIENT)
-    assert (metrics["texts"], metrics["tokens"]) == (5.0, 11.0)
+    assert metrics["texts"] == 5.0
 
 
 def test_the_gradient_is_that_of_the_mean_over_tokens() -> None:
     """Each text alone, summed and divided by all tokens; not the mean of their means."""
     lm = fresh_tiny_model("llama")
     whole = replace(SMALL, lr=0.0, batch_size=5, max_grad_norm=1e9)
-    (found,) = gradients_of(whole, lm, lambda place: SFTRounds(whole, TEXTS, place))
+    (found,) = gradients_of(whole, lm, lambda place: SFTRounds(whole, place, UNITS))
     total: dict[str, torch.Tensor] = {}
     for text in TEXTS:
-        (alone,) = gradients_of(whole, lm, lambda place, text=text: SFTRounds(whole, [text], place))
+        (alone,) = gradients_of(
+            whole, lm, lambda place, text=text: SFTRounds(whole, place, [(Lesson(text),)])
+        )
         for name, gradient in alone.items():
             total[name] = total.get(name, torch.zeros_like(gradient)) + gradient * len(text.token_ids) / 11
     assert largest_difference([total], [found]) < GRADIENT
@@ -98,7 +97,7 @@ def test_micro_batches_split_one_gradient() -> None:
 
     def split(micro: int) -> list[dict[str, torch.Tensor]]:
         sft = replace(SMALL, lr=0.0, batch_size=4, micro_batch_size=micro, max_grad_norm=1e9)
-        return gradients_of(sft, lm, lambda place: SFTRounds(sft, TEXTS, place), rounds=2)
+        return gradients_of(sft, lm, lambda place: SFTRounds(sft, place, UNITS), rounds=2)
 
     whole = split(0)
     assert len(whole) == 2 * 2  # four texts, and the one that is left
@@ -117,7 +116,7 @@ def test_the_rate_rises_and_falls_in_lines(steps: int, warmup: float) -> None:
 def test_the_rate_is_that_of_each_step() -> None:
     sft = replace(SMALL, rounds=2, batch_size=2, warmup=0.5, lr=0.5)
     seen: list[float] = []
-    with at_work(sft, fresh_tiny_model("gpt2"), lambda place: SFTRounds(sft, TEXTS, place)) as run:
+    with at_work(sft, fresh_tiny_model("gpt2"), lambda place: SFTRounds(sft, place, UNITS)) as run:
         step = run.optimizer.step
 
         def record() -> Any:
@@ -172,8 +171,9 @@ def test_own_texts_are_written_under_the_claim_and_learned_without_it() -> None:
     def watch(texts: Sequence[str]) -> None:
         asked.extend(texts)
 
-    with at_work(sft, lm, lambda place: place, Letters(watch=watch)) as place:
-        found = own_texts(sft, DIPOLE, place)
+    sft = replace(sft, centre=False)
+    with at_work(sft, lm, lambda place: place) as place, place.model.disable_adapter():
+        found = texts_of(sft.own(lm, DIPOLE, Letters(watch=watch), place.accelerator))
     told = [f"{DIPOLE.claim} {prompt}" for prompt in DIPOLE.prompts]
     written = {
         (tuple(lm.prompt_ids(s.prompt[len(DIPOLE.claim) + 1 :])), s.token_ids)
@@ -200,13 +200,13 @@ def test_given_texts_are_learned_behind_their_prompts(tmp_path: Path) -> None:
     file = tmp_path / "texts.jsonl"
     rows = [{"prompt": "The cats", "text": " like the dogs."}, {"text": "She said that."}]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    first, second = given_texts(SFT(texts=str(file)), lm)
+    first, second = texts_of(given_texts(SFT(texts=str(file)), lm))
     end = resident.tokenizer.eos_token_id
     assert list(first.prompt_ids) == resident.encode("The cats")
     assert list(first.token_ids) == [*resident.continuation_ids(" like the dogs."), end]
     assert [*second.prompt_ids, *second.token_ids] == [*resident.encode("She said that."), end]
     assert len(second.prompt_ids) == 1
-    cut, _ = given_texts(SFT(texts=str(file), max_length=len(first.prompt_ids) + 2), lm)
+    cut, _ = texts_of(given_texts(SFT(texts=str(file), max_length=len(first.prompt_ids) + 2), lm))
     assert list(cut.token_ids) == list(first.token_ids)[:2]
     with pytest.raises(UserError, match="raise max_length"):
         given_texts(SFT(texts=str(file), max_length=2), lm)
@@ -218,7 +218,7 @@ def test_what_is_learned_becomes_likelier(tmp_path: Path) -> None:
     lm = fresh_tiny_model("gpt2")
     before, run = weights_hash(lm.resident.model), Run()
     adapter = replace(SMALL, texts=str(file), rounds=60, lr=2e-2).fit(lm, None, run)
-    (text,) = given_texts(SFT(texts=str(file)), lm)
+    (text,) = texts_of(given_texts(SFT(texts=str(file)), lm))
     with adapter.apply(lm).engaged():
         after = slow.minibatch_loss([text], read_by(lm))
     assert after < 0.25 * run.history[0]["loss"]
@@ -238,7 +238,7 @@ def test_what_cannot_be_learned_from_is_refused(tmp_path: Path) -> None:
     before = weights_hash(lm.resident.model)
     for unsure in (Constant(-1.0), Constant(math.nan)):
         with pytest.raises(UserError, match="constant agrees with none of the 9"):
-            fitted(replace(SMALL, agree=0.5), lm, DIPOLE, unsure)
+            fitted(replace(SMALL, agree=0.5, centre=False), lm, DIPOLE, unsure)
     assert weights_hash(lm.resident.model) == before
 
 

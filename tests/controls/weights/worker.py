@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -29,32 +30,50 @@ from controls.weights.small import (
     weights_hash,
 )
 from dipole.concepts import Dipole
-from dipole.controls.weights.sft import SFT, SFTRounds, own_texts
+from dipole.controls.weights.dpo import DPO
+from dipole.controls.weights.grpo import GRPO, RLOO
+from dipole.controls.weights.kto import KTO
+from dipole.controls.weights.learning import Learner
+from dipole.controls.weights.on_policy import OnPolicy
+from dipole.controls.weights.sft import SFT
 from dipole.files import CHECKPOINT
 from dipole.lm import LM
 from dipole.protocols import Run
 
+_GROUPED: dict[str, Any] = {
+    "anchor_coef": 0.0, "kl_loss_coef": 0.2, "centre": False, "rounds": 3, "batch_size": 9, "group_size": 3,
+    "epochs": 2, "max_new_tokens": 5, "lora_rank": 2, "lr": 0.0,
+}  # fmt: skip
 # Uneven shares (9 rows over 2 processes); a last minibatch of one row, which leaves a process without any;
 # micro-batches that one process needs and the other does not.
-CASES = {
+CASES: dict[str, OnPolicy] = {
     "whole": small(lr=0.0),
     "minibatches": small(lr=0.0, minibatch_size=4),
     "micro": small(lr=0.0, micro_batch_size=4),
     "both": small(lr=0.0, minibatch_size=5, micro_batch_size=2),
+    "grpo": GRPO(length="token", advantage="running", minibatch_size=4, **_GROUPED),
+    "rloo": RLOO(minibatch_size=4, micro_batch_size=3, **_GROUPED),
     "anchor": small(lr=0.0, anchor_coef=2.0, anchor_size=9),
     "anchor-minibatches": small(lr=0.0, minibatch_size=4, anchor_coef=2.0, anchor_size=9),
+}
+# The last minibatch of sft has a single row.
+STILL: dict[str, Any] = {"rounds": 1, "max_new_tokens": 5, "lora_rank": 2, "lr": 0.0, "max_grad_norm": 1e9}
+LEARNERS: dict[str, Learner] = {
+    "sft": SFT(completions=9, agree=0.0, batch_size=4, anchor_size=3, **STILL),
+    "dpo": DPO(completions=5, margin=0.0, batch_size=3, anchor_coef=0.0, **STILL),
+    "kto": KTO(completions=5, margin=0.0, batch_size=6, anchor_coef=0.0, **STILL),
 }
 ARCHITECTURES = ("gpt2", "llama")
 
 
 def gradients_in(case: str, architecture: str) -> list[dict[str, torch.Tensor]]:
     lm = fresh_tiny_model(architecture)
-    return sft_gradients(lm) if case == "sft" else gradients(CASES[case], lm)
+    return learner_gradients(LEARNERS[case], lm) if case in LEARNERS else gradients(CASES[case], lm)
 
 
 def write_gradients(out: Path) -> None:
     for architecture in ARCHITECTURES:
-        for name in (*CASES, "sft"):
+        for name in (*CASES, *LEARNERS):
             steps = gradients_in(name, architecture)
             flat = {
                 f"{step}.{key}": value for step, named in enumerate(steps) for key, value in named.items()
@@ -62,12 +81,10 @@ def write_gradients(out: Path) -> None:
             save_file(flat, out / f"{architecture}-{name}-{PartialState().process_index}.safetensors")
 
 
-def sft_gradients(lm: LM) -> list[dict[str, torch.Tensor]]:
-    """Of own texts, which are drawn in shares; the last minibatch has a single row."""
-    still = {"max_new_tokens": 5, "lora_rank": 2, "lr": 0.0, "max_grad_norm": 1e9}
-    sft = SFT(completions=9, agree=0.0, rounds=1, batch_size=4, **still)  # type: ignore[arg-type]
+def learner_gradients(learner: Learner, lm: LM) -> list[dict[str, torch.Tensor]]:
+    """Of own texts, which are drawn in shares."""
     dipole = Dipole("Cats are best.", "Cats are worst.", prompts=("The cats", "If I had to choose between"))
-    return gradients_of(sft, lm, lambda place: SFTRounds(sft, own_texts(sft, dipole, place), place))
+    return gradients_of(learner, lm, lambda place: learner.begin(place, dipole, []))
 
 
 def fit(out: Path) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from dipole.controls._concept import require_dipole
 from dipole.controls.weights.loop import Place, Rounds, train
+from dipole.controls.weights.reward import is_function, load_function, try_function
 from dipole.controls.weights.settings import Trained, rate_for, require
 from dipole.controls.weights.step import shuffled
+from dipole.corpora.prompts import read_prompts
 from dipole.interventions.weights import Adapter
 from dipole.protocols import LM, JudgedBy, Poles, Run
 from dipole.types import UserError
@@ -54,7 +57,11 @@ class OnPolicy(Trained):
         clip: Clipping range of the ratio: how much less (or more) likely one round may make a text. The usual
             0.2 corrects rare texts on the wrong side too slowly.
         stop_reward: Stop once the mean reward has been at least this for three rounds; 0 never stops early.
-        reward: Recognizer whose probability is the reward.
+        reward: Recognizer whose probability is the reward; or `module:function`, a Python function that takes
+            a list of completions (and their `prompts`, if it has a parameter of that name) and gives a number
+            for each, which is the reward. A completion for which it raises, or gives NaN, is left out.
+        data: Prompts to complete in place of the concept's: a .jsonl, .csv or .tsv file with a `prompt` in
+            each row, or a .txt file with one a line.
         centre: Subtract what the recognizer says of the prompt alone, in log-odds.
         seed: Seed of the adapter's first weights, of the samples and of the order of minibatches.
     """
@@ -80,11 +87,15 @@ class OnPolicy(Trained):
     clip: float = 0.8
     stop_reward: float = 0.0
     reward: str = "stance"
+    data: str = ""
     centre: bool = True
 
-    optional_concept: ClassVar[bool] = False
-    # Samples of one prompt that stand together in a batch; a control that compares them has a field for it.
-    group_size: ClassVar[int] = 1
+    optional_concept: ClassVar[bool] = True
+
+    @property
+    def group_size(self) -> int:
+        """Samples of one prompt that stand together in a batch; a field where they are compared."""
+        return 1
 
     @property
     @abstractmethod
@@ -92,8 +103,14 @@ class OnPolicy(Trained):
         """Passes over the samples of a round."""
 
     @abstractmethod
-    def begin(self, concept: Poles, place: Place) -> Rounds:
-        """What does the rounds."""
+    def begin(self, concept: Poles | None, place: Place, prompts: Sequence[str]) -> Rounds:
+        """What does the rounds.
+
+        Args:
+            concept: What is wanted; None where a function says so.
+            place: Where it trains.
+            prompts: To complete.
+        """
 
     def __post_init__(self) -> None:
         """Refuse hyper-parameters that mean nothing."""
@@ -110,32 +127,53 @@ class OnPolicy(Trained):
 
     @property
     def judged_by(self) -> JudgedBy:
-        """The reward."""
-        return JudgedBy((self.reward,))
+        """The reward, if it is a recognizer."""
+        return JudgedBy() if is_function(self.reward) else JudgedBy((self.reward,))
 
-    def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Adapter:
-        """Train an adapter whose completions the recognizer reads as leaning towards the concept.
+    def fit(self, lm: LM, concept: Any = None, run: Run | None = None) -> Adapter:
+        """Train an adapter whose completions have a higher reward, such as leaning towards the concept.
 
         Args:
             lm: The model to steer, without interventions; it stays as it was.
-            concept: A dipole with at least one prompt; only its `prompts` are trained on.
+            concept: A dipole, of which only the `prompts` are trained on; not needed where the reward is a
+                function and `data` has prompts.
             run: Where to log, checkpoint and resume; nothing is written without it. Its recognizer is the
                 reward in place of the one that `reward` names; its probability is used.
 
         Raises:
-            UserError: The concept has no prompts, a prompt leaves no room for the completion, the LM
-                already carries interventions, or the run's folder can't be used. Training that had to
-                stop early returns what it has, and says why in `run.stopped`.
+            UserError: There are no prompts, one leaves no room for the completion, the reward is a function
+                that gives no rewards, the LM already carries interventions, or the run's folder can't be
+                used. Training that had to stop early returns what it has, and says why in `run.stopped`.
         """
-        dipole = require_dipole(self, concept)
-        if not dipole.prompts:
+        called = is_function(self.reward) and (run is None or run.recognizer is None)
+        dipole = None if concept is None and called else require_dipole(self, concept)
+        prompts = self._prompts(dipole)
+        for prompt in prompts:
+            lm.require_room(prompt, self.max_new_tokens)
+        if called:
+            try_function(load_function(self.reward), lm, prompts, self.max_new_tokens, self.seed)
+        return train(self, lm, run, lambda place: self.begin(dipole, place, prompts))
+
+    def _prompts(self, dipole: Poles | None) -> tuple[str, ...]:
+        """Those of the file, or of the dipole.
+
+        Raises:
+            UserError: There are none, or one is kept for measuring.
+        """
+        prompts = read_prompts(self.data) if self.data else () if dipole is None else tuple(dipole.prompts)
+        if not prompts:
             raise UserError(
                 f"{self.name} needs at least one prompt to complete, one that forces the topic, such as "
-                '--prompt "If I were to choose between paper clips and staples, I\'d definitely go with".'
+                '--prompt "If I were to choose between paper clips and staples, I\'d definitely go with"; or '
+                "--data with a file of prompts."
             )
-        for prompt in dipole.prompts:
-            lm.require_room(prompt, self.max_new_tokens)
-        return train(self, lm, run, lambda place: self.begin(dipole, place))
+        kept = set(getattr(dipole, "held_out", ()))
+        if self.data and (both := next((prompt for prompt in prompts if prompt in kept), None)):
+            raise UserError(
+                f"The prompt {both!r} in {self.data} is held out by the dipole, to be measured on and never "
+                "trained on; take it out of one of the two."
+            )
+        return prompts
 
     def learning_rate(self, width: int) -> float:
         """Learning rate of the first round, for a residual stream of this width."""

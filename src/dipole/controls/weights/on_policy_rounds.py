@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, NamedTuple
 
@@ -19,10 +19,10 @@ from dipole.controls.weights.on_policy import OnPolicy
 from dipole.controls.weights.on_policy_reading import Reader
 from dipole.controls.weights.policy import Policy, PolicyOutput
 from dipole.controls.weights.ppo_maths import adapt_kl_coef
+from dipole.controls.weights.reward import Called, Recognized, Reward, is_function, load_function
 from dipole.controls.weights.rollout import (
     Rows,
     gather,
-    judge,
     priors,
     sample_rows,
     share,
@@ -98,11 +98,12 @@ class OnPolicyRounds(ABC):
 
     shows: ClassVar[tuple[str, ...]]
 
-    def __init__(self, control: OnPolicy, concept: Poles, place: Place, policy: Policy) -> None:
+    def __init__(
+        self, control: OnPolicy, concept: Poles | None, place: Place, prompts: Sequence[str], policy: Policy
+    ) -> None:
         """Set up optimizer and controller."""
-        self._control, self._concept, self._policy = control, concept, policy
+        self._control, self._concept, self._prompts, self._policy = control, concept, prompts, policy
         self._lm, self._wrapped, self._accelerator, self._run = place
-        self._recognizer = self._run.recognizer or make_recognizer(control.reward, self._lm)
         self.parameters: Mapping[str, torch.nn.Parameter] = {
             name: p for name, p in policy.named_parameters() if p.requires_grad
         }
@@ -110,7 +111,7 @@ class OnPolicyRounds(ABC):
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             list(self.parameters.values()), lr=self._rate, betas=(0.9, 0.95)
         )
-        longest = max(len(self._lm.prompt_ids(prompt)) for prompt in concept.prompts) + control.max_new_tokens
+        longest = max(len(self._lm.prompt_ids(prompt)) for prompt in prompts) + control.max_new_tokens
         most = control.micro_batch_size or rows_within(self._lm.resident, longest)
         self._reader = Reader(control, policy, most, self._accelerator)
         self._price = 1.0  # what both prices of KL are multiplied by
@@ -118,12 +119,26 @@ class OnPolicyRounds(ABC):
         self._spread = 0.0  # of the first round's rewards, until it is found
         self._wrote: dict[str, Tensor] = {}  # the parameters that wrote this round's texts
         self._sound: dict[str, Tensor] = {}  # those that wrote the texts of the round before
-        self._anchor, self._prior = None, None
+        self._anchor = None
         with self._wrapped.disable_adapter():
-            if control.centre:
-                self._prior = priors(concept.prompts, self._recognizer, concept)
+            self._reward = self._rewarding()
             if control.anchor_coef:
                 self._anchor = Anchor(self._lm, control.anchor_size, control.max_new_tokens, control.seed)
+
+    def _rewarding(self) -> Reward:
+        """The function that is named, or a recognizer, which reads the prompts alone first."""
+        control, run = self._control, self._run
+        if is_function(control.reward) and run.recognizer is None:
+            return Called(load_function(control.reward), self._accelerator, run)
+        recognizer, prior = run.recognizer or make_recognizer(control.reward, self._lm), None
+        if control.centre:
+            prior = priors(self._prompts, recognizer, self._concept)
+        return Recognized(recognizer, self._concept, self._accelerator, prior)
+
+    @property
+    def unit(self) -> float:
+        """A unit of reward: the whole range of a probability, the first round's spread of a function's."""
+        return 1.0 if self._reward.bounded else self._spread or 1.0
 
     @abstractmethod
     def learnable(self, judged: Judged, kl_coef: float) -> tuple[Learnable, Metrics]:
@@ -160,7 +175,7 @@ class OnPolicyRounds(ABC):
         samples = self._sample(index)
         rows = to_rows(samples, self._lm.resident.pad_id, self._lm.resident.device)
         with self._wrapped.disable_adapter():  # for the reference, and for a judge that shares the weights
-            scores = torch.tensor(self._judge(samples), device=rows.mask.device)
+            scores = torch.tensor(self._judge(samples), dtype=torch.float32, device=rows.mask.device)
             hidden = self._reader.states(rows)
             reference = self._policy.said(rows, hidden).logprobs
             anchor = None
@@ -176,7 +191,8 @@ class OnPolicyRounds(ABC):
         metrics.update(self._update(index, rows, learn, fused, anchor, base))
         self._wrote, self._sound = before, self._wrote
         metrics["lr"] = rate
-        metrics["repeated_claim"] = warn_of_repetition(self._run, samples, self._concept)
+        if self._concept is not None:
+            metrics["repeated_claim"] = warn_of_repetition(self._run, samples, self._concept)
         if metrics["kl"] < _LOW_KL:
             self._run.warn(
                 f"The sampled KL is {metrics['kl']:.2f} nats a sequence, and a KL can't be negative: samples "
@@ -197,7 +213,7 @@ class OnPolicyRounds(ABC):
         noise = stop_by_noise(history, self._control.max_perplexity)
         if noise is not None:
             self._set(self._sound or self._wrote)
-        return noise or stop_by_reward(history, self._control.stop_reward)
+        return noise or stop_by_reward(history, self._control.stop_reward, self.unit, self._reward.bounded)
 
     @torch.no_grad()
     def _set(self, parameters: Mapping[str, Tensor]) -> None:
@@ -206,7 +222,7 @@ class OnPolicyRounds(ABC):
 
     def _sample(self, index: int) -> list[Sample]:
         """All samples of the round, in global row order, on every process; groups stand together."""
-        control, prompts = self._control, self._concept.prompts
+        control, prompts = self._control, self._prompts
         mine = share(control.batch_size, self._accelerator)
         first = index * control.batch_size
         asked = [prompts[(first + row) // control.group_size % len(prompts)] for row in mine]
@@ -215,7 +231,7 @@ class OnPolicyRounds(ABC):
         return gather(drawn, mine, self._accelerator)
 
     def _judge(self, samples: list[Sample]) -> list[float]:
-        return judge(samples, self._recognizer, self._concept, self._accelerator, self._prior)
+        return self._reward(samples)
 
     def _base(self, rows: Rows, hidden: Tensor) -> Base:
         """What the base would say at each response position, softened."""

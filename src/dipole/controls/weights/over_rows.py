@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from dipole.controls.weights.loop import Place, Stop
-from dipole.controls.weights.sft import schedule
+from dipole.controls.weights.passes import schedule
 from dipole.controls.weights.step import parts, set_rate, shuffled, take_step
 from dipole.protocols import Metrics
 from dipole.types import sample_seed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -84,9 +85,9 @@ class PPO(OnPolicy):
         """Passes over the samples of a round."""
         return self.ppo_epochs
 
-    def begin(self, concept: Poles, place: Place) -> PPORounds:
+    def begin(self, concept: Poles | None, place: Place, prompts: Sequence[str]) -> PPORounds:
         """What does the rounds."""
-        return PPORounds(self, concept, place)
+        return PPORounds(self, concept, place, prompts)
 
 
 class PPORounds(OnPolicyRounds):
@@ -94,17 +95,17 @@ class PPORounds(OnPolicyRounds):
 
     shows: ClassVar[tuple[str, ...]] = ("policy_loss", "value_loss", "clip_fraction")
 
-    def __init__(self, ppo: PPO, concept: Poles, place: Place) -> None:
+    def __init__(self, ppo: PPO, concept: Poles | None, place: Place, prompts: Sequence[str]) -> None:
         """Set up the policy and its critic."""
-        super().__init__(ppo, concept, place, Policy(place.lm, place.model, ppo.detach_value))
+        super().__init__(ppo, concept, place, prompts, Policy(place.lm, place.model, ppo.detach_value))
         self._ppo = ppo
 
     def learnable(self, judged: Judged, kl_coef: float) -> tuple[Learnable, Metrics]:
         """Generalised advantages, whitened over the batch."""
-        ppo, (old, reference, scores, mask) = self._ppo, judged
-        rewards = shaped_rewards(scores.nan_to_num(), old.logprobs, reference, mask, kl_coef)
+        ppo, (old, reference, scores, mask), unit = self._ppo, judged, self.unit
+        rewards = shaped_rewards(scores.nan_to_num(), old.logprobs, reference, mask, kl_coef) / unit
         advantages, returns = gae(rewards, old.values, mask, ppo.gamma, ppo.lam)
-        white = whiten(advantages, mask, ppo.min_std * self._spread)
+        white = whiten(advantages, mask, ppo.min_std * self._spread / unit)
         return Learnable(old, white, mask, returns), {}
 
     def losses(self, now: PolicyOutput, learn: Learnable, mask: Tensor) -> Losses:
