@@ -139,11 +139,12 @@ class RewardModel:
         """
         from transformers import AutoModelForSequenceClassification
 
+        classifiers: Any = AutoModelForSequenceClassification
         model, resident = self.judge.resident.model, self.judge.resident
         config = type(model.config).from_dict(model.config.to_dict())
         config.id2label, config.label2id, config.pad_token_id = {0: "reward"}, {"reward": 0}, resident.pad_id
         try:
-            made = AutoModelForSequenceClassification.from_config(config)
+            made = classifiers.from_config(config)
         except ValueError as error:
             raise UserError(
                 f"transformers has no classifier of the architecture of {resident.name}."
@@ -187,7 +188,9 @@ def fit_reward_model(lm: LM, rankings: Sequence[Ranking], ridge: float = 0.01) -
     Raises:
         UserError: There is no pair, an answer is empty, too long, or there twice.
     """
-    texts, pairs, weights = [], [], []
+    texts: list[str] = []
+    pairs: list[tuple[int, int]] = []
+    weights: list[float] = []
     for number, ranking in enumerate(rankings, 1):
         _check(lm, ranking, number)
         first, here = len(texts), list(combinations(range(len(ranking.answers)), 2))
