@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from dipole.controls._concept import require_dipole
 from dipole.controls.weights.loop import Place, Rounds, train
-from dipole.controls.weights.reward import is_function, load_function, try_function
+from dipole.controls.weights.reward import is_function, load_function, needs_concept, try_function
 from dipole.controls.weights.settings import Trained, rate_for, require
 from dipole.controls.weights.step import shuffled
 from dipole.corpora.prompts import read_prompts
@@ -57,9 +57,10 @@ class OnPolicy(Trained):
         clip: Clipping range of the ratio: how much less (or more) likely one round may make a text. The usual
             0.2 corrects rare texts on the wrong side too slowly.
         stop_reward: Stop once the mean reward has been at least this for three rounds; 0 never stops early.
-        reward: Recognizer whose probability is the reward; or `module:function`, a Python function that takes
-            a list of completions (and their `prompts`, if it has a parameter of that name) and gives a number
-            for each, which is the reward. A completion for which it raises, or gives NaN, is left out.
+        reward: Recognizer whose probability is the reward, or the folder of a fitted one; or
+            `module:function`, a Python function that takes a list of completions (and their `prompts`, if it
+            has a parameter of that name) and gives a number for each, which is the reward. A completion for
+            which it raises, or gives NaN, is left out.
         data: Prompts to complete in place of the concept's: a .jsonl, .csv or .tsv file with a `prompt` in
             each row, or a .txt file with one a line.
         centre: Subtract what the recognizer says of the prompt alone, in log-odds.
@@ -136,7 +137,7 @@ class OnPolicy(Trained):
         Args:
             lm: The model to steer, without interventions; it stays as it was.
             concept: A dipole, of which only the `prompts` are trained on; not needed where the reward is a
-                function and `data` has prompts.
+                function or a fitted recognizer, and `data` has prompts.
             run: Where to log, checkpoint and resume; nothing is written without it. Its recognizer is the
                 reward in place of the one that `reward` names; its probability is used.
 
@@ -145,8 +146,10 @@ class OnPolicy(Trained):
                 that gives no rewards, the LM already carries interventions, or the run's folder can't be
                 used. Training that had to stop early returns what it has, and says why in `run.stopped`.
         """
-        called = is_function(self.reward) and (run is None or run.recognizer is None)
-        dipole = None if concept is None and called else require_dipole(self, concept)
+        judged = run is not None and run.recognizer is not None
+        called = is_function(self.reward) and not judged
+        alone = concept is None and not judged and not needs_concept(self.reward)
+        dipole = None if alone else require_dipole(self, concept)
         prompts = self._prompts(dipole)
         for prompt in prompts:
             lm.require_room(prompt, self.max_new_tokens)

@@ -31,7 +31,7 @@ from dipole.controls.weights.rollout import (
 from dipole.controls.weights.step import micro, rows_within, set_rate, take_step
 from dipole.controls.weights.watching import stop_by_reward, warn_of_repetition
 from dipole.protocols import Metrics, Poles
-from dipole.registry import make_recognizer
+from dipole.recognizers.fitted import recognizer_named
 from dipole.types import Sample
 
 _SAMPLED = 64  # completions that are drawn together, where nothing is said of it
@@ -130,7 +130,7 @@ class OnPolicyRounds(ABC):
         control, run = self._control, self._run
         if is_function(control.reward) and run.recognizer is None:
             return Called(load_function(control.reward), self._accelerator, run)
-        recognizer, prior = run.recognizer or make_recognizer(control.reward, self._lm), None
+        recognizer, prior = run.recognizer or recognizer_named(control.reward, self._lm), None
         if control.centre:
             prior = priors(self._prompts, recognizer, self._concept)
         return Recognized(recognizer, self._concept, self._accelerator, prior)
