@@ -80,8 +80,16 @@ def test_a_text_has_its_score_in_any_company_and_the_mean_is_0() -> None:
     assert sum(scores) / len(scores) == pytest.approx(0.0, abs=1e-6)
     alone = [made.score([text])[0].value for text in texts]
     assert scores == pytest.approx(alone, abs=BATCHED_LOGITS)
-    state = last_states(made.judge, texts[:1])[0]
+    ids = torch.tensor([made.judge.resident.encode(texts[0])])
+    with torch.no_grad():
+        states = made.judge.resident.model(input_ids=ids, output_hidden_states=True).hidden_states[-1]
+    state = states[0, -1].double()
     assert scores[0] == pytest.approx(float(state @ made.weight) - made.shift, abs=BATCHED_LOGITS)
+    assert len(set(scores)) == len(scores)
+    # Three answers are in three pairs, and count as much as two do in one.
+    pairs, counts = [(0, 1), (0, 2), (1, 2), (3, 4), (5, 6)], torch.tensor([1 / 3] * 3 + [1.0] * 2)
+    wanted = bradley_terry(last_states(made.judge, texts), pairs, counts, 0.01)
+    assert torch.allclose(made.weight, wanted, rtol=1e-5)
     unread = made.score(["", "cats " * 200])
     assert [score.is_scored for score in unread] == [False, False]
     assert "more than the context" in (unread[1].reason or "")
@@ -98,6 +106,7 @@ def test_it_loads_without_dipole_as_a_sequence_classifier(tmp_path: Path) -> Non
     assert (logits.shape, model.config.num_labels) == ((1, 1), 1)
     wanted = made.score(["She said yes."])[0].value + made.shift
     assert logits.item() == pytest.approx(wanted, abs=BATCHED_LOGITS)
+    assert abs(logits.item()) > 100 * BATCHED_LOGITS
 
 
 def test_saved_and_loaded_it_scores_the_same(tmp_path: Path) -> None:
