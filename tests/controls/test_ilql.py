@@ -32,6 +32,7 @@ from dipole.controls.weights.q_maths import (
     td_targets,
 )
 from dipole.controls.weights.rollout import Text
+from dipole.controls.weights.scored import given
 from dipole.interventions.ilql import action_values, perceptron, reweighted, under_head
 from dipole.lm import LM
 from dipole.protocols import Run
@@ -285,6 +286,16 @@ def test_interrupted_and_resumed_is_the_same_bit_for_bit(tmp_path: Path) -> None
     assert torch.equal(again.into, whole.into)
     assert torch.equal(again.out, whole.out)
     assert whole.out.abs().max() > 0
+
+
+def test_rewards_stand_in_tables_too(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("text,prompt,reward\n a,The cats,1.5\n b,The cats,\n c,,x\n")
+    found = given(str(file))
+    assert [row.prompt for row in found] == ["The cats", "The cats", ""]
+    assert found[0].reward == 1.5
+    assert found[1].reward is None
+    assert math.isnan(found[2].reward or 0.0)
 
 
 @pytest.mark.parametrize(

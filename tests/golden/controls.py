@@ -105,8 +105,8 @@ ON_MINI = ("prompt", "ppo", "vector", "boost", "fudge", "pool")
 
 # Through one small float32 model: machines differ in the order of sums.
 READ = Tolerance(1e-4, 5e-4)
-# Adam divides by a gradient's own size, so rounding of a small one moves its weight as far as any does: single ones
-# by 0.006 in a few steps between two makers' CPUs, while what the adapter does stays within 1e-3.
+# Adam divides by a gradient's own size, so rounding of a small one moves its weight as far as any does:
+# single ones by 0.006 in a few steps between two makers' CPUs, while what the adapter does stays within 1e-3.
 TRAINED = Tolerance(1e-3, 1e-3, entry=10.0)
 # A normalised gradient step enlarges rounding; see tolerance.PERTURBED.
 PERTURBED = Tolerance(2e-3, 2e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from pathlib import Path
 
@@ -14,10 +15,17 @@ from architectures import tiny_model
 from dipole.concepts import load_dipole
 from dipole.models import load
 from dipole.recognizers.fitted import load_fitted
-from dipole.recognizers.reward_model import Ranking, bradley_terry, fit_reward_model, last_states
+from dipole.recognizers.reward_model import (
+    Ranking,
+    bradley_terry,
+    fit_reward_model,
+    last_states,
+    read_rankings,
+)
 from dipole.types import UserError
 from tolerance import BATCHED_LOGITS, IDENTITY
 
+_ANSWERS = (("assistant", "b"), ("assistant", "c"))
 RANKINGS = [
     Ranking("The cats", (" like milk.", " hate milk.", " sleep.")),
     Ranking("She said", (" yes.", " no, never.")),
@@ -115,6 +123,16 @@ def test_saved_and_loaded_it_scores_the_same(tmp_path: Path) -> None:
 def test_what_cannot_be_fitted_on_is_refused(rankings: list[Ranking], words: str) -> None:
     with pytest.raises(UserError, match=words):
         fit_reward_model(tiny_model("gpt2"), rankings)
+
+
+def test_pairs_are_read_as_trl_has_them(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text('{"prompt": "She said", "chosen": " yes.", "rejected": " no."}\n')
+    assert read_rankings(file) == [Ranking("She said", (" yes.", " no."))]
+    asked, *told = ([{"role": who, "content": text}] for who, text in (("user", "a"), *_ANSWERS))
+    file.write_text(json.dumps({"prompt": asked, "chosen": told[0], "rejected": told[1]}))
+    with pytest.raises(UserError, match=r"pairs\.jsonl:1 is a conversation"):
+        read_rankings(file)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dipole.batching import parts
+from dipole.corpora.preferences import PAIR, read_rows
 from dipole.files import write_bytes_atomic, write_json_atomic
 from dipole.files.reader import inside, read_json
 from dipole.files.schema import Choice, Name, Number, Table, checked
@@ -138,11 +139,12 @@ class RewardModel:
         """
         from transformers import AutoModelForSequenceClassification
 
+        classifiers: Any = AutoModelForSequenceClassification
         model, resident = self.judge.resident.model, self.judge.resident
         config = type(model.config).from_dict(model.config.to_dict())
         config.id2label, config.label2id, config.pad_token_id = {0: "reward"}, {"reward": 0}, resident.pad_id
         try:
-            made = AutoModelForSequenceClassification.from_config(config)
+            made = classifiers.from_config(config)
         except ValueError as error:
             raise UserError(
                 f"transformers has no classifier of the architecture of {resident.name}."
@@ -155,6 +157,21 @@ class RewardModel:
             head.weight.copy_(self.weight[None])
         made.save_pretrained(folder, safe_serialization=True)
         resident.tokenizer.save_pretrained(folder)
+
+
+def read_rankings(path: str | Path) -> list[Ranking]:
+    """The pairs of a JSONL file with `prompt`, `chosen` and `rejected`, as trl has them.
+
+    Raises:
+        UserError: There is no such file, no row of it can be used, or its rows are conversations.
+    """
+    rows = read_rows(path, PAIR)
+    if chats := [row.where for row in rows if row.prompt.chat]:
+        raise UserError(
+            f"{chats[0]} is a conversation, and a reward model reads prompt and answer as one text; give "
+            "`prompt`, `chosen` and `rejected` as strings."
+        )
+    return [Ranking(row.prompt.text, row.texts) for row in rows]
 
 
 def fit_reward_model(lm: LM, rankings: Sequence[Ranking], ridge: float = 0.01) -> RewardModel:
@@ -171,7 +188,9 @@ def fit_reward_model(lm: LM, rankings: Sequence[Ranking], ridge: float = 0.01) -
     Raises:
         UserError: There is no pair, an answer is empty, too long, or there twice.
     """
-    texts, pairs, weights = [], [], []
+    texts: list[str] = []
+    pairs: list[tuple[int, int]] = []
+    weights: list[float] = []
     for number, ranking in enumerate(rankings, 1):
         _check(lm, ranking, number)
         first, here = len(texts), list(combinations(range(len(ranking.answers)), 2))
