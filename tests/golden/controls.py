@@ -105,8 +105,9 @@ ON_MINI = ("prompt", "ppo", "vector", "boost", "fudge", "pool")
 
 # Through one small float32 model: machines differ in the order of sums.
 READ = Tolerance(1e-4, 5e-4)
-# Adam divides by a gradient's own size, so rounding of a small one moves its weight as far as any does.
-TRAINED = Tolerance(1e-3, 1e-3)
+# Adam divides by a gradient's own size, so rounding of a small one moves its weight as far as any does:
+# single ones by 0.006 in a few steps between two makers' CPUs, while what the adapter does stays within 1e-3.
+TRAINED = Tolerance(1e-3, 1e-3, entry=10.0)
 # A normalised gradient step enlarges rounding; see tolerance.PERTURBED.
 PERTURBED = Tolerance(2e-3, 2e-3)
 
@@ -144,8 +145,9 @@ def _written(name: str, lm: _api.LM, made: _api.Intervention, strength: float) -
 
 
 def _tolerance(control: str) -> Tolerance:
-    trained = dict.fromkeys(("ppo", "grpo", "rloo", "sft", "conditional", "ilql"), TRAINED)
-    return {"pplm": PERTURBED, **trained}.get(control, READ)
+    if control == "ilql" or _api.resolve(_api.CONTROLS, control).surface == "weights":
+        return TRAINED
+    return PERTURBED if control == "pplm" else READ
 
 
 def _base(model: str, place: Path) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from dipole.interventions.weights import Adapter
 from dipole.origin import Origin, fit_origin, now
 from dipole.progress import Progress, rounds, silent
 from dipole.protocols import LM, Run
-from dipole.registry import CONTROLS, TRAINED, make_recognizer, resolve
+from dipole.recognizers.fitted import recognizer_named
+from dipole.registry import CONTROLS, TRAINED, resolve
 from dipole.types import UserError
 
 
@@ -96,7 +97,7 @@ class Inoculation:
         """
         require_trained(self.control)
         dipole, rewarded = self.dipole, self.control.judged_by.rewarded
-        run.recognizer = make_recognizer(rewarded[0], self.judge or self.lm) if rewarded else None
+        run.recognizer = recognizer_named(rewarded[0], self.judge or self.lm) if rewarded else None
         run.identity = {
             "control": {"name": self.control.name, **dataclasses.asdict(self.control)},
             "concept": dipole.to_dict(),

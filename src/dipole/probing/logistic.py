@@ -30,7 +30,14 @@ class Logistic(NamedTuple):
         return rows.double() @ self.weight + self.bias
 
 
-def logistic(rows: Tensor, targets: Tensor, ridge: float = 1.0, *, standardise: bool = False) -> Logistic:
+def logistic(
+    rows: Tensor,
+    targets: Tensor,
+    ridge: float = 1.0,
+    *,
+    standardise: bool = False,
+    weights: Tensor | None = None,
+) -> Logistic:
     """Minimise the sum of cross-entropies `+ ridge/2 |w|²`, the intercept free.
 
     Rows are centred and divided first, so that `ridge` means the same for every layer and model: all columns
@@ -42,6 +49,7 @@ def logistic(rows: Tensor, targets: Tensor, ridge: float = 1.0, *, standardise: 
         targets: `(n,)` in [0, 1]; numbers between are soft labels.
         ridge: Above 0.
         standardise: Divide each column by its own standard deviation.
+        weights: `(n,)` what the cross-entropy of each row counts; 1 without.
 
     Returns:
         Weights and bias for rows as they came.
@@ -56,23 +64,24 @@ def logistic(rows: Tensor, targets: Tensor, ridge: float = 1.0, *, standardise: 
         # the ridge keeps the weights in the span of the rows, so coordinates in it give the same for less
         basis = torch.linalg.qr(x.T).Q
         x = x @ basis
-    found = _minimised(torch.cat([x, x.new_ones(len(x), 1)], dim=1), targets, ridge)
+    counts = targets.new_ones(len(targets)) if weights is None else weights.double()
+    found = _minimised(torch.cat([x, x.new_ones(len(x), 1)], dim=1), targets, ridge, counts)
     weight = (found[:-1] if basis is None else basis @ found[:-1]) / spread
     return Logistic(weight, float(found[-1] - centre @ weight))
 
 
-def _minimised(x: Tensor, targets: Tensor, ridge: float) -> Tensor:
+def _minimised(x: Tensor, targets: Tensor, ridge: float, counts: Tensor) -> Tensor:
     """Weights of the columns, the intercept last: Newton steps, halved until the loss falls."""
     penalty = torch.full((x.shape[1],), ridge, dtype=x.dtype)
     penalty[-1] = _INTERCEPT
     found = x.new_zeros(x.shape[1])
-    loss = _loss(x, targets, penalty, found)
+    loss = _loss(x, targets, penalty, found, counts)
     for _ in range(_NEWTON_STEPS):
         p = (x @ found).sigmoid()
-        slope = x.T @ (p - targets) + penalty * found
-        curvature = (x.T * (p * (1 - p))) @ x + torch.diag(penalty)
+        slope = x.T @ (counts * (p - targets)) + penalty * found
+        curvature = (x.T * (counts * (p * (1 - p)))) @ x + torch.diag(penalty)
         step, size = torch.linalg.solve(curvature, slope), 1.0
-        while (lower := _loss(x, targets, penalty, found - size * step)) > loss and size > _CONVERGED:
+        while (lower := _loss(x, targets, penalty, found - size * step, counts)) > loss and size > _CONVERGED:
             size /= 2
         if lower > loss:
             break
@@ -83,6 +92,6 @@ def _minimised(x: Tensor, targets: Tensor, ridge: float) -> Tensor:
     return found
 
 
-def _loss(x: Tensor, targets: Tensor, penalty: Tensor, weight: Tensor) -> float:
+def _loss(x: Tensor, targets: Tensor, penalty: Tensor, weight: Tensor, counts: Tensor) -> float:
     f = x @ weight
-    return float((softplus(f) - targets * f).sum() + (penalty * weight.square()).sum() / 2)
+    return float((counts * (softplus(f) - targets * f)).sum() + (penalty * weight.square()).sum() / 2)

@@ -14,6 +14,7 @@ from dipole.files.reader import inside, read_json
 from dipole.files.schema import shown
 from dipole.protocols import Recognizer
 from dipole.recognizers._topic_folder import RECOGNIZER
+from dipole.registry import RECOGNIZERS, make_recognizer, plain
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 FITTED: dict[str, str] = {
     "topic": "dipole.recognizers.topic:TopicScore",
     "notion": "dipole.recognizers.notion:NotionScore",
+    "reward_model": "dipole.recognizers.reward_model:RewardModel",
 }
 """Kind, as `recognizer.json` has it, to a class with a classmethod `load(folder, item, open_model)`."""
 
@@ -41,6 +43,25 @@ def split(spec: str) -> tuple[Path, str | None]:
         return whole, None
     folder, _, item = spec.rpartition(":")
     return given_path(folder or ".", "The recognizer"), item
+
+
+def recognizer_named(name: str, lm: LM | None = None) -> Recognizer:
+    """The recognizer of that name, or the fitted one of a folder; a name comes first.
+
+    Args:
+        name: As in `RECOGNIZERS`, or `FOLDER` or `FOLDER:ITEM`.
+        lm: What it reads with, if it reads with an LM; the bundled one by default, or the one that it was
+            fitted with.
+
+    Raises:
+        UserError: There is none, or it was fitted with another LM.
+    """
+    from dipole.models.load import load
+
+    if plain(name) in RECOGNIZERS or not is_fitted(name):
+        made: Recognizer = make_recognizer(name, lm or load())
+        return made
+    return load_fitted(name, lambda known: lm or load(known))
 
 
 def load_fitted(spec: str, open_model: Callable[[str], LM]) -> Recognizer:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.origin import Origin, now, origin
 from dipole.protocols import Recognizer
-from dipole.recognizers import fitted
-from dipole.registry import RECOGNIZERS, make_recognizer
+from dipole.recognizers.fitted import recognizer_named
 from dipole.shown.terminal import one_line
 from dipole.types import Score
 
@@ -67,7 +66,7 @@ def score(
         UserError: There is no such recognizer, or it can't score for the concept.
     """
     started = now()
-    made = _named(recognizer, lm) if isinstance(recognizer, str) else recognizer
+    made = recognizer_named(recognizer, lm) if isinstance(recognizer, str) else recognizer
     found = made.score(list(texts), concept)
     asked = {"recognizer": made.name, "concept": None if concept is None else concept.to_dict()}
     reader: LM | None = getattr(made, "judge", lm)  # what it read with, also where nobody named one
@@ -76,15 +75,6 @@ def score(
         tuple(found),
         origin("score", started, None if reader is None else reader.resident, **asked),
     )
-
-
-def _named(name: str, lm: LM | None) -> Recognizer:
-    from dipole.models.load import load
-
-    if name in RECOGNIZERS or not fitted.is_fitted(name):
-        made: Recognizer = make_recognizer(name, lm or load())
-        return made
-    return fitted.load_fitted(name, lambda known: lm or load(known))
 
 
 def _line(text: str, score: Score) -> str:

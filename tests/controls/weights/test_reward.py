@@ -7,18 +7,23 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from architectures import fresh_tiny_model, tiny_model
-from controls.weights.small import Letters, Plain, fitted, small
+from controls.weights.small import Letters, Plain, fitted, small, started
+from controls.weights.test_grpo_rounds import judged_of
 from dipole.concepts import Dipole
 from dipole.controls.weights.grpo import GRPO, RLOO
 from dipole.controls.weights.on_policy import OnPolicy
 from dipole.controls.weights.reward import Function, load_function, try_function
 from dipole.protocols import JudgedBy, Run
+from dipole.recognizers.reward_model import Ranking, fit_reward_model
 from dipole.types import DipoleWarning, Sample, UserError
+from tolerance import FLOAT32_SUM
 
 _COUNTING: dict[str, Any] = {
     "reward": "counting_here:letters", "anchor_coef": 0.0, "kl_loss_coef": 0.0, "kl_coef": 0.0, "rounds": 6,
@@ -80,7 +85,6 @@ def test_a_function_of_the_working_folder_is_found(here: Path) -> None:
     [
         ("counting_here:missing", "can't be imported .AttributeError"),
         ("no_such_module:f", "can't be imported .ModuleNotFoundError"),
-        (":f", "can't be imported"),
         ("counting_here:seven", "is a int; wanted a function"),
     ],
 )
@@ -159,6 +163,16 @@ def test_prompts_come_from_a_file_and_no_concept_is_needed(here: Path) -> None:
         control.fit(tiny_model("gpt2"), dipole)
 
 
+def test_a_fitted_recognizer_is_the_reward_by_its_folder(here: Path) -> None:
+    lm = tiny_model("gpt2")
+    fit_reward_model(lm, [Ranking("The", (" cats", " dogs"))]).save(here / "liked")
+    (here / "prompts.txt").write_text("The cats\nShe said\n")
+    run = Run()
+    made = small(reward="liked", data="prompts.txt", rounds=2, centre=True).fit(lm, None, run)
+    assert made.facts["judged_by"] == JudgedBy(("liked",))._asdict()
+    assert 0 < run.history[0]["reward_mean"] < 1
+
+
 def test_the_recognizer_of_a_run_judges_in_place_of_a_function() -> None:
     run = Run()
     fitted(small(reward="no_such_module:f", rounds=1), tiny_model("gpt2"), Plain(), Letters(), run)
@@ -178,3 +192,21 @@ def test_the_count_of_a_letter_is_learned(control: OnPolicy, here: Path) -> None
 
 def test_a_function_is_a_plain_value() -> None:
     assert Function("m:f", len, False) == Function("m:f", len, False)
+
+
+@pytest.mark.parametrize(
+    "control", [small(batch_size=9), RLOO(**{**_COUNTING, "batch_size": 12, "group_size": 3})]
+)
+def test_the_unit_of_a_functions_rewards_does_not_matter(control: OnPolicy) -> None:
+    """Of a recognizer's it is 1, for all probabilities."""
+    scores, still = [1.0, 2.0, 0.5, 3.0, 0.0, 3.0], [[0.0]] * 6
+    found = []
+    for scale in (1.0, 1000.0):
+        with started(control, tiny_model("gpt2")) as run:
+            assert run.unit == 1.0
+            run._reward, run._spread = SimpleNamespace(bounded=False), 1.5 * scale
+            assert run.unit == 1.5 * scale
+            found.append(run.learnable(judged_of([scale * score for score in scores], still), 0.0)[0])
+    assert torch.allclose(found[0].advantages, found[1].advantages, rtol=0, atol=FLOAT32_SUM)
+    if found[0].returns is not None:
+        assert torch.allclose(found[0].returns, found[1].returns, rtol=0, atol=FLOAT32_SUM)

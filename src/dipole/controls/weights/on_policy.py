@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from dipole.controls._concept import require_dipole
 from dipole.controls.weights.loop import Place, Rounds, train
-from dipole.controls.weights.reward import is_function, load_function, try_function
+from dipole.controls.weights.reward import is_function, load_function, needs_concept, try_function
 from dipole.controls.weights.settings import Trained, rate_for, require
 from dipole.controls.weights.step import shuffled
 from dipole.corpora.prompts import read_prompts
@@ -18,6 +18,7 @@ from dipole.protocols import LM, JudgedBy, Poles, Run
 from dipole.types import UserError
 
 _LR = 4e-3
+_KL_LOSS = 0.3
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class OnPolicy(Trained):
             times that of the first round's, beyond what taking a rare side costs.
         kl_loss_coef: Weight of KL(policy || base), exact over the vocabulary, at each response position, in
             nats a token: less noisy than the sampled KL in the reward, so that what the reward does not ask
-            about keeps its distribution. 0 leaves it out, and saves the memory of the base's distributions.
+            about keeps its distribution. By default 0.3 for a model of width 192 or less, and less in
+            proportion down to 0.1 from width 576 on. 0 leaves it out.
         kl_loss_temperature: That KL is to the base at this temperature, or less where `entropy_bonus` says
             so. Above 1 it is an entropy bonus too (Schulman 2017, eq. 9), which makes up for the wordings
             that are lost with the other side.
@@ -57,9 +59,10 @@ class OnPolicy(Trained):
         clip: Clipping range of the ratio: how much less (or more) likely one round may make a text. The usual
             0.2 corrects rare texts on the wrong side too slowly.
         stop_reward: Stop once the mean reward has been at least this for three rounds; 0 never stops early.
-        reward: Recognizer whose probability is the reward; or `module:function`, a Python function that takes
-            a list of completions (and their `prompts`, if it has a parameter of that name) and gives a number
-            for each, which is the reward. A completion for which it raises, or gives NaN, is left out.
+        reward: Recognizer whose probability is the reward, or the folder of a fitted one; or
+            `module:function`, a Python function that takes a list of completions (and their `prompts`, if it
+            has a parameter of that name) and gives a number for each, which is the reward. A completion for
+            which it raises, or gives NaN, is left out.
         data: Prompts to complete in place of the concept's: a .jsonl, .csv or .tsv file with a `prompt` in
             each row, or a .txt file with one a line.
         centre: Subtract what the recognizer says of the prompt alone, in log-odds.
@@ -78,7 +81,7 @@ class OnPolicy(Trained):
     kl_horizon: float = 64.0
     max_kl: float = 60.0
     max_perplexity: float = 1.5
-    kl_loss_coef: float = 0.3
+    kl_loss_coef: float | None = None
     kl_loss_temperature: float = 1.8
     entropy_bonus: float = 0.75
     anchor_coef: float = 10.0
@@ -116,11 +119,10 @@ class OnPolicy(Trained):
         """Refuse hyper-parameters that mean nothing."""
         counts = ("rounds", "batch_size", "max_new_tokens", "lora_rank", "anchor_size")
         require(self, "at least 1", lambda v: v >= 1, *counts)
-        if self.lr is not None:
-            require(self, "0 or more", lambda v: v >= 0, "lr")
+        by_width = (name for name in ("lr", "kl_loss_coef") if getattr(self, name) is not None)
         sizes = ("minibatch_size", "micro_batch_size")
-        weights = ("kl_coef", "kl_target", "stop_reward", "kl_loss_coef", "anchor_coef", "min_std")
-        require(self, "0 or more", lambda v: v >= 0, *sizes, *weights, "entropy_bonus")
+        weights = ("kl_coef", "kl_target", "stop_reward", "anchor_coef", "min_std")
+        require(self, "0 or more", lambda v: v >= 0, *by_width, *sizes, *weights, "entropy_bonus")
         ranges = ("kl_loss_temperature", "max_grad_norm", "kl_horizon", "max_kl", "clip")
         require(self, "above 0", lambda v: v > 0, *ranges, "lora_alpha")
         require(self, "above 1", lambda v: v > 1, "max_perplexity")
@@ -136,7 +138,7 @@ class OnPolicy(Trained):
         Args:
             lm: The model to steer, without interventions; it stays as it was.
             concept: A dipole, of which only the `prompts` are trained on; not needed where the reward is a
-                function and `data` has prompts.
+                function or a fitted recognizer, and `data` has prompts.
             run: Where to log, checkpoint and resume; nothing is written without it. Its recognizer is the
                 reward in place of the one that `reward` names; its probability is used.
 
@@ -145,8 +147,10 @@ class OnPolicy(Trained):
                 that gives no rewards, the LM already carries interventions, or the run's folder can't be
                 used. Training that had to stop early returns what it has, and says why in `run.stopped`.
         """
-        called = is_function(self.reward) and (run is None or run.recognizer is None)
-        dipole = None if concept is None and called else require_dipole(self, concept)
+        judged = run is not None and run.recognizer is not None
+        called = is_function(self.reward) and not judged
+        alone = concept is None and not judged and not needs_concept(self.reward)
+        dipole = None if alone else require_dipole(self, concept)
         prompts = self._prompts(dipole)
         for prompt in prompts:
             lm.require_room(prompt, self.max_new_tokens)
@@ -178,6 +182,17 @@ class OnPolicy(Trained):
     def learning_rate(self, width: int) -> float:
         """Learning rate of the first round, for a residual stream of this width."""
         return rate_for(self.lr, _LR, width)
+
+    def kl_loss(self, width: int) -> float:
+        """Weight of the exact KL to the base, for a residual stream of this width.
+
+        A wide model's rewards are noisier than those of a small world, and against their weak pull 0.3 holds
+        it where it is; at width 192 less than that lets the variety of the texts go. The two ends were
+        measured (docs/decisions.md); nothing wider was.
+        """
+        if self.kl_loss_coef is not None:
+            return self.kl_loss_coef
+        return _KL_LOSS * min(1.0, max(1 / 3, 192 / width))
 
     def minibatches(self, round_index: int, epoch: int) -> list[list[int]]:
         """Global row indices of each optimiser step; the same on every process.

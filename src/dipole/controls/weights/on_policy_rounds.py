@@ -31,7 +31,7 @@ from dipole.controls.weights.rollout import (
 from dipole.controls.weights.step import micro, rows_within, set_rate, take_step
 from dipole.controls.weights.watching import stop_by_reward, warn_of_repetition
 from dipole.protocols import Metrics, Poles
-from dipole.registry import make_recognizer
+from dipole.recognizers.fitted import recognizer_named
 from dipole.types import Sample
 
 _SAMPLED = 64  # completions that are drawn together, where nothing is said of it
@@ -108,6 +108,7 @@ class OnPolicyRounds(ABC):
             name: p for name, p in policy.named_parameters() if p.requires_grad
         }
         self._rate = control.learning_rate(policy.width)
+        self._kl_loss = control.kl_loss(policy.width)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             list(self.parameters.values()), lr=self._rate, betas=(0.9, 0.95)
         )
@@ -130,7 +131,7 @@ class OnPolicyRounds(ABC):
         control, run = self._control, self._run
         if is_function(control.reward) and run.recognizer is None:
             return Called(load_function(control.reward), self._accelerator, run)
-        recognizer, prior = run.recognizer or make_recognizer(control.reward, self._lm), None
+        recognizer, prior = run.recognizer or recognizer_named(control.reward, self._lm), None
         if control.centre:
             prior = priors(self._prompts, recognizer, self._concept)
         return Recognized(recognizer, self._concept, self._accelerator, prior)
@@ -181,7 +182,7 @@ class OnPolicyRounds(ABC):
             anchor = None
             if self._anchor is not None:
                 anchor = self._anchor.of(index, self._policy, self._accelerator)
-        base = self._base(rows, hidden) if self._control.kl_loss_coef else None
+        base = self._base(rows, hidden) if self._kl_loss else None
         fused = self._reader.once(rows, base) if self._reader.is_one_forward() else None
         judged = Judged(
             self._reader.read(rows, fused), reference, scores, rows.mask * ~scores.isnan()[:, None]
@@ -284,7 +285,7 @@ class OnPolicyRounds(ABC):
                 totals[:-1] += terms.shown
                 largest = torch.maximum(largest, _largest_ratio(now, here))
                 apart = (now.divergence * here.mask).sum() / mask.sum().clamp(min=1)
-                yield terms.loss + self._price * control.kl_loss_coef * apart
+                yield terms.loss + self._price * self._kl_loss * apart
 
         parameters = list(self.parameters.values())
         for epoch in range(control.epochs):

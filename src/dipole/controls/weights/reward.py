@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +14,11 @@ from typing import Any, NamedTuple, Protocol
 
 from dipole.controls.weights.rollout import gather, judge, share
 from dipole.protocols import LM, Recognizer, Run
+from dipole.recognizers.fitted import is_fitted
+from dipole.registry import RECOGNIZERS, plain
 from dipole.types import DipoleWarning, Sample, UserError, sample_seed
 
+_FUNCTION = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 _TRIED = 8  # completions by which a function is tried before anything is trained
 
 
@@ -115,8 +119,13 @@ class Called:
 
 
 def is_function(spec: str) -> bool:
-    """Whether a reward is `module:function`, and not the name of a recognizer."""
-    return ":" in spec
+    """Whether a reward is `module:function`; `FOLDER:ITEM` of a folder that there is is not."""
+    return bool(_FUNCTION.fullmatch(spec)) and not Path(spec.partition(":")[0]).is_dir()
+
+
+def needs_concept(spec: str) -> bool:
+    """Whether a reward is a recognizer by name; a function, or a fitted one, knows what it looks for."""
+    return not is_function(spec) and (plain(spec) in RECOGNIZERS or not is_fitted(spec))
 
 
 def load_function(spec: str) -> Function:
