@@ -133,10 +133,10 @@ def test_sentences_joined_are_the_text() -> None:
 
 def test_a_sentence_is_judged_with_all_before_it_and_less_its_prompt() -> None:
     read: list[str] = []
-    text = [Written("The trees", " are here. See me.", "\n")]
+    text = [Written("The cats", " are here. See me.", "\n")]
     letters = Letters(watch=read.extend)
     found = probabilities(text, "sentence", letters, DIPOLE, centre=True)
-    assert read == ["The trees", "The trees\n are here.", "The trees\n are here. See me."]
+    assert read == ["The cats", "The cats\n are here.", "The cats\n are here. See me."]
     assert found[0] == pytest.approx([1 / (1 + math.exp(-3)), 1 / (1 + math.exp(-6))])
 
 
