@@ -170,15 +170,16 @@ def records(path: Path) -> list[dict[str, Any]]:
 
 
 def best(record: dict[str, Any]) -> dict[str, Any]:
-    """The strength with the most of the claim among those that keep the text fluent, else the most fluent."""
+    """The smallest strength that takes the side and keeps the text fluent, else the best that does."""
     fluent = [p for p in record["points"] if p["perplexity_ratio"] <= PERPLEXITY]
-    if fluent:
-        return max(fluent, key=lambda p: (p["claim"][0], -p["strength"]))
-    return min(record["points"], key=lambda p: p["perplexity_ratio"])
+    for point in fluent:
+        if point["claim"][0] >= CLAIM:
+            return point
+    return max(fluent or record["points"], key=lambda p: p["claim"][0])
 
 
 def table(found: list[dict[str, Any]]) -> str:
-    """Markdown: each run at its best strength."""
+    """Markdown: each run at its best strength, by `best`."""
     lines = [
         "| dipole | form | control | base | claim, 95 % | other | strength | KL, nats | perplexity "
         "| distinct-2 | at 2 nats | fit, CPU s |",
