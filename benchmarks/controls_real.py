@@ -34,6 +34,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "cfg": {**DRAWN, "weights": "4,8", "cut": 0.1},
     "dexperts": {**DRAWN, "weights": "4,8"},
     "best_of": {},
+    "best_of-mentions": {"recognizer": "mentions"},  # in-loop: what chooses is what is measured
     "fudge": {**DRAWN, "weights": "1,4"},
     "pplm": {**DRAWN, "weights": "0.1,0.3"},
     "ablate": DRAWN,
@@ -109,7 +110,8 @@ def run(measured: Measured, control: str, name: str) -> dict[str, Any]:
     from dipole.registry import resolve
 
     began = time.perf_counter(), time.process_time()
-    made = resolve(REGISTERED, control)(**CONTROLS[control]).fit(measured.lm, measured.dipole)
+    made = resolve(REGISTERED, control.partition("-")[0])(**CONTROLS[control])
+    made = made.fit(measured.lm, measured.dipole)
     seconds = [time.perf_counter() - began[0], time.process_time() - began[1]]
     points, reads = [], {}
     for strength in STRENGTHS if made.graded else (1.0,):
