@@ -20,7 +20,7 @@ class CFG(Contrast):
     Attributes:
         template: What stands in front of a prompt, `{pole}` being the claim; as for contrast by default.
         cut: Keep tokens with at least this share of the likeliest under the model or under the model told the
-            claim; 0 keeps all, as published.
+            claim, such as 0.1; 0 keeps all, as published.
         weights: Guidance to try, with commas.
     """
 

@@ -40,19 +40,19 @@ class Contrast(Weighed[Intervention]):
     """Add to the logits what the model told the claim says over the model told its opposite.
 
     Three streams of rows go through the model in one batch: the prompt, the prompt with the claim in front,
-    and the prompt with the opposite in front. Of the tokens that hardly any of them would say the difference
-    is mostly noise, so they may not be said (Li 2022, eq. 2).
+    and the prompt with the opposite in front. For tokens that hardly any of them would say the difference is
+    mostly noise, which a large weight brings up in a large vocabulary; `cut` leaves them out (Li 2022).
 
     Attributes:
         template: What stands in front of a prompt, `{pole}` being the statement; by default the bare
             statement, or a sentence that states it as a view where the model reads chats.
         cut: Keep tokens with at least this share of the likeliest under the model or under the side that is
-            followed; 0 keeps all, as published.
+            followed, such as 0.1; 0 keeps all, as published.
         weights: Weights of the difference to try, with commas.
     """
 
     template: str = ""
-    cut: float = 0.1
+    cut: float = 0.0
     weights: str = "1,2,4,8"
 
     name: ClassVar[str] = "contrast"
