@@ -137,7 +137,7 @@ class ILQL(Measured):
 
     @property
     def judged_by(self) -> JudgedBy:
-        """The recognizer gives the rewards unless the texts come with theirs; who chooses is as for others."""
+        """The recognizer gives the rewards unless the texts come with theirs; see `selection` for beta."""
         return JudgedBy(() if self.texts else (self.recognizer,), ("velma",))
 
     def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Ilql:
