@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import Measured, numbers_of
-from dipole.controls.selection import select, split_prompts
+from dipole.controls.selection import judges_of, select, split_prompts
 from dipole.controls.weights.head import Head
 from dipole.controls.weights.loop import Place, run_rounds
 from dipole.controls.weights.over_rows import OverRows
@@ -137,7 +137,7 @@ class ILQL(Measured):
 
     @property
     def judged_by(self) -> JudgedBy:
-        """The recognizer gives the rewards unless the texts come with theirs; VELMA chooses beta."""
+        """The recognizer gives the rewards unless the texts come with theirs; see `selection` for beta."""
         return JudgedBy(() if self.texts else (self.recognizer,), ("velma",))
 
     def fit(self, lm: LM, concept: Any, run: Run | None = None) -> Ilql:
@@ -160,7 +160,7 @@ class ILQL(Measured):
         grid = numbers_of(self.weights, "weights")
         tried = [({"beta": beta}, beta, replace(make, beta=beta).apply) for beta in grid]
         chosen = select(lm, dipole, tried, choosing, self.n, self.max_new_tokens, seed=self.seed)
-        judged = self.judged_by
+        judged = self.judged_by._replace(chosen=judges_of(dipole).chosen)
         if run.recognizer is not None and judged.rewarded:
             judged = judged._replace(rewarded=(run.recognizer.name,))
         facts = {"judged_by": judged._asdict(), "selection": chosen.to_dict()}
