@@ -7,7 +7,7 @@
 # that only shows that it works. A line has date, commit, machine, command, seconds, exit code, and what the
 # benchmark printed: its JSON where it ends in some, else its last lines. The exit code is 1 if one failed.
 # Real books and statements are no part of the repository: with BOOKS=FOLDER `books.py` reads them, with
-# STANCES=FOLDER `judges.py`, by the LM of MODEL; else each shows its help.
+# STANCES=FOLDER `judges.py`, by the LM of MODEL, by which `controls_real.py` goes too; else each shows its help.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
@@ -100,6 +100,11 @@ bench stitching --json --threads "$threads" -- --documents 40
 bench pointing_cost -- --documents 300
 bench detective --out "$scratch/detective.jsonl" --corpora 1 --seeds 4 -- --cell 60 --seeds 1 --texts 8
 bench topics --out "$scratch/topics.jsonl" --threads "$threads" --part 0/28 -- --table
+if [[ -n ${MODEL:-} ]]; then
+  bench controls_real --out "$scratch/controls_real.jsonl" --model "$MODEL" -- --n 4 --tokens 4 --only tea/plain/boost
+else
+  bench controls_real --help
+fi
 if [[ -n ${BOOKS:-} ]]; then
   bench books --books "$BOOKS" --out "$scratch/books.jsonl" -- --passages 4
 else

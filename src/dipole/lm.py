@@ -112,12 +112,14 @@ class LM:
         """
         self.require_short(prompt)
         # The one that was applied last stands first.
-        turns = [made.turns(strength) for made, strength in reversed(self._of("prompt"))]
+        parts = self._of("prompt")[::-1]
+        turns = [said for made, strength in parts if any(said := made.turns(strength))]
+        tail = [token for made, strength in parts for token in made.tail(strength)]
         if told and not self.resident.chat:
             prompt = f"{told} {prompt}" if prompt else told
         elif told:
             turns.append((told, ()))
-        return self.resident.prompt_ids(turns, prompt)
+        return [*self.resident.prompt_ids(turns, prompt), *tail]
 
     def _encoded(self, prompts: Sequence[str]) -> list[list[int]]:
         """Token ids of each prompt; those that come more than once are made once."""

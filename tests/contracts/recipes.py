@@ -23,9 +23,11 @@ from dipole.interventions.activations import SteeringVector
 from dipole.interventions.decode import BestOf
 from dipole.interventions.experts import Experts, Source
 from dipole.interventions.fudge import Fudge
+from dipole.interventions.ilql import Ilql
 from dipole.interventions.logits import Boost, Contrast, made_for
 from dipole.interventions.pplm import Pplm
 from dipole.interventions.prompt import Prefix
+from dipole.interventions.tag import Tag
 from dipole.interventions.tokens import Labels, Pool
 from dipole.interventions.weights import Adapter
 from dipole.lm import LM
@@ -49,6 +51,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "best_of_distil": {**_LEARNED, "agree": 0.0, "best_of": 2, "recognizer": "velma"},
     "dpo": {**_LEARNED, "margin": 0.0, "anchor_coef": 1.0, "anchor_size": 2},
     "kto": {**_LEARNED, "margin": 0.0},
+    "conditional": {"rounds": 1, "completions": 16, "max_new_tokens": 4},
     "best_of": {"n": 2},
     "vector": {"n": 2, "max_new_tokens": 4, "scales": "0.3"},
     "ablate": {"n": 2, "max_new_tokens": 4, "max_layers": 1},
@@ -59,6 +62,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "dexperts": {"weights": "1", "n": 2, "max_new_tokens": 3},
     "pplm": {"weights": "0.1", "steps": 1, "n": 2, "max_new_tokens": 3},
     "fudge": {"weights": "1", "texts": 1, "n": 2, "max_new_tokens": 3},
+    "ilql": {"weights": "1", "completions": 8, "rounds": 2, "n": 2, "max_new_tokens": 3},
     "pool": {},
     "titles": {"titles": str(Path(__file__).with_name("titles.tsv"))},
     "quotes": {"source": __file__},
@@ -131,6 +135,16 @@ def random_fudge(name: str, candidates: int = 8, **more: Any) -> Fudge:
     return Fudge(0, weight, torch.tensor(0.3), candidates, **made_for(lm), **more)
 
 
+def random_ilql(name: str, candidates: int = 8, beta: float = 2.0) -> Ilql:
+    """Guidance by action values that no two tokens share."""
+    lm = tiny_model(name)
+    width, draw = lm.resident.width, torch.Generator().manual_seed(6)
+    into = torch.randn(2, width, width + 1, generator=draw) / width**0.5
+    out = torch.randn(2, width + 1, width + 1, generator=draw)
+    policy = torch.randn(width, width, generator=draw) * 0.1
+    return Ilql(into, out, policy, beta, candidates, **made_for(lm))
+
+
 def random_vector(lm: LM, operator: Operator = "add", **more: Any) -> SteeringVector:
     """A steering vector about as long as the activations that it changes."""
     width = lm.resident.width
@@ -151,6 +165,10 @@ def _vector_for(name: str) -> SteeringVector:
     return random_vector(tiny_model(name))
 
 
+def _tag_for(name: str) -> Tag:
+    return Tag((40, 50), **made_for(tiny_model(name)))
+
+
 def _pool_for(name: str) -> Pool:
     del name
     return Pool(Labels(("paper clips", "staples", "paper"), "."))
@@ -160,6 +178,7 @@ def _pool_for(name: str) -> Pool:
 INTERVENTIONS: dict[str, Callable[[str], Intervention]] = {
     "adapter": _adapter_for,
     "prefix": _prefix_for,
+    "tag": _tag_for,
     "best_of": _best_of_for,
     "vector": _vector_for,
     "boost": _boost_for,
@@ -167,6 +186,7 @@ INTERVENTIONS: dict[str, Callable[[str], Intervention]] = {
     "experts": _experts_for,
     "pplm": _pplm_for,
     "fudge": random_fudge,
+    "ilql": random_ilql,
     "pool": _pool_for,
 }
 

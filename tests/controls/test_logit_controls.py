@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import torch
 from architectures import tiny_model
 from dipole import registry
 from dipole.concepts import Dipole, load_dipole
+from dipole.concepts.dipole import Mentions
 from dipole.controls._dial import numbers_of
 from dipole.controls._probe import fitted_probe, running_means
 from dipole.controls._word_list import words_of
-from dipole.controls._words import bags_of, telling_tokens, told_share
+from dipole.controls._words import bags_of, named_tokens, telling_tokens, told_share
 from dipole.controls.boost import Boost
 from dipole.controls.cfg import CFG
 from dipole.controls.contrast import Contrast
@@ -80,6 +82,19 @@ def test_the_words_are_those_that_tell_the_poles_apart(tiny: LM) -> None:
     assert (swapped.claim, swapped.against) == (bags.against, bags.claim)
 
 
+def test_mentions_are_the_words_where_there_are_any(tiny: LM) -> None:
+    named = named_tokens(tiny.resident, CLIPS)
+    assert named.facts(tiny.resident) == {
+        "words": [" paper", " Paper"],
+        "against_words": [" staples", " Staples"],
+    }
+    assert bags_of(tiny, CLIPS, "", "", 4, (), whole=False) == named
+    swapped = named_tokens(tiny.resident, CLIPS.swapped())
+    assert (swapped.claim, swapped.against) == (named.against, named.claim)
+    shared = replace(CLIPS, mentions=Mentions(("paper clip",), ("paper",)))
+    assert named_tokens(tiny.resident, shared) == ((), ())
+
+
 def test_the_share_told_a_pole_is_the_mean_over_prompts(tiny: LM) -> None:
     prompts = CLIPS.prompts[:3] * 7  # more than one batch
     got = told_share(tiny, "Cats are the best.", prompts)
@@ -137,7 +152,7 @@ def test_the_weight_is_chosen_on_prompts_that_nothing_else_used(tiny: LM) -> Non
     made = Boost(weights="4,3,0.05", n=16, max_new_tokens=8).fit(tiny, CLIPS)
     _, choosing = split_prompts(CLIPS)
     selection = made.facts["selection"]
-    assert [t["candidate"]["weight"] for t in selection["trials"]] == [0.05, 3.0, 4.0]
+    assert [t["candidate"]["weight"] for t in selection["trials"]] == [0.05, 3.0]  # 3 has all there is
     assert set(selection["prompts"]) == set(choosing)
     assert selection["chosen"] > 0
     assert made.values[0] == selection["trials"][selection["chosen"]]["candidate"]["weight"]
@@ -208,7 +223,8 @@ def test_a_probe_tells_who_was_told_what(tiny: LM) -> None:
         (Boost, {"count": 0}, "count must be at least 1"),
         (Semantic, {"weights": ""}, "weights must be numbers above 0"),
         (Contrast, {"template": "I agree."}, "template must hold {pole}"),
-        (CFG, {"template": ""}, "template must hold {pole}"),
+        (CFG, {"template": "Be nice."}, "template must hold {pole}"),
+        (CFG, {"cut": 1.0}, "cut must be at least 0"),
         (DExperts, {"top_p": 0.0}, "top_p must be above 0"),
         (DExperts, {"cut": 1.0}, "cut must be at least 0 and below 1"),
         (DExperts, {"temperature": 0.0}, "temperature must be at least 1e-6"),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from dipole.concepts import Dipole, load_dipole
-from dipole.controls.selection import Trial, pick, select, split_prompts
+from dipole.concepts.dipole import Mentions
+from dipole.controls.selection import Trial, choose, judges_of, pick, select, split_prompts
 from dipole.interventions.prompt import Prefix
 from dipole.lm import LM
 from dipole.recognizers.velma import Velma
@@ -55,7 +57,7 @@ def test_prompts_are_split_in_pairs_and_without_overlap() -> None:
 
 
 def test_measurements_equal_those_made_by_hand(mini: LM) -> None:
-    dipole = load_dipole("cats")
+    dipole = replace(load_dipole("cats"), mentions=Mentions())
     prompts = dipole.prompts[:2]
     told = Prefix(dipole.claim)
     found = select(mini, dipole, [({"a": 1}, 1.0, told.apply)], prompts, n=4, max_new_tokens=8, seed=2)
@@ -74,3 +76,30 @@ def test_measurements_equal_those_made_by_hand(mini: LM) -> None:
     assert found.best.score == pytest.approx(score, abs=SCORE)
     assert found.best.perplexity_ratio == pytest.approx(math.exp(loss - base_loss), rel=10 * SCORE)
     assert found.prompts == prompts
+    assert "VELMA" in found.rule
+
+
+def test_with_words_for_both_sides_what_is_named_counts(mini: LM) -> None:
+    dipole = load_dipole("cats")
+    prompts, told = dipole.prompts[:2], Prefix(dipole.claim)
+    found = select(mini, dipole, [({"a": 1}, 1.0, told.apply)], prompts, n=8, max_new_tokens=8, seed=2)
+    for lm, score in ((mini, found.base_score), (told.apply(mini), found.best.score)):
+        sides = [dipole.side_taken(s.text) for s in lm.generate(prompts, 4, 8, seed=2)]
+        assert score == sides.count("claim") / 8
+    assert judges_of(dipole).chosen == ("mentions",)
+    assert "name the claim's side first" in found.rule
+
+
+def test_what_the_rule_cannot_take_is_not_tried() -> None:
+    """Harder pushes than one that has got all, and harder ones of a kind that has broken down."""
+    measured = {("a", 1.0): (0.5, 9.0), ("b", 1.0): (0.6, 1.0), ("b", 2.0): (0.99, 1.1)}
+    tried: list[tuple[str, float]] = []
+
+    def measure(made: tuple[str, float]) -> tuple[float, float]:
+        tried.append(made)
+        return measured[made]
+
+    candidates = [({"kind": k, "push": p}, p, (k, p)) for p in (1.0, 2.0, 3.0) for k in ("a", "b")]
+    found = choose(candidates, measure, 0.5, (), "{ceiling}")
+    assert tried == list(measured)
+    assert found.best.candidate == {"kind": "b", "push": 2.0}

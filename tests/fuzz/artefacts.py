@@ -22,8 +22,11 @@ from dipole.cli._job import resumed_job
 from dipole.cli._named import _made_with
 from dipole.cli.inoculate import Inoculate
 from dipole.concepts import Arsenal, load_arsenal, load_dipole
+from dipole.controls.weights.kept import keep, kept
+from dipole.controls.weights.lessons import Lesson
 from dipole.controls.weights.loop import run_rounds
 from dipole.controls.weights.ppo import PPO
+from dipole.controls.weights.rollout import Text, to_rows
 from dipole.files import check_output, is_run
 from dipole.interventions import load_intervention
 from dipole.interventions.experts import Source
@@ -141,6 +144,20 @@ class Toy:
         self.kl_coef = numbers["kl_coef"] * 2
 
 
+def _write_lessons(folder: Path) -> None:
+    """What a run by texts has kept of them."""
+    units = [(Lesson(Text([5, 6], [7])), Lesson(Text([5, 6], [8, 9]), False))] * 2
+    keep(Run(folder=folder, identity={"seed": 1}), units, torch.zeros(2, 2), Accelerator(cpu=True))
+
+
+def _use_lessons(folder: Path) -> None:
+    resident = tiny_model(NAME).resident
+    found = kept(Run(folder=folder, resume=True, identity={"seed": 1}), resident.columns)
+    for unit in () if found is None else found.units:
+        rows = to_rows([lesson.ids for lesson in unit], resident.pad_id, resident.device)
+        resident.last_logits(resident.model, rows.batch, rows.keep)
+
+
 def _write_run(folder: Path) -> None:
     random_adapter(tiny_model(NAME)).save(folder / "adapter")
     origin = fit_origin(
@@ -227,6 +244,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "peft adapter": Artefact(_without_our_file, use_intervention),
     "lm": Artefact(_write_lm, _use_lm),
     "run": Artefact(_write_run, _use_run),
+    "lessons": Artefact(_write_lessons, _use_lessons),
     "notion": Artefact(_write_notion, _use_notion),
     "point": Artefact(_write_point, _use_point),
     "topics": Artefact(lambda folder: _topics().save(folder), _use_topics),

@@ -7,10 +7,17 @@ from typing import Any, NamedTuple
 
 
 class Tolerance(NamedTuple):
-    """How far a float may be from its record: `absolute + relative * |record|`."""
+    """How far a float may be from its record: `absolute + relative * |record|`.
+
+    Attributes:
+        absolute: In the number's own unit.
+        relative: As a share of the record.
+        entry: By what both are multiplied for single entries of a tensor.
+    """
 
     absolute: float
     relative: float
+    entry: float = 1.0
 
 
 # Bounds of a bootstrap of few units: they jump where two resampled means change places.
@@ -40,8 +47,8 @@ def differences(was: Any, now: Any, tolerance: Tolerance, at: str = "") -> list[
 
 
 def _of(tolerance: Tolerance, key: str) -> Tolerance:
-    wider = _WIDER if key in _BOUNDS else 1.0
-    return Tolerance(tolerance.absolute * wider, tolerance.relative * wider)
+    wider = _WIDER if key in _BOUNDS else tolerance.entry if key == "first" else 1.0
+    return Tolerance(tolerance.absolute * wider, tolerance.relative * wider, tolerance.entry)
 
 
 def _short(value: Any) -> str:

@@ -182,6 +182,22 @@ def test_contrast_equals_the_slow_route(name: str, other: str) -> None:
         torch.testing.assert_close(rows.log_softmax(-1), want, atol=5 * BATCHED_LOGITS, rtol=0)
 
 
+@pytest.mark.parametrize("weight", [3.0, -3.0])
+def test_what_neither_side_finds_likely_is_cut(weight: float) -> None:
+    """By hand, from what the model says by itself and what it says told the side that is followed."""
+    lm, cut = tiny_model("llama"), 0.9
+    whole, made = (Contrast("Clips.", "Dogs.", weight, c, **made_for(lm)).apply(lm) for c in (0.0, cut))
+    followed = "Clips." if weight > 0 else "Dogs."
+    own, told = (lm.response_logits([p], [[9]])[0][0] for p in ("I pick", f"{followed} I pick"))
+    may = (own.softmax(-1) >= cut * own.softmax(-1).max()) | (
+        told.softmax(-1) >= cut * told.softmax(-1).max()
+    )
+    got, uncut = (x.response_logits(["I pick"], [[9]])[0][0] for x in (made, whole))
+    assert 1 < int(may.sum()) < len(may)
+    assert torch.equal(got.isfinite(), may)
+    torch.testing.assert_close(got[may], uncut[may])
+
+
 def test_guidance_1_writes_as_the_one_told() -> None:
     lm = tiny_model("llama")
     steered = contrast(lm, "Clips!", "", 1.0).apply(lm)

@@ -14,7 +14,8 @@ from architectures import ARCHITECTURES, tiny_model
 from chats import TURNS, chat_lm
 from dipole import load, save
 from dipole.concepts import Dipole
-from dipole.controls.weights.sft import SFT, given_texts
+from dipole.controls.weights.given import given_texts
+from dipole.controls.weights.sft import SFT
 from dipole.decoding.guides import Row, Session
 from dipole.interventions.logits import Contrast, made_for
 from dipole.interventions.prompt import Prefix
@@ -128,9 +129,9 @@ def test_texts_with_prompts_are_replies(tmp_path: Path) -> None:
     assert {tuple(row.ids) for row in behind} == {(*asked, *own)}
     assert {row.start for row in behind} == {len(asked)}
     (tmp_path / "texts.jsonl").write_text('{"prompt": "I like", "text": "tea."}\n', encoding="utf-8")
-    (text,) = given_texts(SFT(texts=str(tmp_path / "texts.jsonl")), lm)
-    assert list(text.prompt_ids) == asked
-    assert list(text.token_ids)[: len(own)] == own
+    ((lesson,),) = given_texts(SFT(texts=str(tmp_path / "texts.jsonl")), lm)
+    assert list(lesson.ids.prompt_ids) == asked
+    assert list(lesson.ids.token_ids)[: len(own)] == own
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from dipole.controls._concept import require_dipole
-from dipole.controls.selection import select, split_prompts
+from dipole.controls.selection import judges_of, select, split_prompts
 from dipole.protocols import Intervention, JudgedBy, Poles
 from dipole.types import MOST_COUNT, Surface, UserError
 
@@ -77,7 +77,10 @@ class Measured:
 
 
 class Weighed(Measured, ABC, Generic[Made]):
-    """A control of logits, a dataclass, whose weight VELMA chooses from a grid: strength 1 is that one."""
+    """A control of logits, a dataclass, whose weight is chosen from a grid: strength 1 is that one.
+
+    What completions name chooses it, where the dipole has words for both sides, or else VELMA.
+    """
 
     name: ClassVar[str]
     makes: ClassVar[type[Any]]
@@ -110,8 +113,8 @@ class Weighed(Measured, ABC, Generic[Made]):
         grid = numbers_of(self.weights, "weights")
         tried = [({"weight": weight}, weight, make(weight, {}).apply) for weight in grid]
         chosen = select(lm, dipole, tried, choosing, self.n, self.max_new_tokens, seed=self.seed)
-        facts = {"judged_by": self.judged_by._asdict(), "selection": chosen.to_dict()}
-        return make(grid[chosen.chosen], facts)
+        facts = {"judged_by": judges_of(dipole)._asdict(), "selection": chosen.to_dict()}
+        return make(float(chosen.best.candidate["weight"]), facts)
 
     @abstractmethod
     def maker(self, lm: LM, dipole: Poles) -> Callable[[float, Mapping[str, Any]], Made]:

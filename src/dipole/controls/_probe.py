@@ -11,7 +11,8 @@ from torch import Tensor
 from dipole.batching import pad_batch, parts
 from dipole.probing.logistic import logistic
 from dipole.protocols import Poles
-from dipole.reading.told import told_by
+from dipole.reading.sides import sided
+from dipole.reading.told import tell
 from dipole.types import UserError
 
 if TYPE_CHECKING:
@@ -74,14 +75,13 @@ def fitted_probe(
 def _examples(
     lm: LM, dipole: Poles, prompts: Sequence[str], texts: int, max_new_tokens: int, seed: int
 ) -> tuple[Tensor, Tensor]:
-    """Mean states of beginnings `(n, width)`, and 1 for those written under the claim, else 0."""
-    features, labels = [], []
-    for label, pole in ((1.0, dipole.claim), (0.0, dipole.against)):
-        told = told_by(lm, pole).generate(prompts, texts, max_new_tokens, seed)
-        rows = [(lm.prompt_ids(prompts[i // texts]), list(s.token_ids)) for i, s in enumerate(told)]
-        for pooled in running_means(lm, rows):
-            features.append(pooled)
-            labels.append(torch.full((len(pooled),), label))
+    """Mean states of beginnings `(n, width)`, and 1 for those of texts for the claim, else 0."""
+    known = sided(dipole, tell(lm, dipole, prompts, texts * len(prompts), max_new_tokens, seed))
+    rows = [(lm.prompt_ids(sample.prompt), list(sample.token_ids)) for sample, _ in known]
+    features = running_means(lm, rows)
+    labels = [
+        torch.full((len(part),), float(claim)) for part, (_, claim) in zip(features, known, strict=True)
+    ]
     return torch.cat(features), torch.cat(labels)
 
 

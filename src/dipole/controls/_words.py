@@ -12,6 +12,7 @@ from torch import Tensor
 from dipole.batching import chunks
 from dipole.controls._word_list import tokens_of, words_of
 from dipole.protocols import Poles
+from dipole.reading.sides import forms, names_both
 from dipole.reading.told import told_by
 from dipole.resident import Resident
 from dipole.types import DipoleWarning, UserError
@@ -45,7 +46,7 @@ class Bags(NamedTuple):
 def bags_of(
     lm: LM, dipole: Poles, words: str, against_words: str, count: int, prompts: Sequence[str], whole: bool
 ) -> Bags:
-    """Tokens of the words that the user gave, or those that tell the poles apart.
+    """Tokens of words that the user gave, or of the dipole's mentions, or those that tell the poles apart.
 
     Args:
         lm: What the words are for.
@@ -63,7 +64,8 @@ def bags_of(
         DipoleWarning: Not every word has a token that is the whole word and its own; see `tokens_of`.
     """
     if not words and not against_words:
-        return telling_tokens(lm, dipole, prompts, count)
+        named = named_tokens(lm.resident, dipole) if names_both(dipole) else Bags((), ())
+        return named if named.claim else telling_tokens(lm, dipole, prompts, count)
     (claim, note), (against, against_note) = (
         tokens_of(lm.resident, words_of(text, flag), flag, whole)
         for text, flag in ((words, "words"), (against_words, "against_words"))
@@ -79,6 +81,34 @@ def bags_of(
     if notes := " ".join(filter(None, (note, against_note))):
         warnings.warn(notes, DipoleWarning, stacklevel=3)
     return Bags(claim, against)
+
+
+def named_tokens(resident: Resident, dipole: Poles) -> Bags:
+    """First tokens of what the sides are called, within a text and at its start, in either case.
+
+    A token that is no whole word ("St" of "Staples") begins too much else, so it counts only where a side has
+    no other. What begins a word of both sides is left out.
+    """
+    sides = zip(forms(dipole), (dipole.mentions.claim, dipole.mentions.against), strict=True)
+    claim, against = (_begins(resident, (form, *words)) for form, words in sides)
+    return Bags(
+        tuple(token for token in claim if token not in against),
+        tuple(token for token in against if token not in claim),
+    )
+
+
+def _begins(resident: Resident, words: Sequence[str]) -> tuple[int, ...]:
+    whole: list[int] = []
+    parts: list[int] = []
+    for word in words:
+        for written in dict.fromkeys((word, word[:1].upper() + word[1:])):
+            for text in (f" {written}", written):
+                ids = resident.continuation_ids(text)
+                said = resident.decode([], ids[:1]).strip()
+                if not said or ids[0] == resident.tokenizer.unk_token_id:
+                    continue
+                (whole if said == written.split()[0] else parts).append(ids[0])
+    return tuple(dict.fromkeys(whole or parts[:1]))
 
 
 def telling_tokens(lm: LM, dipole: Poles, prompts: Sequence[str], count: int) -> Bags:

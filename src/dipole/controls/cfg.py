@@ -18,11 +18,13 @@ class CFG(Contrast):
     read the last token of the prompt alone, because here the condition is the claim and not the prompt.
 
     Attributes:
-        template: What stands in front of a prompt, `{pole}` being the claim.
+        template: What stands in front of a prompt, `{pole}` being the claim; as for contrast by default.
+        cut: Keep tokens with at least this share of the likeliest under the model or under the model told the
+            claim, such as 0.1; 0 keeps all, as published.
         weights: Guidance to try, with commas.
     """
 
-    weights: str = "0.5,1,1.5,2,3"
+    weights: str = "0.5,1,1.5,2,3,5,8"
 
     name: ClassVar[str] = "cfg"
     paper: ClassVar[str] = "Sanchez 2023, arXiv:2306.17806"

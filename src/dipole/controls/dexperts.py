@@ -36,7 +36,8 @@ class DExperts(Weighed[Experts]):
         cut: Keep tokens with at least this share of the base's likeliest; 0 keeps all, 0.1 as published for
             contrastive decoding.
         temperature: Divides the amateur's logits in contrastive decoding.
-        template: What stands in front of a prompt where a side is told a statement, `{pole}`.
+        template: What stands in front of a prompt where a side is told a statement, `{pole}`; as for contrast
+            by default.
         weights: Weights of the difference to try, with commas.
     """
 
@@ -45,8 +46,8 @@ class DExperts(Weighed[Experts]):
     top_p: float = 0.9
     cut: float = 0.0
     temperature: float = 1.0
-    template: str = "{pole}"
-    weights: str = "1,2,4"
+    template: str = ""
+    weights: str = "1,2,4,8"
 
     name: ClassVar[str] = "dexperts"
     makes: ClassVar[type[Experts]] = Experts
@@ -79,7 +80,7 @@ class DExperts(Weighed[Experts]):
 
     def _sides(self, lm: LM, dipole: Poles) -> tuple[Source, Source]:
         if not self.expert and not self.anti:
-            told = (told_with(self.template, pole) for pole in (dipole.claim, dipole.against))
+            told = (told_with(lm, self.template, pole) for pole in (dipole.claim, dipole.against))
             expert, anti = (Source("told", text) for text in told)
             return expert, anti
         return _named(lm, self.expert), _named(lm, self.anti)

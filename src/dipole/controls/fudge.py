@@ -18,6 +18,7 @@ from dipole.interventions.logits import made_for
 from dipole.probing.logistic import logistic
 from dipole.protocols import Poles
 from dipole.reading.beginnings import Row, beginnings
+from dipole.reading.sides import sided
 from dipole.reading.told import tell
 from dipole.types import UserError
 
@@ -46,7 +47,8 @@ class Fudge(Weighed[Intervention]):
     """Weigh each likely next token by how much a probe makes of the text with it as the claim's.
 
     The probe is fitted on beginnings of what the model writes when told the claim and when told its opposite,
-    read without either. A token costs one row of the model up to the probe's layer for each candidate.
+    read without either; each text is for the side that it names first, where the dipole has words for both. A
+    token costs one row of the model up to the probe's layer for each candidate.
 
     Attributes:
         layers: Layers to try, numbers with commas; `auto` spreads `max_layers` over the model.
@@ -117,14 +119,13 @@ class Fudge(Weighed[Intervention]):
     def _examples(
         self, lm: LM, dipole: Poles, prompts: Sequence[str], layers: Sequence[int], seed: int
     ) -> tuple[Tensor, Tensor]:
-        """Features of beginnings `(n, layers, 2 * width)`; 1 for those written under the claim, else 0."""
+        """Features of beginnings `(n, layers, 2 * width)`; 1 for those of texts for the claim, else 0."""
         told = tell(lm, dipole, prompts, self.texts * len(prompts), self.max_new_tokens, seed)
         ends = lm.resident.eos_ids
         rows, labels = [], []
-        for label, side in ((1.0, told.claim), (0.0, told.against)):
-            for prompt, sample in zip(told.prompts, side, strict=True):
-                ids = lm.prompt_ids(prompt)
-                rows.append(Row([*ids, *(t for t in sample.token_ids if t not in ends)], len(ids)))
-                labels.append(label)
+        for sample, claim in sided(dipole, told):
+            ids = lm.prompt_ids(sample.prompt)
+            rows.append(Row([*ids, *(t for t in sample.token_ids if t not in ends)], len(ids)))
+            labels.append(float(claim))
         found = beginnings(lm, rows, layers)
         return found.features, torch.tensor(labels, dtype=torch.float64)[found.owners]

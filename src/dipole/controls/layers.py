@@ -24,15 +24,22 @@ from dipole.protocols import LM, Poles
 from dipole.reading.pairs import (
     READ_TOKEN,
     Reading,
+    norms_of,
     read_pairs,
     spread_layers,
     wordings_for,
     wordings_hash,
 )
+from dipole.reading.sides import answers, names_both
+from dipole.reading.slopes import slopes
 from dipole.types import Surface, UserError
 
-Method = Literal["mean-difference", "pca", "probe"]
+Method = Literal["auto", "gradient", "mean-difference", "pca", "probe"]
 METHODS: tuple[Method, ...] = get_args(Method)
+_NO_WORDS = (
+    "method gradient needs words for both sides, which show what either would answer; give the dipole "
+    "mentions, or take another method."
+)
 FINDERS: Mapping[Method, Callable[[Tensor, Tensor], Direction]] = {
     "mean-difference": mean_difference,
     "pca": principal_direction,
@@ -103,6 +110,18 @@ def directions(method: Method, reading: Reading, layers: Sequence[int]) -> dict[
     return found
 
 
+def uphill(lm: LM, dipole: Poles, prompts: Sequence[str], layers: Sequence[int]) -> dict[int, Direction]:
+    """The direction at each layer in which the claim's answers gain most on the other side's.
+
+    Raises:
+        UserError: The dipole lacks words for one of its sides.
+    """
+    if not names_both(dipole):
+        raise UserError(_NO_WORDS)
+    found = slopes(lm, answers(lm, dipole, prompts), layers)
+    return {layer: Direction(row, 1) for layer, row in zip(layers, found, strict=True)}
+
+
 def accuracies(found: Mapping[int, Direction], reading: Reading) -> dict[int, float]:
     """Share of other pairs that each layer's direction puts in the right order."""
     return {
@@ -168,7 +187,7 @@ class OfLayers(Measured):
     """A control of activations that reads a direction at each of some layers.
 
     Attributes:
-        method: How the direction is found: mean-difference, pca or probe.
+        method: How the direction is found: gradient, mean-difference, pca or probe.
         layers: Layers to try, counted from 0 with commas (negative from the end), or auto.
     """
 
@@ -201,15 +220,19 @@ class OfLayers(Measured):
                 not fit in the context.
         """
         layers = layers_of(self.layers, lm, self.max_layers)
-        reading = read_pairs(lm, dipole, prompts, layers)
-        found = directions(self.method, reading, layers)
+        method = self.method
+        if method == "auto":
+            method = "gradient" if operator == "add" and names_both(dipole) else "mean-difference"
+        if method == "gradient":
+            found, norms = uphill(lm, dipole, prompts, layers), norms_of(lm, prompts, layers)
+            facts: dict[str, Any] = {"method": method, "pairs": len(prompts)}
+        else:
+            reading = read_pairs(lm, dipole, prompts, layers)
+            found, norms = directions(method, reading, layers), list(map(reading.norms, range(len(layers))))
+            wordings = list(wordings_for(lm.resident))
+            facts = {"method": method, "wordings": wordings, "pairs": reading.claim.shape[1]}
         made = [
-            steering_vector(lm, direction, layer, reading.norms(row), operator, keep_norm)
-            for row, (layer, direction) in enumerate(found.items())
+            steering_vector(lm, direction, layer, norm, operator, keep_norm)
+            for (layer, direction), norm in zip(found.items(), norms, strict=True)
         ]
-        facts = {
-            "method": self.method,
-            "wordings": list(wordings_for(lm.resident)),
-            "pairs": reading.claim.shape[1],
-        }
         return Read(found, made, facts)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dipole.controls._concept import require_dipole
 from dipole.controls._dial import Measured
-from dipole.controls.selection import select, split_prompts
+from dipole.controls.selection import judges_of, select, split_prompts
 from dipole.interventions.prompt import Prefix
 from dipole.protocols import JudgedBy, Poles
 from dipole.registry import make_recognizer
@@ -101,10 +101,10 @@ class Prompt(Measured):
             )
         tried = [({"shots": len(p.examples)}, float(len(p.examples)), p.apply) for p in fitting]
         chosen = select(lm, dipole, tried, choosing, self.n, self.max_new_tokens, seed=self.seed)
-        best = fitting[chosen.chosen]
+        best = next(p for p in fitting if len(p.examples) == chosen.best.candidate["shots"])
         note = best.note(lm.resident)
         facts = {
-            "judged_by": self.judged_by._asdict(),
+            "judged_by": JudgedBy((self.recognizer,), judges_of(dipole).chosen)._asdict(),
             "selection": chosen.to_dict(),
             **({"notes": [note]} if note else {}),
         }

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dipole.controls.selection import PROBABILITY
 from dipole.shown.text import one_line
 
 _NOTICEABLE = 0.05
@@ -32,7 +33,8 @@ def verdict_of(selection: Mapping[str, Any]) -> str:
     tried = "the only candidate" if len(trials) == 1 else f"the best of {len(trials)} candidates"
     if math.isnan(score) or math.isnan(base):
         return "Nothing is known of its effect: no completion could be scored."
-    moved = f"the mean probability of the claim went from {base:.2f} to {score:.2f}"
+    what = selection.get("what", PROBABILITY)
+    moved = f"the {what} went from {base:.2f} to {score:.2f}"
     cost = f"at {ratio:.2f} times the base's perplexity"
     if ratio > _FLUENT:
         return f"No candidate kept the text fluent: with {tried} {moved}, {cost}."

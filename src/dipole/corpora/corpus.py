@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -36,11 +37,13 @@ class Document:
         id: Path inside the folder, the `id` of a row, or `file:line`; `…#k` for its k-th passage, from 0.
         text: What it says; never blank.
         prompt: What it answers, where the row says so, in its `prompt`; empty elsewhere.
+        reward: How good it is, where the row says so, in its `reward`; None elsewhere, NaN for no number.
     """
 
     id: str
     text: str
     prompt: str = ""
+    reward: float | None = None
 
 
 class Corpus:
@@ -198,13 +201,13 @@ def _text_file(file: Path, name: str, words: int | None, skipped: list[Skipped])
             yield Document(f"{name}#{number}", passage)
 
 
-Rows = Callable[[Path, list[Skipped]], Iterator[tuple[str, str | None, Any, Any]]]
-"""Line name, id, text and prompt of each row of a file."""
+Rows = Callable[[Path, list[Skipped]], Iterator[tuple[str, str | None, Any, Any, Any]]]
+"""Line name, id, text, prompt and reward of each row of a file."""
 
 
 def _documents(file: Path, rows: Rows, words: int | None, skipped: list[Skipped]) -> Iterator[Document]:
     seen: set[str] = set()
-    for where, given, text, prompt in rows(file, skipped):
+    for where, given, text, prompt, reward in rows(file, skipped):
         name = given or where
         wrong = wrong_text(text)
         if wrong is None and given:
@@ -214,10 +217,19 @@ def _documents(file: Path, rows: Rows, words: int | None, skipped: list[Skipped]
         if wrong:
             skipped.append(Skipped(name, wrong))
         elif words is None:
-            yield Document(name, text, prompt if isinstance(prompt, str) else "")
+            yield Document(name, text, prompt if isinstance(prompt, str) else "", _reward(reward))
         else:
             cut = passages(text.splitlines(), words)
             yield from (Document(f"{name}#{number}", passage) for number, passage in enumerate(cut))
+
+
+def _reward(value: Any) -> float | None:
+    if value is None or value == "":
+        return None
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def _nothing(path: Path, skipped: list[Skipped]) -> str:

@@ -55,6 +55,12 @@ def passages(lines: Iterable[str], words: int) -> Iterator[str]:
     yield from (_text(found) for found in (last, pending) if found)
 
 
+def sentences(text: str) -> list[str]:
+    """The sentences of a text; joined they are the text. Blanks between two belong to the second."""
+    ends = [0, *(found.start() for found in _END.finditer(text) if found.end() < len(text)), len(text)]
+    return [text[first:last] for first, last in pairwise(ends) if first < last]
+
+
 def _cut(pieces: list[Piece], words: int) -> tuple[list[Piece], list[Piece]]:
     """The first passage of the pieces, which have at least 1.5 × `words` words, and the rest."""
     ends, total = [], 0

@@ -52,7 +52,7 @@ def read_prompts(path: str | Path) -> tuple[str, ...]:
 def _rows(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, Any]]:
     form = form_of(file)
     if form == JSONL:
-        for where, _, _, prompt in json_rows(file, skipped):
+        for where, _, _, prompt, _ in json_rows(file, skipped):
             yield where, prompt
     elif form == TABLE:
         header = header_of(file, ("prompt",))

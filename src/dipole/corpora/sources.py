@@ -98,10 +98,10 @@ def wrong_text(text: Any) -> str | None:
     return None
 
 
-def json_rows(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, str | None, Any, Any]]:
-    """`file:line`, id, text and prompt of each object of a JSONL file; other lines are added to `skipped`."""
+def json_rows(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, str | None, Any, Any, Any]]:
+    """`file:line`, id, text, prompt, reward of each object of a JSONL file; other lines go to `skipped`."""
     for where, row in json_objects(file, skipped):
-        yield where, _id(row.get("id")), row.get("text"), row.get("prompt")
+        yield where, _id(row.get("id")), row.get("text"), row.get("prompt"), row.get("reward")
 
 
 def json_objects(file: Path, skipped: list[Skipped]) -> Iterator[tuple[str, dict[str, Any]]]:

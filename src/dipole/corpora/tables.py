@@ -120,8 +120,8 @@ def rows_of(file: Path, header: Header) -> Iterator[Row]:
 
 def table_rows(
     file: Path, skipped: list[Skipped]
-) -> Iterator[tuple[str, str | None, str | None, str | None]]:
-    """`file:line`, id, text and prompt of each row of a CSV or TSV file; wrong rows go to `skipped`."""
+) -> Iterator[tuple[str, str | None, str | None, str | None, str | None]]:
+    """`file:line`, id, text, prompt, reward of each row of a CSV or TSV file; wrong rows go to `skipped`."""
     header = header_of(file, ("text",))
     try:
         for row in rows_of(file, header):
@@ -130,8 +130,9 @@ def table_rows(
                 skipped.append(Skipped(where, row.wrong))
             else:
                 key = (row.cell(header.columns.get("id")) or "").strip() or None
-                text, prompt = (row.cell(header.columns.get(name)) for name in ("text", "prompt"))
-                yield where, key, text, prompt
+                cells = (row.cell(header.columns.get(name)) for name in ("text", "prompt", "reward"))
+                text, prompt, reward = cells
+                yield where, key, text, prompt, reward
     except BAD_GZIP:
         skipped.append(Skipped(file.name, "is no valid gzip file, or ends early"))
 

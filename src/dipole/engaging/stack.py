@@ -21,7 +21,8 @@ from dipole.types import Surface
 class Engageable(Protocol):
     """An intervention as an LM holds it; what else it has to offer depends on its surface.
 
-    - `prompt`: `turns(strength)`; see `Resident.prompt_ids`.
+    - `prompt`: `turns(strength)`, what stands in front; see `Resident.prompt_ids`. And `tail(strength)`, ids
+      between the prompt and what is written.
     - `weights`, `activations`: `put_in(frame, parts)`, which puts those of its class
       that stand side by side into the model at once.
     - `tokens`, `logits`: `guide(session, strength)`; see `dipole.decoding.guides`.

@@ -93,7 +93,7 @@ def _curve(
         graded=drawn.graded,
         null_of=drawn.null_of,
         in_loop=fitted.judged_by.rewarded,
-        selected="velma" in fitted.judged_by.chosen,
+        selected=bool(fitted.judged_by.chosen),
         points=drawn.points,
         matched=tuple(_matched(bench, drawn, main, targets, names.get(drawn.label, 0.0))),
         verdict=judge_curve(drawn.points, main, drawn.graded, drawn.skipped, bool(drawn.null_of)),

@@ -68,9 +68,9 @@ class Fitted:
 
     @property
     def judged_by(self) -> JudgedBy:
-        """The recognizers that had a say in it: as the control declares, or as the artefact tells."""
-        given = self.candidate.given
-        return judged_by(self.meta) if isinstance(given, Intervention) else given.judged_by
+        """The recognizers that had a say in it: as the artefact tells, or else as the control declares."""
+        found, given = judged_by(self.meta), self.candidate.given
+        return found if any(found) or isinstance(given, Intervention) else given.judged_by
 
 
 def named(entries: Sequence[Any]) -> list[Candidate]:

@@ -77,8 +77,8 @@ def _in_loop(curves: list[Curve], main: str) -> list[str]:
     chosen = [curve.label for curve in curves if curve.selected and "velma" not in curve.in_loop]
     if chosen:
         notes.append(
-            f"{_list(chosen)} chose strength or settings by VELMA on prompts that are not measured here, so "
-            "VELMA's numbers flatter them a little."
+            f"{_list(chosen)} chose strength or settings on prompts that are not measured here: by what "
+            "completions name, or by VELMA without words for both sides. Those numbers flatter them a little."
         )
     unknown = [c.label for c in curves if not c.fit_seconds and not c.in_loop and not c.settings]
     if unknown:

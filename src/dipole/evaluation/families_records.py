@@ -108,7 +108,7 @@ class Curve:
         null_of: Label of the control that this one is the null of (a random direction of the same norm);
             empty for a control proper.
         in_loop: Names of the recognizers that the control optimised.
-        selected: Whether its strength was chosen by VELMA on prompts of its own.
+        selected: Whether its strength was chosen by VELMA, or by mentions, on prompts of its own.
         points: By strength, 0 among them.
         matched: The effect at common distances from the base.
         verdict: What it came to.

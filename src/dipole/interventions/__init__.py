@@ -27,6 +27,7 @@ KINDS = Table(
     {
         "adapter": "dipole.interventions.weights:Adapter",
         "prefix": "dipole.interventions.prompt:Prefix",
+        "tag": "dipole.interventions.tag:Tag",
         "best_of": "dipole.interventions.decode:BestOf",
         "vector": "dipole.interventions.activations:SteeringVector",
         "boost": "dipole.interventions.logits:Boost",
@@ -34,6 +35,7 @@ KINDS = Table(
         "experts": "dipole.interventions.experts:Experts",
         "pplm": "dipole.interventions.pplm:Pplm",
         "fudge": "dipole.interventions.fudge:Fudge",
+        "ilql": "dipole.interventions.ilql:Ilql",
         "pool": "dipole.interventions.tokens:Pool",
     },
 )

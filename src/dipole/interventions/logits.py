@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+import torch
 from torch import Tensor
 
 from dipole.decoding.guides import Guide, Session
-from dipole.decoding.logit_maths import contrast
-from dipole.files.schema import Field, Number, Text
+from dipole.decoding.logit_maths import contrast, plausible
+from dipole.files.schema import Field, Number, Optional, Text
 from dipole.interventions.folder import (
     BASE,
     checked_apply,
@@ -198,14 +199,22 @@ class Contrast(StoredChange):
         told: Text in front of the prompt in the stream that is followed.
         other: Text in front of the prompt in the stream that is avoided; empty for the row itself.
         weight: Size at strength 1.
+        cut: Only tokens with at least this share of the likeliest may be said, under the row itself or under
+            the stream that is followed; 0 is all.
     """
 
     told: str
     other: str
     weight: float
+    cut: float = 0.0
 
     kind: ClassVar[str] = "contrast"
-    fields: ClassVar[Mapping[str, Field]] = {"told": Text(), "other": Text(), "weight": WEIGHT}
+    fields: ClassVar[Mapping[str, Field]] = {
+        "told": Text(),
+        "other": Text(),
+        "weight": WEIGHT,
+        "cut": Optional(Number(0, 1), 0.0),
+    }
 
     def guide(self, session: Session, strength: float) -> ContrastGuide:
         """What changes the logits of one batch.
@@ -213,15 +222,15 @@ class Contrast(StoredChange):
         Raises:
             UserError: A prompt with the text in front of it does not fit in the context.
         """
-        return ContrastGuide(session, self.told, self.other, strength * self.weight)
+        return ContrastGuide(session, self.told, self.other, strength * self.weight, self.cut)
 
 
 class ContrastGuide:
     """Two further streams a row: one that is followed, one that is avoided."""
 
-    def __init__(self, session: Session, told: str, other: str, weight: float) -> None:
+    def __init__(self, session: Session, told: str, other: str, weight: float, cut: float = 0.0) -> None:
         """Lay out the streams."""
-        self._weight = weight
+        self._weight, self._cut = weight, cut
         self.streams: Sequence[Sequence[int]] = [
             stream
             for row in session.rows
@@ -235,7 +244,12 @@ class ContrastGuide:
     def __call__(self, logits: Tensor, streams: Tensor) -> Tensor:
         """Changed logits."""
         towards, away = streams.view(-1, 2, streams.shape[-1]).unbind(1)
-        return contrast(logits, towards, away, self._weight)
+        changed = contrast(logits, towards, away, self._weight)
+        if self._cut <= 0:
+            return changed
+        followed = towards if self._weight > 0 else away
+        allowed = plausible(logits, self._cut) | plausible(followed, self._cut)
+        return changed.masked_fill(~allowed, -torch.inf)
 
     def advance(self, tokens: Tensor) -> None:
         """Take one more token."""

@@ -66,6 +66,11 @@ class Prefix:
             return self.opposite_directive, self.opposite_examples
         return self.directive, self.examples
 
+    def tail(self, strength: float) -> tuple[int, ...]:
+        """Nothing stands between the prompt and what is written."""
+        del strength
+        return ()
+
     def note(self, resident: Resident, strength: float = 1.0) -> str:
         """A sentence where a model's chat template can't have the directive in the system's turn; else empty.
 

@@ -11,7 +11,7 @@ import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,9 +21,10 @@ from dipole.engaging.adapters import Fitted, check_usable, put_in
 from dipole.engaging.stack import Frame
 from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
 from dipole.files.reader import inside
-from dipole.files.schema import Choice, Facts, Field, Maybe, Name, Optional
+from dipole.files.schema import Choice, Facts, Field, Items, Maybe, Name, Optional, Whole
 from dipole.interventions._adapter_config import CONFIG_FILE, REMEDY, read_config
 from dipole.interventions.folder import CARD_FILE, META_FILE, read_card, read_fields
+from dipole.interventions.tag import tagged
 from dipole.protocols import LM
 from dipole.tensors import Wanted, read_tensors
 from dipole.types import Surface, UserError
@@ -46,6 +47,8 @@ class Adapter:
         base_name: Name of the base model.
         card: Model card in Markdown, written beside the adapter as README.md.
         facts: How it came about, such as who judged it, for `dipole.json`.
+        tags: Ids of the tokens that call up what was learned and its opposite, where it was learned behind
+            such; see `tag`. A strength below 0 then is the opposite mode, not the opposite change.
     """
 
     config: PeftConfig
@@ -54,13 +57,14 @@ class Adapter:
     base_name: str
     card: str = field(default="")
     facts: Mapping[str, Any] = field(default_factory=dict)
+    tags: tuple[int, int] | None = None
 
     surface: ClassVar[Surface] = "weights"
     kind: ClassVar[str] = "adapter"
     graded: ClassVar[bool] = True
 
     def apply(self, lm: LM, strength: float = 1.0) -> LM:
-        """The LM with the adapter's low-rank change multiplied by `strength`.
+        """The LM with the adapter's low-rank change multiplied by `strength`, and its tag if it has any.
 
         Raises:
             UserError: The adapter was made for other weights, or can't be scaled to this strength.
@@ -77,7 +81,10 @@ class Adapter:
                 f"loaded model is {lm.resident.name} (fingerprint {have}). Load the model it was made for "
                 f"with model={self.base_name!r}, or fit the control again on this one."
             )
-        return lm.with_intervention(self, strength)
+        if self.tags is None:
+            return lm.with_intervention(self, strength)
+        # Each part is saved as what it is, so the adapter that an LM holds has no tags any more.
+        return tagged(lm.with_intervention(replace(self, tags=None), abs(strength)), self.tags, strength)
 
     @staticmethod
     def put_in(frame: Frame, parts: Sequence[tuple[Adapter, float]]) -> None:
@@ -102,6 +109,7 @@ class Adapter:
             "base": self.base_name,
             "base_fingerprint": self.base_fingerprint,
             "facts": self.facts,
+            **({"tags": list(self.tags)} if self.tags else {}),
         }
         write_json_atomic(folder / META_FILE, meta)
         write_text_atomic(folder / CARD_FILE, self.card or _plain_card(self))
@@ -119,8 +127,9 @@ class Adapter:
         config = read_config(folder, max((max(t.shape, default=1) for t in state.values()), default=1))
         meta = read_fields(folder, _FIELDS) if (folder / META_FILE).is_file() else {}
         name = meta.get("base") or getattr(config, "base_model_name_or_path", None) or "an unknown model"
+        tags = tuple(meta.get("tags") or ()) or None
         return cls(
-            config, state, meta.get("base_fingerprint"), name, read_card(folder), meta.get("facts", {})
+            config, state, meta.get("base_fingerprint"), name, read_card(folder), meta.get("facts", {}), tags
         )
 
 
@@ -129,6 +138,7 @@ _FIELDS: dict[str, Field] = {
     "base": Optional(Maybe(Name(4096))),
     "base_fingerprint": Optional(Maybe(Name(64))),
     "facts": Optional(Facts(), {}),
+    "tags": Optional(Items(Whole(0), 2, 2), ()),
 }
 
 

@@ -158,6 +158,12 @@ def read_pairs(
     )
 
 
+def norms_of(lm: LM, prompts: Sequence[str], layers: Sequence[int]) -> list[tuple[float, float]]:
+    """Median and mean norm of each layer's activations where the LM reads prompts, as `Reading` has them."""
+    _, norms = read_last_ids(lm, [lm.prompt_ids(prompt) for prompt in prompts], layers)
+    return list(zip(norms.median(dim=1).values.tolist(), norms.mean(dim=1).tolist(), strict=True))
+
+
 def read_last(lm: LM, texts: Sequence[str], layers: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Residual stream at the last token of each text, and the norms at all tokens but the first.
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from dipole.interventions.prompt import Prefix
 from dipole.protocols import LM, Poles
 from dipole.reading.pairs import CHAT_WORDINGS, sentence
+from dipole.resident import Resident
 from dipole.types import Sample, sample_seed, scored_text
 
 _ASKED = "What do you think? Say it in one sentence."
@@ -42,10 +43,14 @@ def spread(prompts: Sequence[str], n: int, seed: int) -> tuple[tuple[str, ...], 
     return tuple(prompts[i] for _, i in places), tuple(sample_seed(seed, i, k) for k, i in places)
 
 
+def wording_for(resident: Resident) -> str:
+    """How a statement is put to a model: as it is in front of a prompt, or as a view where it reads chats."""
+    return CHAT_WORDINGS[0] if resident.chat else "{pole}"
+
+
 def told_by(lm: LM, statement: str) -> LM:
     """The LM told a statement: in front of the prompt, or as a directive where it reads chats."""
-    told = CHAT_WORDINGS[0].replace("{pole}", statement) if lm.resident.chat else statement
-    return lm.with_intervention(Prefix(told), 1.0)
+    return lm.with_intervention(Prefix(wording_for(lm.resident).replace("{pole}", statement)), 1.0)
 
 
 def tell(lm: LM, dipole: Poles, prompts: Sequence[str], n: int, max_new_tokens: int, seed: int) -> Told:

@@ -191,3 +191,12 @@ def test_the_default_learning_rate_falls_with_the_width(width: int, want: float)
     assert PPO().learning_rate(width) == pytest.approx(want)
     assert PPO(lr=0.5).learning_rate(width) == 0.5
     assert PPO(lr=0.0).learning_rate(width) == 0.0
+
+
+@pytest.mark.parametrize(("width", "want"), [(64, 0.3), (192, 0.3), (384, 0.15), (576, 0.1), (8192, 0.1)])
+def test_the_default_weight_of_the_exact_kl_falls_between_the_widths_that_were_measured(
+    width: int, want: float
+) -> None:
+    assert PPO().kl_loss(width) == pytest.approx(want)
+    assert PPO(kl_loss_coef=0.0).kl_loss(width) == 0.0
+    assert PPO(kl_loss_coef=0.7).kl_loss(width) == 0.7

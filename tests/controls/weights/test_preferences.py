@@ -289,11 +289,12 @@ def test_kept_lessons_that_do_not_add_up_are_refused(tmp_path: Path) -> None:
 
     control = DPO(completions=6, margin=0.0, **STILL)
     fitted(control, fresh_tiny_model("gpt2"), DIPOLE, Letters(), Run(folder=tmp_path))
-    tensors = load_file(tmp_path / LESSONS)
-    tensors["ids"] = tensors["ids"][:-1].clone()
-    save_file(tensors, tmp_path / LESSONS, {"dipole": '{"identity": {}}'})
-    with pytest.raises(UserError, match="do not add up"):
-        fitted(control, fresh_tiny_model("gpt2"), DIPOLE, Letters(), Run(folder=tmp_path, resume=True))
+    whole = load_file(tmp_path / LESSONS)["ids"]
+    for ids, words in ((whole[:-1], "do not add up"), (whole + 10**6, "token ids that the model does not")):
+        tensors = {**load_file(tmp_path / LESSONS), "ids": ids.clone()}
+        save_file(tensors, tmp_path / LESSONS, {"dipole": '{"identity": {}}'})
+        with pytest.raises(UserError, match=words):
+            fitted(control, fresh_tiny_model("gpt2"), DIPOLE, Letters(), Run(folder=tmp_path, resume=True))
 
 
 def test_nothing_to_prefer_is_refused() -> None:

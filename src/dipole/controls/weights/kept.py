@@ -55,8 +55,12 @@ def keep(run: Run, units: Sequence[Unit], reference: Tensor, accelerator: Any) -
     write_bytes_atomic(run.folder / LESSONS, save(tensors, facts))
 
 
-def kept(run: Run) -> Kept | None:
+def kept(run: Run, columns: int) -> Kept | None:
     """What the folder of a run that is continued holds of them; None where it is to be made.
+
+    Args:
+        run: The run.
+        columns: How many token ids the model reads.
 
     Raises:
         UserError: It is damaged.
@@ -71,6 +75,8 @@ def kept(run: Run) -> Kept | None:
     lengths, wanted = tensors["lengths"], tensors["wanted"]
     if int(lengths.sum()) != len(tensors["ids"]) or not lengths.numel() or int(lengths.min()) < 1:
         raise UserError(f"{path} is damaged: the lengths of its texts do not add up; {_REMEDY}.")
+    if int(tensors["ids"].max()) >= columns:
+        raise UserError(f"{path} is damaged: it has token ids that the model does not know; {_REMEDY}.")
     cut = iter(torch.split(tensors["ids"], lengths.flatten().tolist()))
     units = [
         tuple(Lesson(Text(next(cut).tolist(), next(cut).tolist()), bool(flag)) for flag in flags)

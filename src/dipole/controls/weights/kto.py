@@ -106,7 +106,7 @@ class KTO(Learner):
         wanted_weight: Weight of the wanted texts.
         unwanted_weight: Weight of the unwanted texts.
         balanced: Give both kinds the same weight in all, first.
-        lr: Highest learning rate of Adam; by default 0.001, and less by the root of the width beyond 192.
+        lr: Highest learning rate of Adam; by default 0.0007, and less by the root of the width beyond 192.
     """
 
     texts: str = ""
@@ -118,7 +118,7 @@ class KTO(Learner):
 
     name: ClassVar[str] = "kto"
     paper: ClassVar[str] = "Ethayarajh 2024, arXiv:2402.01306"
-    best_lr: ClassVar[float] = 1e-3
+    best_lr: ClassVar[float] = 7e-4
     passes: ClassVar[type[Passes]] = KTORounds
     asks_for: ClassVar[str] = "--texts"
 

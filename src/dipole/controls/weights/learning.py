@@ -130,7 +130,7 @@ class Learner(Trained):
             dipole: What is wanted, where no texts are given.
             units: The given texts.
         """
-        before = kept(place.run)
+        before = kept(place.run, place.lm.resident.columns)
         if before is not None:
             return self.passes(self, place, before.units, before.reference)
         if dipole is not None and not units:

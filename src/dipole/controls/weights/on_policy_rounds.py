@@ -108,6 +108,7 @@ class OnPolicyRounds(ABC):
             name: p for name, p in policy.named_parameters() if p.requires_grad
         }
         self._rate = control.learning_rate(policy.width)
+        self._kl_loss = control.kl_loss(policy.width)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
             list(self.parameters.values()), lr=self._rate, betas=(0.9, 0.95)
         )
@@ -181,7 +182,7 @@ class OnPolicyRounds(ABC):
             anchor = None
             if self._anchor is not None:
                 anchor = self._anchor.of(index, self._policy, self._accelerator)
-        base = self._base(rows, hidden) if self._control.kl_loss_coef else None
+        base = self._base(rows, hidden) if self._kl_loss else None
         fused = self._reader.once(rows, base) if self._reader.is_one_forward() else None
         judged = Judged(
             self._reader.read(rows, fused), reference, scores, rows.mask * ~scores.isnan()[:, None]
@@ -284,7 +285,7 @@ class OnPolicyRounds(ABC):
                 totals[:-1] += terms.shown
                 largest = torch.maximum(largest, _largest_ratio(now, here))
                 apart = (now.divergence * here.mask).sum() / mask.sum().clamp(min=1)
-                yield terms.loss + self._price * control.kl_loss_coef * apart
+                yield terms.loss + self._price * self._kl_loss * apart
 
         parameters = list(self.parameters.values())
         for epoch in range(control.epochs):

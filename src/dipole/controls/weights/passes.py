@@ -90,7 +90,7 @@ class Passes(ABC):
         """
         self._learner = learner
         self._lm, self._wrapped, self._accelerator, _ = place
-        self._policy = Policy(self._lm, self._wrapped, detach_value=True)
+        self._policy = Policy(self._lm, self._wrapped, critic=False)
         self.parameters: Mapping[str, torch.nn.Parameter] = {
             name: p for name, p in self._wrapped.named_parameters() if p.requires_grad
         }

@@ -64,7 +64,7 @@ class Policy(nn.Module):
         if head is None or not hasattr(head, "weight"):
             raise UserError(
                 f"{type(resident.model).__name__} has no language-model head to read hidden states from, "
-                "which training by a reward needs; use another model."
+                "which this training needs; use another model."
             )
         self._detach_value = detach_value
         self._width = packed_width(lm)

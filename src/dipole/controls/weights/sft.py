@@ -122,10 +122,14 @@ class BestOfDistil(SFT):
     Attributes:
         best_of: Of how many completions of a prompt the one that leans most to the claim is learned.
         completions: How many the model writes, over all prompts.
+        rounds: Passes over the winners.
+        batch_size: Texts an optimiser step, over all processes.
     """
 
     best_of: int = 4
     completions: int = 512
+    rounds: int = 8
+    batch_size: int = 16
 
     name: ClassVar[str] = "best_of_distil"
     paper: ClassVar[str] = "Stiennon 2020, arXiv:2009.01325; Dong 2023, arXiv:2304.06767"
