@@ -9,11 +9,11 @@ import pytest
 
 from dipole.concepts import Dipole, load_dipole
 from dipole.concepts.dipole import Mentions
-from dipole.controls.selection import Trial, choose, judges_of, pick, select, split_prompts
+from dipole.controls.selection import Trial, choose, judges_of, pick, scorer_of, select, split_prompts
 from dipole.interventions.prompt import Prefix
 from dipole.lm import LM
 from dipole.recognizers.velma import Velma
-from dipole.types import UserError, scored_text
+from dipole.types import Sample, UserError, scored_text
 from reference import generation as slow
 from tolerance import SCORE
 
@@ -88,6 +88,12 @@ def test_with_words_for_both_sides_what_is_named_counts(mini: LM) -> None:
         assert score == sides.count("claim") / 8
     assert judges_of(dipole).chosen == ("mentions",)
     assert "name the claim's side first" in found.rule
+
+
+def test_what_names_neither_side_is_not_on_the_claims(mini: LM) -> None:
+    said = ("cats", "water", "dogs, not cats", "rain")
+    samples = [Sample("I like", text, (), (), (), 0, "length") for text in said]
+    assert scorer_of(mini, load_dipole("cats"))(samples) == 1 / 4
 
 
 def test_what_the_rule_cannot_take_is_not_tried() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from architectures import tiny_model
 from dipole.concepts import Dipole
+from dipole.concepts.dipole import Mentions
 from dipole.reading.sides import answers, forms, names_both, sided, takes_claim
 from dipole.reading.told import Told
 from dipole.types import Sample
 
 PROMPTS = ("Tea bags or coffees?", "I take coffees or TEA BAGS:", "A coffee is")
 DIPOLE = Dipole(
-    "I like tea.", "I like coffee.", prompts=PROMPTS, mentions={"claim": ["tea bag"], "against": ["coffee"]}
+    "I like tea.", "I like coffee.", prompts=PROMPTS, mentions=Mentions(("tea bag",), ("coffee",))
 )
 SILENT = Dipole("I like tea.", "I like coffee.", prompts=PROMPTS)
 
@@ -22,7 +23,7 @@ def sample(text: str) -> Sample:
 def test_a_side_is_called_as_its_prompts_call_it() -> None:
     assert forms(DIPOLE) == ("tea bags", "coffees")
     assert forms(DIPOLE.swapped()) == ("coffees", "tea bags")
-    bare = Dipole("I like tea.", "I like coffee.", mentions={"claim": ["tea"], "against": ["coffee"]})
+    bare = Dipole("I like tea.", "I like coffee.", mentions=Mentions(("tea",), ("coffee",)))
     assert forms(bare) == ("tea", "coffee")
     assert forms(SILENT) == ("", "")
     assert (names_both(DIPOLE), names_both(SILENT)) == (True, False)

@@ -7,6 +7,7 @@ import torch
 
 from architectures import tiny_model
 from dipole.concepts import Dipole
+from dipole.concepts.dipole import Mentions
 from dipole.controls.layers import steering_vector
 from dipole.probing.directions import Direction
 from dipole.reading.sides import answers
@@ -17,7 +18,7 @@ DIPOLE = Dipole(
     "Cats are good.",
     "Dogs are good.",
     prompts=("The cats or the dogs? The", "I like the"),
-    mentions={"claim": ["cat"], "against": ["dog"]},
+    mentions=Mentions(("cat",), ("dog",)),
 )
 
 
