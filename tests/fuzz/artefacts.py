@@ -38,6 +38,7 @@ from dipole.origin import fit_origin, now
 from dipole.protocols import Intervention, Run
 from dipole.recognizers.fitted import load_fitted
 from dipole.recognizers.notion import NotionScore
+from dipole.recognizers.reward_model import RewardModel
 from dipole.recognizers.topic import Settings, TopicModel
 from dipole.runs import manifest
 from dipole.runs.inoculating import resume_settings
@@ -193,6 +194,10 @@ def _use_notion(folder: Path) -> None:
     load_fitted(str(folder), lambda _name: tiny_model(NAME)).score(["The cats like the dogs."], None)
 
 
+def _write_reward_model(folder: Path) -> None:
+    RewardModel(tiny_model(NAME), torch.randn(32, dtype=torch.float64), 0.1).save(folder)
+
+
 def _use_point(folder: Path) -> None:
     _use_notion(folder)
     use_intervention(folder)
@@ -247,6 +252,7 @@ ARTEFACTS: dict[str, Artefact] = {
     "lessons": Artefact(_write_lessons, _use_lessons),
     "notion": Artefact(_write_notion, _use_notion),
     "point": Artefact(_write_point, _use_point),
+    "reward_model": Artefact(_write_reward_model, _use_notion),
     "topics": Artefact(lambda folder: _topics().save(folder), _use_topics),
     "gguf": Artefact(_write_gguf, _use_gguf),
     "concepts": Artefact(_write_dipole, _use_dipole),

@@ -23,7 +23,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 def test_every_kind_is_there() -> None:
     assert set(KINDS) <= set(ARTEFACTS)
-    assert {"topics", "notion"} == {"topics" if kind == "topic" else kind for kind in FITTED}
+    assert {"topics" if kind == "topic" else kind for kind in FITTED} <= set(ARTEFACTS)
 
 
 @pytest.mark.parametrize("kind", sorted(ARTEFACTS))
