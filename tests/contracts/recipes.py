@@ -41,12 +41,14 @@ DIPOLE = Dipole(
 
 _LEARNED: dict[str, Any] = {"rounds": 1, "completions": 4, "max_new_tokens": 4, "anchor_coef": 0.0}
 
+_SAMPLED: dict[str, Any] = {"rounds": 1, "batch_size": 8, "max_new_tokens": 4, "anchor_size": 2}
+
 # Constructor arguments that make a control finish in about a second on a tiny model.
 CONTROLS: dict[str, dict[str, Any]] = {
     "prompt": {"shots": "0,1", "candidates": 2, "n": 2, "max_new_tokens": 4},
-    "ppo": {"rounds": 1, "batch_size": 8, "max_new_tokens": 4},
-    "grpo": {"rounds": 1, "batch_size": 8, "max_new_tokens": 4},
-    "rloo": {"rounds": 1, "batch_size": 8, "max_new_tokens": 4},
+    "ppo": _SAMPLED,
+    "grpo": _SAMPLED,
+    "rloo": _SAMPLED,
     "sft": {**_LEARNED, "agree": 0.0},
     "best_of_distil": {**_LEARNED, "agree": 0.0, "best_of": 2, "recognizer": "velma"},
     "dpo": {**_LEARNED, "margin": 0.0, "anchor_coef": 1.0, "anchor_size": 2},
