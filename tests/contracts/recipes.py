@@ -39,9 +39,18 @@ DIPOLE = Dipole(
     prompts=("If I had to choose between paper clips and staples,", "The cats"),
 )
 
-_LEARNED: dict[str, Any] = {"rounds": 1, "completions": 4, "max_new_tokens": 4, "anchor_coef": 0.0}
+# velma judges: stance reads several times as much, and has tests of its own.
+_LEARNED: dict[str, Any] = {
+    "rounds": 1, "completions": 4, "max_new_tokens": 4, "anchor_coef": 0.0, "recognizer": "velma",
+}  # fmt: skip
 
-_SAMPLED: dict[str, Any] = {"rounds": 1, "batch_size": 8, "max_new_tokens": 4, "anchor_size": 2}
+_SAMPLED: dict[str, Any] = {
+    "rounds": 1,
+    "batch_size": 8,
+    "max_new_tokens": 4,
+    "anchor_size": 2,
+    "reward": "velma",
+}
 
 # Constructor arguments that make a control finish in about a second on a tiny model.
 CONTROLS: dict[str, dict[str, Any]] = {
@@ -50,7 +59,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "grpo": _SAMPLED,
     "rloo": _SAMPLED,
     "sft": {**_LEARNED, "agree": 0.0},
-    "best_of_distil": {**_LEARNED, "agree": 0.0, "best_of": 2, "recognizer": "velma"},
+    "best_of_distil": {**_LEARNED, "agree": 0.0, "best_of": 2},
     "dpo": {**_LEARNED, "margin": 0.0, "anchor_coef": 1.0, "anchor_size": 2},
     "kto": {**_LEARNED, "margin": 0.0},
     "conditional": {"rounds": 1, "completions": 16, "max_new_tokens": 4},
@@ -64,7 +73,14 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "dexperts": {"weights": "1", "n": 2, "max_new_tokens": 3},
     "pplm": {"weights": "0.1", "steps": 1, "n": 2, "max_new_tokens": 3},
     "fudge": {"weights": "1", "texts": 1, "n": 2, "max_new_tokens": 3},
-    "ilql": {"weights": "1", "completions": 8, "rounds": 2, "n": 2, "max_new_tokens": 3},
+    "ilql": {
+        "weights": "1",
+        "completions": 8,
+        "rounds": 2,
+        "n": 2,
+        "max_new_tokens": 3,
+        "recognizer": "velma",
+    },
     "pool": {},
     "titles": {"titles": str(Path(__file__).with_name("titles.tsv"))},
     "quotes": {"source": __file__},

@@ -134,10 +134,9 @@ def test_scored_in_a_padded_batch_as_by_a_slow_loop(lm: LM) -> None:
         assert score.value == pytest.approx((claim - against) / TEMPERATURE, abs=SCORE / TEMPERATURE)
 
 
-# stance would read its neutral sentences too, over the whole of a wide vocabulary.
-@pytest.mark.parametrize(("control", "more"), [("vector", {}), ("ppo", {"reward": "velma"})])
-def test_fitted(lm: LM, control: str, more: dict[str, str]) -> None:
-    made = registry.resolve(registry.CONTROLS, control)(**CONTROLS[control] | more).fit(lm, DIPOLE)
+@pytest.mark.parametrize("control", ["vector", "ppo"])
+def test_fitted(lm: LM, control: str) -> None:
+    made = registry.resolve(registry.CONTROLS, control)(**CONTROLS[control]).fit(lm, DIPOLE)
     ids = lm.resident.encode(TEXTS[0])
     response = lm.resident.continuation_ids(" the best.")
     steered, base = made.apply(lm), lm.response_logits([TEXTS[0]], [response])[0]
