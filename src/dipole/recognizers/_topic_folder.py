@@ -16,6 +16,7 @@ from safetensors.numpy import save
 from dipole.files import write_bytes_atomic, write_json_atomic, write_text_atomic
 from dipole.files.reader import Unreadable, inside, parse_json, read_json, read_text
 from dipole.files.schema import Choice, Items, Maybe, Name, Number, Optional, Table, Text, Whole, checked
+from dipole.recognizers.fitted import RECOGNIZER
 from dipole.recognizers.lda import SPLITTINGS, Array
 from dipole.tensors import Wanted, read_tensors
 from dipole.types import MOST_SEED, UserError
@@ -23,7 +24,6 @@ from dipole.types import MOST_SEED, UserError
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-RECOGNIZER = "recognizer.json"
 _NUMBERS, _WORDS, _THETA, _IDS = "topics.safetensors", "topics.json", "theta.safetensors", "documents.jsonl"
 _FORMAT = 1
 _REMEDY = "fit the topics again with `dipole topics`"

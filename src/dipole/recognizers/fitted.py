@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dipole.files import settled
 from dipole.files.paths import given_path
 from dipole.files.reader import inside, read_json
 from dipole.files.schema import shown
-from dipole.protocols import Recognizer
-from dipole.recognizers._topic_folder import RECOGNIZER
-from dipole.registry import RECOGNIZERS, make_recognizer, plain
+from dipole.protocols import LM, Recognizer
+from dipole.registry import RECOGNIZERS, make_recognizer, plain, resolve
 from dipole.types import UserError
 
-if TYPE_CHECKING:
-    from dipole.protocols import LM
+RECOGNIZER = "recognizer.json"
+"""The file by which a folder is known as that of a fitted recognizer."""
 
 FITTED: dict[str, str] = {
     "topic": "dipole.recognizers.topic:TopicScore",
@@ -45,23 +43,25 @@ def split(spec: str) -> tuple[Path, str | None]:
     return given_path(folder or ".", "The recognizer"), item
 
 
-def recognizer_named(name: str, lm: LM | None = None) -> Recognizer:
+def recognizer_named(name: str, lm: LM) -> Recognizer:
     """The recognizer of that name, or the fitted one of a folder; a name comes first.
 
     Args:
         name: As in `RECOGNIZERS`, or `FOLDER` or `FOLDER:ITEM`.
-        lm: What it reads with, if it reads with an LM; the bundled one by default, or the one that it was
-            fitted with.
+        lm: What it reads with, if it reads with an LM.
 
     Raises:
         UserError: There is none, or it was fitted with another LM.
     """
-    from dipole.models.load import load
-
-    if plain(name) in RECOGNIZERS or not is_fitted(name):
-        made: Recognizer = make_recognizer(name, lm or load())
+    if is_listed(name):
+        made: Recognizer = make_recognizer(name, lm)
         return made
-    return load_fitted(name, lambda known: lm or load(known))
+    return load_fitted(name, lambda _known: lm)
+
+
+def is_listed(name: str) -> bool:
+    """Whether it is one of `RECOGNIZERS` that is meant, and no folder."""
+    return plain(name) in RECOGNIZERS or not is_fitted(name)
 
 
 def load_fitted(spec: str, open_model: Callable[[str], LM]) -> Recognizer:
@@ -101,5 +101,4 @@ def _class_of(folder: Path, spec: str) -> Any:
             f"{file} is of kind {shown(kind)}; wanted {' or '.join(FITTED)}: make the folder again, or "
             "update dipole."
         )
-    module, _, name = FITTED[kind].partition(":")
-    return getattr(import_module(module), name)
+    return resolve(FITTED, kind)

@@ -15,7 +15,7 @@ from dipole.files import write_bytes_atomic, write_json_atomic
 from dipole.files.reader import inside, read_json
 from dipole.files.schema import Choice, Facts, Maybe, Name, Number, Optional, Table, Whole, checked
 from dipole.recognizers._statements import texts_of
-from dipole.recognizers._topic_folder import RECOGNIZER
+from dipole.recognizers.fitted import RECOGNIZER
 from dipole.recognizers.pooled import read_features
 from dipole.tensors import Wanted, aligned, read_tensors
 from dipole.types import Score, UserError

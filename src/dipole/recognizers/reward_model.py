@@ -20,7 +20,7 @@ from dipole.files.schema import Choice, Name, Number, Table, checked
 from dipole.probing.logistic import logistic
 from dipole.protocols import LM
 from dipole.recognizers._statements import texts_of
-from dipole.recognizers._topic_folder import RECOGNIZER
+from dipole.recognizers.fitted import RECOGNIZER
 from dipole.tensors import Wanted, aligned, read_tensors
 from dipole.types import Score, UserError
 

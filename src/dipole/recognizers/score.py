@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dipole.origin import Origin, now, origin
 from dipole.protocols import Recognizer
-from dipole.recognizers.fitted import recognizer_named
+from dipole.recognizers.fitted import is_listed, load_fitted, recognizer_named
 from dipole.shown.terminal import one_line
 from dipole.types import Score
 
@@ -66,7 +66,7 @@ def score(
         UserError: There is no such recognizer, or it can't score for the concept.
     """
     started = now()
-    made = recognizer_named(recognizer, lm) if isinstance(recognizer, str) else recognizer
+    made = _made(recognizer, lm) if isinstance(recognizer, str) else recognizer
     found = made.score(list(texts), concept)
     asked = {"recognizer": made.name, "concept": None if concept is None else concept.to_dict()}
     reader: LM | None = getattr(made, "judge", lm)  # what it read with, also where nobody named one
@@ -75,6 +75,14 @@ def score(
         tuple(found),
         origin("score", started, None if reader is None else reader.resident, **asked),
     )
+
+
+def _made(name: str, lm: LM | None) -> Recognizer:
+    if lm is not None:
+        return recognizer_named(name, lm)
+    from dipole.models.load import load
+
+    return recognizer_named(name, load()) if is_listed(name) else load_fitted(name, load)
 
 
 def _line(text: str, score: Score) -> str:

@@ -14,8 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from dipole.controls.weights.rollout import gather, judge, share
 from dipole.protocols import LM, Recognizer, Run
-from dipole.recognizers.fitted import is_fitted
-from dipole.registry import RECOGNIZERS, plain
+from dipole.recognizers.fitted import is_listed
 from dipole.types import DipoleWarning, Sample, UserError, sample_seed
 
 _FUNCTION = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
@@ -125,7 +124,7 @@ def is_function(spec: str) -> bool:
 
 def needs_concept(spec: str) -> bool:
     """Whether a reward is a recognizer by name; a function, or a fitted one, knows what it looks for."""
-    return not is_function(spec) and (plain(spec) in RECOGNIZERS or not is_fitted(spec))
+    return not is_function(spec) and is_listed(spec)
 
 
 def load_function(spec: str) -> Function:
