@@ -7,6 +7,7 @@ from dataclasses import Field, dataclass, fields
 from typing import Any, Literal
 
 FinishReason = Literal["eos", "length"]
+Side = Literal["claim", "against"]
 Surface = Literal["prompt", "weights", "activations", "tokens", "logits", "decode"]
 
 

@@ -6,18 +6,17 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from dipole.concepts._toml import read_toml, refuse_unknown_keys, toml_list, toml_string, write_new
-from dipole.concepts.mentions import spans, stem
+from dipole.concepts.mentions import first_side, stem
 from dipole.concepts.text import same_pole, same_text, text_of, texts_of
 from dipole.files.paths import given_path
 from dipole.files.schema import shown
 from dipole.registry import CONCEPTS, resolve
-from dipole.types import DipoleWarning, UserError
+from dipole.types import DipoleWarning, Side, UserError
 from dipole.words import words
 
-Side = Literal["claim", "against"]
 _SWAPPED = "_swapped"
 _MOST = {"claim": 100_000, "against": 100_000, "name": 1000}  # characters; a page has some 3,000
 _MOST_IN_MENTION = 1000
@@ -160,9 +159,7 @@ class Dipole:
         begin at the same place the longer one counts ("tea bag" before "tea"). The first mention stands
         for the choice; "anything but staples" therefore reads as taking the side of staples.
         """
-        found = spans(text, (self.mentions.claim, self.mentions.against))
-        sides: tuple[Side, Side] = ("claim", "against")
-        return sides[found[0].side] if found else None
+        return first_side(text, (self.mentions.claim, self.mentions.against))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `from_dict` makes the dipole from again."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import regex
 
+from dipole.types import Side
 from dipole.words import WORD_CHARACTER, fold, segments, turkic_fold
 
 # A text is searched with a mark at each boundary: in front of, between and behind its segments.
@@ -48,6 +49,13 @@ class Span(NamedTuple):
     start: int
     end: int
     side: int
+
+
+def first_side(text: str, sides: Sequence[Sequence[str]]) -> Side | None:
+    """Whose mention comes first in a text, of the claim's words and the other's; None where neither does."""
+    found = spans(text, sides)
+    names: tuple[Side, Side] = ("claim", "against")
+    return names[found[0].side] if found else None
 
 
 def spans(text: str, sides: Sequence[Sequence[str]]) -> list[Span]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -87,8 +88,8 @@ class ILQL(Measured):
         batch_size: Texts an optimiser step.
         micro_batch_size: Texts that are read at once; 0 takes the whole batch.
         max_length: Tokens of a given text, its prompt among them, behind which it is cut off.
-        lr: Highest learning rate of Adam. By default 0.002 for a model of width 192 or less, and less in
-            proportion for wider ones.
+        lr: Highest learning rate of Adam. By default 0.002 for a model of width 192 or less, and less by
+            the root of the width for wider ones.
         warmup: Share of the steps in which the learning rate rises to that; it falls to 0 over the others.
         max_grad_norm: Gradients are clipped to this norm.
     """
@@ -185,8 +186,6 @@ class _Still:
 
     def disable_adapter(self) -> Any:
         """Nothing is on."""
-        from contextlib import nullcontext
-
         return nullcontext()
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dipole.concepts.mentions import spans
+from dipole.concepts.mentions import first_side, spans
 from dipole.protocols import LM, Poles
 from dipole.reading.told import Told
 from dipole.types import Sample
@@ -37,8 +37,8 @@ def names_both(dipole: Poles) -> bool:
 
 def takes_claim(dipole: Poles, text: str) -> bool | None:
     """Whether a text names the claim's side first; None where it names neither."""
-    found = spans(text, (dipole.mentions.claim, dipole.mentions.against))
-    return found[0].side == 0 if found else None
+    taken = first_side(text, (dipole.mentions.claim, dipole.mentions.against))
+    return None if taken is None else taken == "claim"
 
 
 class Sided(NamedTuple):

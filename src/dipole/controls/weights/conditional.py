@@ -66,8 +66,8 @@ class Conditional(Trained):
         micro_batch_size: Texts a forward at most, to bound memory; 0 takes the whole batch.
         max_new_tokens: Token budget of a completion.
         max_length: Tokens of a text, its prompt among them, behind which it is cut off.
-        lr: Highest learning rate of Adam. By default 0.001 for a model of width 192 or less, and less in
-            proportion for wider ones.
+        lr: Highest learning rate of Adam. By default 0.001 for a model of width 192 or less, and less by
+            the root of the width for wider ones.
         warmup: Share of the steps in which the learning rate rises to that; it falls to 0 over the others.
         max_grad_norm: Gradients are clipped to this norm.
         seed: Seed of the adapter's first weights, of the completions, of the tags that are left out and of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -11,10 +10,9 @@ import torch
 from torch import Tensor
 
 from dipole.controls.weights.loop import Place, Stop
-from dipole.controls.weights.passes import schedule
-from dipole.controls.weights.step import parts, set_rate, shuffled, take_step
+from dipole.controls.weights.passes import Minibatch, one_pass
+from dipole.controls.weights.step import parts
 from dipole.protocols import Metrics
-from dipole.types import sample_seed
 
 
 class OverRows(ABC):
@@ -62,30 +60,23 @@ class OverRows(ABC):
 
     def round(self, index: int) -> Metrics:
         """Pass over the rows once, in an order of its own."""
-        control, total, accelerator = self._control, len(self._sizes), self._place.accelerator
-        order = shuffled(total, sample_seed(control.seed, 1, index))
-        batches = [order[start : start + control.batch_size] for start in range(0, total, control.batch_size)]
-        steps = len(batches) * control.rounds
         learned = torch.zeros(1, device=self._place.lm.resident.device)
-        rate = norm = 0.0
-        for number, batch in enumerate(batches, index * len(batches)):
-            rate = self._rate * schedule(number, steps, control.warmup)
-            set_rate(self.optimizer, rate)
-            parameters = list(self.parameters.values())
-            losses = self._losses(batch, learned)
-            norm = take_step(self.optimizer, parameters, losses, control.max_grad_norm, accelerator)
-            if not math.isfinite(norm):
-                break
-            if self._stepped is not None:
-                self._stepped()
-        tokens = sum(self._sizes)
-        return {
-            "loss": accelerator.reduce(learned, "sum").item() / tokens,
-            "grad_norm": norm,
-            "lr": rate,
-            "texts": float(total),
-            "tokens": float(tokens),
-        }
+        accelerator, tokens = self._place.accelerator, sum(self._sizes)
+
+        def losses(batch: Minibatch) -> Iterator[Tensor]:
+            return self._losses(batch.rows, learned)
+
+        done = one_pass(
+            self._control,
+            index,
+            len(self._sizes),
+            self._rate,
+            self.optimizer,
+            accelerator,
+            losses,
+            self._stepped,
+        )
+        return {"loss": accelerator.reduce(learned, "sum").item() / tokens, **done, "tokens": float(tokens)}
 
     def _losses(self, batch: Sequence[int], learned: Tensor) -> Iterator[Tensor]:
         """This process's parts of a minibatch's mean loss; their sums are added to `learned`."""

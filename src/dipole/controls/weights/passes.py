@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import ClassVar, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -35,10 +35,8 @@ def schedule(step: int, steps: int, warmup: float) -> float:
     return (step + 1) / rising if step < rising else (steps - step) / (steps - rising)
 
 
-class Settings(Protocol):
-    """What a control says of its passes; see `Learner`."""
-
-    best_lr: ClassVar[float]
+class Paced(Protocol):
+    """What a control says of the steps of a pass."""
 
     @property
     def rounds(self) -> int: ...  # noqa: D102
@@ -47,19 +45,81 @@ class Settings(Protocol):
     @property
     def micro_batch_size(self) -> int: ...  # noqa: D102
     @property
-    def max_new_tokens(self) -> int: ...  # noqa: D102
-    @property
-    def lr(self) -> float | None: ...  # noqa: D102
-    @property
     def warmup(self) -> float: ...  # noqa: D102
     @property
     def max_grad_norm(self) -> float: ...  # noqa: D102
     @property
+    def seed(self) -> int: ...  # noqa: D102
+
+
+class Settings(Paced, Protocol):
+    """What a control says of its passes; see `Learner`."""
+
+    best_lr: ClassVar[float]
+
+    @property
+    def max_new_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def lr(self) -> float | None: ...  # noqa: D102
+    @property
     def anchor_coef(self) -> float: ...  # noqa: D102
     @property
     def anchor_size(self) -> int: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
+
+
+class Minibatch(NamedTuple):
+    """The rows of one optimiser step.
+
+    Attributes:
+        rows: Their numbers, over all processes.
+        number: Of the step in the whole run, from 0.
+        of: Steps a pass.
+    """
+
+    rows: list[int]
+    number: int
+    of: int
+
+
+def one_pass(
+    control: Paced,
+    index: int,
+    total: int,
+    rate: float,
+    optimizer: torch.optim.Optimizer,
+    accelerator: Any,
+    losses: Callable[[Minibatch], Iterable[Tensor]],
+    stepped: Callable[[], None] | None = None,
+) -> Metrics:
+    """Step through all rows once, in an order of the pass's own; a gradient that is not finite ends it.
+
+    Args:
+        control: How large steps are, and how many passes there will be.
+        index: Number of the pass, from 0.
+        total: How many rows there are.
+        rate: Highest learning rate.
+        optimizer: Steps.
+        accelerator: By which processes share the work.
+        losses: This process's parts of a minibatch's loss.
+        stepped: Called after each step.
+
+    Returns:
+        Norm of the last gradient, the last learning rate, and how many texts there were.
+    """
+    order, size = shuffled(total, sample_seed(control.seed, 1, index)), control.batch_size
+    batches = [order[start : start + size] for start in range(0, total, size)]
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    now = norm = 0.0
+    for number, batch in enumerate(batches, index * len(batches)):
+        now = rate * schedule(number, len(batches) * control.rounds, control.warmup)
+        set_rate(optimizer, now)
+        parts_of = losses(Minibatch(batch, number, len(batches)))
+        norm = take_step(optimizer, parameters, parts_of, control.max_grad_norm, accelerator)
+        if not math.isfinite(norm):
+            break
+        if stepped is not None:
+            stepped()
+    return {"grad_norm": norm, "lr": now, "texts": float(total)}
 
 
 class Passes(ABC):
@@ -138,22 +198,17 @@ class Passes(ABC):
 
     def round(self, index: int) -> Metrics:
         """Pass over the texts once, in an order of its own."""
-        learner, total = self._learner, len(self.units)
-        order = shuffled(total, sample_seed(learner.seed, 1, index))
-        batches = [order[start : start + learner.batch_size] for start in range(0, total, learner.batch_size)]
-        steps, parameters = len(batches) * learner.rounds, list(self.parameters.values())
         names = (*self.measures, *(() if self._anchor is None else (_ANCHOR,)))
         sums = dict.fromkeys(names, torch.zeros((), device=self._lm.resident.device))
-        rate = norm = 0.0
-        for number, batch in enumerate(batches, index * len(batches)):
-            rate = self._rate * schedule(number, steps, learner.warmup)
-            set_rate(self.optimizer, rate)
-            self.before(batch)
-            losses = self._losses(batch, self._anchored(number), sums, len(batches))
-            norm = take_step(self.optimizer, parameters, losses, learner.max_grad_norm, self._accelerator)
-            if not math.isfinite(norm):
-                break
-        return {**self._summed(sums), "grad_norm": norm, "lr": rate, "texts": float(total)}
+
+        def losses(batch: Minibatch) -> Iterator[Tensor]:
+            self.before(batch.rows)
+            return self._losses(batch.rows, self._anchored(batch.number), sums, batch.of)
+
+        done = one_pass(
+            self._learner, index, len(self.units), self._rate, self.optimizer, self._accelerator, losses
+        )
+        return {**self._summed(sums), **done}
 
     def _anchored(self, number: int) -> Anchored | None:
         if self._anchor is None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+from dipole.controls.weights.lessons import ending
 from dipole.controls.weights.loop import Place
 from dipole.controls.weights.rollout import gather, priors, sample_rows, share
 from dipole.corpora.corpus import open_corpus
@@ -149,7 +150,7 @@ def encoded(
     """
     resident, found = lm.resident, []
     most = min(most, resident.context_length or most)
-    end = sorted(resident.eos_ids, key=lambda token: token != resident.tokenizer.eos_token_id)[:1]
+    end = ending(resident)
     for text, of in zip(texts, chances, strict=True):
         prompt = lm.prompt_ids(text.prompt)
         room = most - len(prompt)
