@@ -229,9 +229,9 @@ def test_a_few_kills(model: Path, tmp_path: Path, killer: Killer) -> None:
 
 
 @pytest.mark.slow
-def test_sixty_kills(model: Path, tmp_path: Path, killer: Killer) -> None:
+def test_thirty_kills(model: Path, tmp_path: Path, killer: Killer) -> None:
     """Both ends come about, so the moments are spread over the whole command."""
-    seen = kills(("fit", "inoculate", "compare", "sweep", "topics"), 36, 24, 0, model, tmp_path, killer)
-    assert sum(seen.values()) == 60
-    assert seen["replacing: old"] > 3
-    assert seen["replacing: new"] > 3
+    seen = kills(("fit", "inoculate", "compare", "sweep", "topics"), 18, 12, 0, model, tmp_path, killer)
+    assert sum(seen.values()) == 30
+    assert seen["replacing: old"] > 1
+    assert seen["replacing: new"] > 1

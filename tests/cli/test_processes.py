@@ -14,7 +14,8 @@ import pytest
 
 from cli.conftest import POLES
 
-LONG = ("--rounds", "40", "--batch-size", "8", "--max-new-tokens", "4", "-n", "4", "--bystanders", "none")
+LONG = ("--rounds", "24", "--batch-size", "8", "--max-new-tokens", "4", "-n", "4", "--bystanders", "none")
+ARGUMENTS = ("inoculate", *POLES, *LONG)
 COMMAND = (sys.executable, "-m", "dipole")
 
 
@@ -65,32 +66,14 @@ def test_a_terminal_without_unicode() -> None:
     assert "TEXT" in out
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_is_broken_off_ends_with_the_same_weights(
-    number: signal.Signals, model: Path, tmp_path: Path
-) -> None:
-    arguments = ("inoculate", *POLES, *LONG, "--model", model)
-    unbroken = start(*arguments, "--out", tmp_path / "unbroken")
-    assert unbroken.communicate(timeout=600) is not None
-    assert unbroken.returncode == 0
-    broken = start(*arguments, "--out", tmp_path / "broken")
-    wait_for_round(tmp_path / "broken", 3)
-    broken.send_signal(number)
-    out, err = broken.communicate(timeout=600)
-    if number == signal.SIGINT:
-        assert broken.returncode == 130, err
-        assert "Interrupted after" in out
-        assert (tmp_path / "broken" / "report.html").is_file()
-        assert weights(tmp_path / "broken") != weights(tmp_path / "unbroken")
-    else:
-        assert broken.returncode == -signal.SIGKILL
-    resumed = start("inoculate", "--resume", "--out", tmp_path / "broken")
-    _, err = resumed.communicate(timeout=600)
-    assert resumed.returncode == 0, err
-    assert weights(tmp_path / "broken") == weights(tmp_path / "unbroken")
-    lines = (tmp_path / "broken" / "history.jsonl").read_text().splitlines()
-    assert len(lines) == 40
+@pytest.fixture(scope="module")
+def unbroken(model: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The weights of a run that nobody broke off."""
+    out = tmp_path_factory.mktemp("unbroken") / "run"
+    process = start(*ARGUMENTS, "--model", model, "--out", out)
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 0, err
+    return weights(out)
 
 
 @pytest.mark.slow
@@ -98,25 +81,26 @@ def test_a_run_that_is_broken_off_ends_with_the_same_weights(
     ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
 def test_a_run_that_replaces_another_and_is_broken_off(
-    number: signal.Signals, code: int, model: Path, trained: Path, tmp_path: Path
+    number: signal.Signals, code: int, model: Path, trained: Path, unbroken: bytes, tmp_path: Path
 ) -> None:
     """The old one stays, whole, until the new one is; the new one goes on where it was."""
-    arguments = ("inoculate", *POLES, *LONG, "--model", model)
-    unbroken = start(*arguments, "--out", tmp_path / "unbroken")
-    assert unbroken.communicate(timeout=600) is not None
     broken = tmp_path / "runs" / "broken"
     shutil.copytree(trained, broken)
     (broken / "notes.txt").write_text("mine")
-    process = start(*arguments, "--out", broken, "--overwrite")
+    process = start(*ARGUMENTS, "--model", model, "--out", broken, "--overwrite")
     wait_for_round(broken / ".dipole-next", 3)
+    process.send_signal(signal.SIGSTOP)  # else it might end while the second one starts
     second = start("inoculate", "--resume", "--out", broken)
     assert "is in use by process" in second.communicate(timeout=300)[1]
     assert second.returncode == 2
     process.send_signal(number)
-    _, err = process.communicate(timeout=600)
+    process.send_signal(signal.SIGCONT)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == code, err
     if number == signal.SIGINT:  # measured and reported, so it is whole
-        assert weights(broken) not in (weights(trained), weights(tmp_path / "unbroken"))
+        assert "Interrupted after" in out
+        assert (broken / "report.html").is_file()
+        assert weights(broken) not in (weights(trained), unbroken)
     else:
         assert weights(broken) == weights(trained)
         assert (broken / "effect.json").read_bytes() == (trained / "effect.json").read_bytes()
@@ -125,8 +109,8 @@ def test_a_run_that_replaces_another_and_is_broken_off(
     resumed = start("inoculate", "--resume", "--out", broken)
     _, err = resumed.communicate(timeout=600)
     assert resumed.returncode == 0, err
-    assert weights(broken) == weights(tmp_path / "unbroken")
-    assert len((broken / "history.jsonl").read_text().splitlines()) == 40
+    assert weights(broken) == unbroken
+    assert len((broken / "history.jsonl").read_text().splitlines()) == 24
     assert (broken / "notes.txt").read_text() == "mine"
     assert not (broken / ".dipole-next").exists()
     assert [path.name for path in broken.parent.iterdir()] == ["broken"]

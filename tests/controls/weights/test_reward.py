@@ -26,7 +26,7 @@ from dipole.types import DipoleWarning, Sample, UserError
 from tolerance import FLOAT32_SUM
 
 _COUNTING: dict[str, Any] = {
-    "reward": "counting_here:letters", "anchor_coef": 0.0, "kl_loss_coef": 0.0, "kl_coef": 0.0, "rounds": 6,
+    "reward": "counting_here:letters", "anchor_coef": 0.0, "kl_loss_coef": 0.0, "kl_coef": 0.0, "rounds": 9,
     "batch_size": 24, "max_new_tokens": 4, "lora_rank": 2, "lr": 2e-2, "max_perplexity": 1e9,
 }  # fmt: skip
 
