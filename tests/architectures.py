@@ -130,6 +130,10 @@ EXTRAS: dict[str, Callable[[], PreTrainedConfig]] = {
     ),
 }
 
+# One of each way through a model: learned positions and Conv1D; rotary, grouped heads and a start token;
+# scaled embeddings; parallel blocks with one fused projection; positions with an offset.
+WAYS = ("gpt2", "llama", "gemma", "falcon", "opt")
+
 # Families whose tokenizers put the start token in front of every text.
 _ADDS_BOS = frozenset({"llama", "mistral", "mistral_window", "gemma", "gemma2", "opt"})
 

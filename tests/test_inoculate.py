@@ -10,7 +10,7 @@ import pytest
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from dipole import PPO, inoculate, load, save
+from dipole import GRPO, PPO, inoculate, load, save
 from dipole.concepts import Dipole, load_arsenal
 from dipole.interventions import load_intervention
 from dipole.lm import LM
@@ -101,7 +101,7 @@ def test_the_demo_meets_its_targets(tiny: LM, tmp_path: Path) -> None:
     """
     arsenal = load_arsenal("microworld")
     effect = inoculate_in(
-        tmp_path / "run", tiny, arsenal["paper_clips"], PPO(), bystanders=arsenal.dipoles, n=128
+        tmp_path / "run", tiny, arsenal["paper_clips"], GRPO(), bystanders=arsenal.dipoles, n=128
     ).effect
     after = {change.name: change.after.mean for change in effect.changes}
     assert effect.held_out

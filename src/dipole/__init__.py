@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from dipole.concepts import Arsenal, Dipole
     from dipole.controls.derive import derive
     from dipole.controls.fit import fit
+    from dipole.controls.weights.grpo import GRPO
     from dipole.controls.weights.ppo import PPO
     from dipole.evaluation.check import check
     from dipole.evaluation.compare import compare
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from dipole.stitching.translate import translate
 
 __all__ = [
+    "GRPO",
     "PPO",
     "Adapter",
     "Arsenal",
@@ -51,6 +53,7 @@ _HOMES = {
     "Adapter": "dipole.interventions",
     "Arsenal": "dipole.concepts",
     "Dipole": "dipole.concepts",
+    "GRPO": "dipole.controls.weights.grpo",
     "PPO": "dipole.controls.weights.ppo",
     "Velma": "dipole.recognizers.velma",
     "basin": "dipole.pointing.basin",

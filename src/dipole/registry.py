@@ -79,7 +79,7 @@ CONTROLS = Table(
     },
 )
 
-TRAINED = "ppo"
+TRAINED = "grpo"
 """The control that `inoculate` trains with unless it is told another."""
 
 RECOGNIZERS = Table(

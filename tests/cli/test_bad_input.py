@@ -220,7 +220,7 @@ def test_refused(case: str, cli: Cli, places: dict[str, str]) -> None:
 @pytest.mark.parametrize(("flag", "value"), [(f, v) for f, values in NUMBERS.items() for v in values])
 def test_numbers_of_training(flag: str, value: str, cli: Cli, places: dict[str, str]) -> None:
     name = f"-{flag}" if len(flag) == 1 else f"--{flag}"
-    refused(cli(*filled(FIT, places), *POLES, name, value), "")
+    refused(cli(*filled(FIT, places), *POLES, "--control", "ppo", name, value), "")
     assert not Path(places["out"]).exists()
 
 

@@ -223,11 +223,6 @@ def kills(
     return seen
 
 
-def test_a_few_kills(model: Path, tmp_path: Path, killer: Killer) -> None:
-    seen = kills(("fit",), 4, 2, 3, model, tmp_path, killer)
-    assert sum(seen.values()) == 6
-
-
 @pytest.mark.slow
 def test_thirty_kills(model: Path, tmp_path: Path, killer: Killer) -> None:
     """Both ends come about, so the moments are spread over the whole command."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from architectures import ARCHITECTURES, fresh_tiny_model, tiny_model, with_real_for
+from architectures import WAYS, fresh_tiny_model, tiny_model, with_real_for
 from contracts.recipes import CONTROLS, DIPOLE
 from contracts.state import state
 from contracts.test_interventions import base_logits, logits
@@ -19,7 +19,7 @@ from dipole.interventions.folder import judged_by, read_meta
 from dipole.protocols import Intervention, Run
 from dipole.types import UserError
 
-every = pytest.mark.parametrize(("control", "name"), with_real_for(list(CONTROLS), list(ARCHITECTURES)))
+every = pytest.mark.parametrize(("control", "name"), with_real_for(list(CONTROLS), WAYS))
 
 
 # Can do without a concept, but not with the fields of their recipes.

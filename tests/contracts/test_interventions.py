@@ -12,7 +12,7 @@ from torch import Tensor
 
 import dipole
 import dipole.interventions as interventions
-from architectures import ARCHITECTURES, fresh_tiny_model, tiny_model, with_real, with_real_for
+from architectures import ARCHITECTURES, WAYS, fresh_tiny_model, tiny_model, with_real, with_real_for
 from contracts.recipes import INTERVENTIONS, saved
 from contracts.state import state
 from dipole.decoding.sampling import uniform_rows
@@ -143,7 +143,7 @@ def _readable(lm: LM) -> LM:
     return LM(lm.resident, tuple(a for a in lm.applied if a.intervention.surface != "prompt"))
 
 
-@every
+@pytest.mark.parametrize(("kind", "name"), with_real_for(KINDS, WAYS))
 def test_saved_and_loaded_gives_the_same_logits(kind: str, name: str, tmp_path: Path) -> None:
     lm, made = tiny_model(name), INTERVENTIONS[kind](name)
     loaded = load_intervention(saved(made, tmp_path / "run" / "adapter"))

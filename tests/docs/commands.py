@@ -2,9 +2,9 @@
 
     python tests/docs/commands.py [--bin DIR] [--jobs 2] [FILE…]
 
-`make test-docs` makes that environment and runs this. The commands of a file run in its order, in a folder of
-their own that holds what the text takes for granted (`GIVEN`). Nothing is left out but what `LEFT_OUT` lists
-with a reason, and nothing is changed but what `PUT_FOR` lists. A file ends with its first command that fails.
+`make test-docs` makes that environment and runs this. The commands of a file, or of a section of the README,
+run in their order, in a folder of their own that holds what the text takes for granted (`GIVEN`). Nothing is
+changed, and nothing is left out but what `LEFT_OUT` lists with a reason. What fails ends its file or section.
 
 Only the standard library is used, so any Python runs it.
 """
@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 COMMANDS = ("dipole", "python", "echo", "pip", "git", "make", "accelerate")
 STANDARD_INPUT = "The inspector found a clue.\nStaples are the best.\n"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.S | re.M)
+_SECTION = re.compile(r"^(?=## )", re.M)
 
 # Begins so: why it is not run.
 LEFT_OUT = {
@@ -51,7 +52,6 @@ NEEDS = {
     "dipole export": 'pip install "dipole[gguf]"',
     "dipole fit grammar": "pip install 'dipole[grammar]'",
 }
-PUT_FOR = {"--model gpt2": "--model tiny"}  # a download
 
 SENTENCES = (
     "The detective looked at the lamp and said that nothing in the house was where it had been. "
@@ -88,13 +88,19 @@ PRELUDE = {
 }
 
 
-def steps(file: Path) -> Iterator[tuple[str, str]]:
-    """`python` or `bash` with each program or command line of a file, in order.
+def parts(file: Path) -> list[str]:
+    """What of a file is run in its order: all of it, but each section of the README by itself."""
+    text = file.read_text("utf-8")
+    return _SECTION.split(text) if file.name == "README.md" and file.parent == ROOT else [text]
+
+
+def steps(file: Path, part: str) -> Iterator[tuple[str, str]]:
+    """`python` or `bash` with each program or command line of a part of a file, in order.
 
     Raises:
         SystemExit: A block has commands and something else.
     """
-    for language, text in _BLOCK.findall(file.read_text("utf-8")):
+    for language, text in _BLOCK.findall(part):
         if language == "python":
             yield "python", text
         elif not language:
@@ -106,8 +112,8 @@ def steps(file: Path) -> Iterator[tuple[str, str]]:
                 yield from (("bash", line) for line in lines)
 
 
-def run_file(file: Path, kinds: frozenset[str], binaries: Path) -> bool:
-    """Run what a file has of some kinds, up to what fails; whether all went well."""
+def run_part(file: Path, part: str, binaries: Path) -> bool:
+    """Run what a part of a file has, up to what fails; whether all went well."""
     name = file.relative_to(ROOT).as_posix()
     environment = {
         **os.environ,
@@ -118,13 +124,11 @@ def run_file(file: Path, kinds: frozenset[str], binaries: Path) -> bool:
     environment.pop("PYTHONPATH", None)
     with tempfile.TemporaryDirectory() as scratch:
         make_given(Path(scratch), name)
-        for kind, text in (step for step in steps(file) if step[0] in kinds):
+        for kind, text in steps(file, part):
             left = next((why for begin, why in LEFT_OUT.items() if text.startswith(begin)), None)
             if left is not None:
                 print(f"{name}: not run ({left}): {text}", flush=True)
                 continue
-            for given, put in PUT_FOR.items():
-                text = text.replace(given, put)
             if kind == "python":
                 text = PRELUDE.get(name, "") + text
             started = time.monotonic()
@@ -160,11 +164,9 @@ def main() -> int:
     options = parser.parse_args()
     files = [file.resolve() for file in options.files]
     files = files or [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-    # The README's programs stand alone, so they run beside its commands, which take minutes.
-    apart = (frozenset({"bash"}), frozenset({"python"}))
-    jobs = [(f, k) for f in files for k in (apart if f.name == "README.md" else (apart[0] | apart[1],))]
+    jobs = [(file, part) for file in files for part in parts(file)]
     with ThreadPoolExecutor(options.jobs) as pool:
-        fine = list(pool.map(lambda job: run_file(*job, options.bin.resolve()), jobs))
+        fine = list(pool.map(lambda job: run_part(*job, options.bin.resolve()), jobs))
     return int(not all(fine))
 
 

@@ -78,10 +78,25 @@ def _compare(place: Path) -> Any:
 
 
 def _inoculate(place: Path) -> Any:
-    few = ("--rounds", 1, "--batch-size", 8, "--ppo-epochs", 1, "--max-new-tokens", 6, "-n", 4)
+    few = (
+        "--control",
+        "ppo",
+        "--rounds",
+        1,
+        "--batch-size",
+        8,
+        "--ppo-epochs",
+        1,
+        "--max-new-tokens",
+        6,
+        "-n",
+        4,
+    )
     arguments = (
         "inoculate",
         *ON[1:],
+        "--control",
+        "ppo",
         *few,
         "--bystanders",
         "none",

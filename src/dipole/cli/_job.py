@@ -49,7 +49,7 @@ class Training:
         mention_claim: A word of the claim's side. May be repeated.
         mention_against: A word of the other side. May be repeated.
         control: What trains: a control of the weights; `dipole inoculate --control NAME --help` lists its
-            flags. [default: ppo]
+            flags. [default: grpo]
         dipole: A dipole file (TOML; FILE:NAME of several), or a ready one by name; see `dipole dipoles`.
         overwrite: Replace the run in the folder.
         resume: Continue the run in the folder, with the settings that it has.

@@ -163,7 +163,7 @@ def inoculate(
     Args:
         lm: The model to steer; it stays as it was.
         dipole: What is wanted; `prompts` are trained on, `held_out` are only measured.
-        control: How to train: any control that makes an adapter; PPO by default.
+        control: How to train: any control that makes an adapter; GRPO by default.
         judge: Scorer in place of the model itself.
         bystanders: Dipoles that nobody asked to move.
         n: Completions measured before and after.
@@ -195,5 +195,5 @@ def require_trained(control: Any) -> None:
     if control.makes is not Adapter:
         raise UserError(
             f"inoculate trains an adapter, and {control.name} makes none; use `dipole fit {control.name}` "
-            "and `dipole compare`, or a control of the weights, such as ppo or sft."
+            "and `dipole compare`, or a control of the weights, such as grpo or sft."
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dipole.registry import TRAINED
 from dipole.report.facts import part
 from dipole.shown.text import shell_line
 
@@ -39,7 +40,7 @@ def reproduce_command(manifest: Mapping[str, Any], out: str | None = None) -> st
     judge = part(manifest, "judge")
     if judge.get("name"):
         parts += ["--judge", str(judge["name"])]
-    if control.get("name") not in (None, "ppo"):
+    if control.get("name") not in (None, TRAINED):
         parts += ["--control", str(control["name"])]
     fields = part(control, "fields")
     for name in control.get("changed") or ():

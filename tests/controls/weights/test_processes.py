@@ -69,8 +69,7 @@ def two_processes(repository: Path, tmp_path_factory: pytest.TempPathFactory) ->
     return out
 
 
-@pytest.mark.parametrize("case", [*worker.CASES, *worker.LEARNERS])
-@pytest.mark.parametrize("architecture", worker.ARCHITECTURES)
+@pytest.mark.parametrize(("architecture", "case"), worker.PAIRS)
 def test_gradients_equal_those_of_one_process(architecture: str, case: str, two_processes: Path) -> None:
     wanted = worker.gradients_in(case, architecture)
     assert all(step.keys() == wanted[0].keys() for step in wanted)

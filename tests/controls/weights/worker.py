@@ -63,7 +63,8 @@ LEARNERS: dict[str, Learner] = {
     "dpo": DPO(completions=5, margin=0.0, batch_size=3, anchor_coef=0.0, **STILL),
     "kto": KTO(completions=5, margin=0.0, batch_size=6, anchor_coef=0.0, **STILL),
 }
-ARCHITECTURES = ("gpt2", "llama")
+NAMES = (*CASES, *LEARNERS)
+PAIRS = (*(("gpt2", name) for name in NAMES), *(("llama", name) for name in ("both", "rloo", "dpo")))
 
 
 def gradients_in(case: str, architecture: str) -> list[dict[str, torch.Tensor]]:
@@ -72,13 +73,10 @@ def gradients_in(case: str, architecture: str) -> list[dict[str, torch.Tensor]]:
 
 
 def write_gradients(out: Path) -> None:
-    for architecture in ARCHITECTURES:
-        for name in (*CASES, *LEARNERS):
-            steps = gradients_in(name, architecture)
-            flat = {
-                f"{step}.{key}": value for step, named in enumerate(steps) for key, value in named.items()
-            }
-            save_file(flat, out / f"{architecture}-{name}-{PartialState().process_index}.safetensors")
+    for architecture, name in PAIRS:
+        steps = gradients_in(name, architecture)
+        flat = {f"{step}.{key}": value for step, named in enumerate(steps) for key, value in named.items()}
+        save_file(flat, out / f"{architecture}-{name}-{PartialState().process_index}.safetensors")
 
 
 def learner_gradients(learner: Learner, lm: LM) -> list[dict[str, torch.Tensor]]:
