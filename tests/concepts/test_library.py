@@ -71,6 +71,10 @@ def test_the_published_example_is_there():
     assert dipole.side_taken(" the staples.") == "against"
 
 
+def test_a_ready_dipole_the_other_way_round_by_its_name():
+    assert load_dipole("tea_or_coffee_swapped") == load_dipole("tea_or_coffee").swapped()
+
+
 def test_load_dipole_by_path_and_by_name_in_a_file(tmp_path):
     path = tmp_path / "two.toml"
     arsenal = Arsenal((Dipole("a", "b", "one"), Dipole("c", "d", "two")))

@@ -62,7 +62,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "best_of_distil": {**_LEARNED, "agree": 0.0, "best_of": 2},
     "dpo": {**_LEARNED, "margin": 0.0, "anchor_coef": 1.0, "anchor_size": 2},
     "kto": {**_LEARNED, "margin": 0.0},
-    "conditional": {"rounds": 1, "completions": 16, "max_new_tokens": 4},
+    "conditional": {"rounds": 1, "completions": 8, "max_new_tokens": 4},
     "best_of": {"n": 2},
     "vector": {"n": 2, "max_new_tokens": 4, "scales": "0.3"},
     "ablate": {"n": 2, "max_new_tokens": 4, "max_layers": 1},

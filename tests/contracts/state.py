@@ -13,7 +13,8 @@ def state(model: nn.Module) -> dict[str, Any]:
     """Parameters and buffers (by hash and by place), modules, hooks, modes, flags, attributes, configs."""
     tensors = hashlib.sha256()
     for name, tensor in model.state_dict().items():
-        tensors.update(name.encode() + tensor.contiguous().view(torch.uint8).numpy().tobytes())
+        tensors.update(name.encode())
+        tensors.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())  # no copy of the bytes
     config: Any = model.config
     generation: Any = model.generation_config
     return {

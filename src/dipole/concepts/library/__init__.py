@@ -39,16 +39,18 @@ def load_arsenal(name_or_path: str | Path) -> Arsenal:
 def load_dipole(name_or_path: str | Path) -> Dipole:
     """A ready dipole by name, or a dipole by its TOML file; `./name` is a file that is called as one is.
 
-    `FILE:NAME` picks one of several in an arsenal's file.
+    `FILE:NAME` picks one of several in an arsenal's file. `NAME_swapped` is a ready one the other way round.
 
     Raises:
         UserError: There is no such dipole, or its file is not valid.
     """
     text = str(name_or_path)
     ready = {dipole.name: dipole for arsenal in ARSENALS for dipole in _ready(arsenal)}
-    if text in ready:
+    swapped = (dipole.swapped() for dipole in ready.values())
+    known = {**{dipole.name: dipole for dipole in swapped}, **ready}
+    if text in known:
         tell_shadowed(text, "a ready dipole")
-        return ready[text]
+        return known[text]
     if _is_file(text):
         return Dipole.load(text)
     file, colon, name = text.rpartition(":")

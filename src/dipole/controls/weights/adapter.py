@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from torch import nn
 
 from dipole.controls.weights.settings import Trained
 from dipole.engaging.adapters import cuda_devices, inject
-from dipole.engaging.blocks import language_part
+from dipole.engaging.blocks import decoder_blocks, language_part
 from dipole.engaging.stack import Tree
 from dipole.protocols import LM
 from dipole.resident import UNSUPPORTED
@@ -72,7 +72,7 @@ class Targets(NamedTuple):
     note: str
 
 
-def targets_of(model: Any, config: Any) -> Targets:
+def targets_of(model: Any, config: Any, live_blocks: int = 0) -> Targets:
     """What `target_modules` of a LoRA configuration means for a model.
 
     `all-linear` is every linear layer but the output embedding and what does more than multiply, as some
@@ -83,7 +83,12 @@ def targets_of(model: Any, config: Any) -> Targets:
     Args:
         model: The resident model, with nothing in place; the caller has its turn.
         config: A `LoraConfig`; it stays as it is.
+        live_blocks: Decoder blocks from the top that have any; 0 is all, and what stands beside the blocks.
+
+    Raises:
+        UserError: The model has fewer blocks, or nothing in them is wanted.
     """
+    top = _top(model, live_blocks) if live_blocks else None
     experts = expert_weights(model)
     wanted = config.target_modules
     if wanted != ALL:
@@ -91,10 +96,45 @@ def targets_of(model: Any, config: Any) -> Targets:
         held = {name.rpartition(".")[2] for name in experts}
         layers = {name.rpartition(".")[2] for name, _ in model.named_modules()}
         tensors = [name for name in named if name in held - layers]
-        return Targets([name for name in named if name not in tensors], tensors, "")
+        found = Targets([name for name in named if name not in tensors], tensors, "")
+        return found if top is None else _inside(model, found, top)
     modules, note = _modules(model)
+    if top is not None:
+        every = [name for name, _ in _linear(model)] if modules == ALL else modules
+        modules = [name for name in every if id(model.get_submodule(name)) in top]
+        experts = {name: weight for name, weight in experts.items() if id(weight) in top}
     found = _with_experts(model, config, modules, experts) if experts else Targets(modules, [], "")
     return found._replace(note=" ".join(part for part in (note, found.note) if part))
+
+
+def _top(model: Any, live_blocks: int) -> set[int]:
+    """Ids of the modules and of the parameters of the last blocks."""
+    blocks = [*decoder_blocks(model)]
+    if not 0 < live_blocks <= len(blocks):
+        raise UserError(
+            f"live_blocks is {live_blocks}, and the model has {len(blocks)} blocks; give 1 to that, or 0 for "
+            "all."
+        )
+    own = (
+        part
+        for block in blocks[len(blocks) - live_blocks :]
+        for part in (*block.modules(), *block.parameters())
+    )
+    return {id(part) for part in own}
+
+
+def _inside(model: Any, found: Targets, top: set[int]) -> Targets:
+    """What of targets that are ends of names lies there, by full names."""
+
+    def full(named: Iterable[tuple[str, Any]], ends: Sequence[str] | str) -> list[str]:
+        held = (name for name, part in named if id(part) in top)
+        return [name for name in held if any(f".{name}".endswith(f".{end}") for end in ends)]
+
+    modules = full(model.named_modules(), found.modules)
+    parameters = full(model.named_parameters(), found.parameters)
+    if not modules and not parameters:
+        raise UserError("The live blocks have none of the layers that target_modules names; name others.")
+    return Targets(modules, parameters, found.note)
 
 
 def with_targets(config: Any, targets: Targets) -> Any:
@@ -128,15 +168,8 @@ def _says_experts(name: str) -> bool:
 
 def _modules(model: Any) -> tuple[str | list[str], str]:
     """PEFT's own word where it means the language part, else the names of its linear layers; and a note."""
-    from transformers.pytorch_utils import Conv1D
-
     inside = {id(module) for module in language_part(model).modules()}
-    head = model.get_output_embeddings()
-    linear = [
-        (name, module)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | Conv1D) and module is not head
-    ]
+    linear = _linear(model)
     part = [(name, module) for name, module in linear if id(module) in inside]
     own = [name for name, module in part if _is_a_product(module)]
     kinds = sorted({type(module).__name__ for name, module in part if name not in own})
@@ -147,6 +180,18 @@ def _modules(model: Any) -> tuple[str | list[str], str]:
         else ""
     )
     return (ALL if len(own) == len(linear) else own), note
+
+
+def _linear(model: Any) -> list[tuple[str, nn.Module]]:
+    """Every linear layer but the output embedding, by its name."""
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | Conv1D) and module is not head
+    ]
 
 
 def _is_a_product(layer: Any) -> bool:

@@ -95,7 +95,7 @@ def train(control: Trained, lm: LM, run: Run | None, begin: Callable[[Place], Ro
             "one sample each; raise batch_size or start fewer processes."
         )
     with lm.resident.turn():
-        targets = targets_of(lm.resident.model, lora_config(control))
+        targets = targets_of(lm.resident.model, lora_config(control), control.live_blocks)
     config = with_targets(lora_config(control), targets)
     with live_adapter(lm, config, control.seed) as model:
         run_rounds(begin(Place(lm, model, accelerator, run)), control.rounds, run, accelerator, targets.note)

@@ -113,7 +113,7 @@ class OnPolicyRounds(ABC):
             list(self.parameters.values()), lr=self._rate, betas=(0.9, 0.95)
         )
         longest = max(len(self._lm.prompt_ids(prompt)) for prompt in prompts) + control.max_new_tokens
-        most = control.micro_batch_size or rows_within(self._lm.resident, longest)
+        most = control.micro_batch_size or rows_within(self._lm.resident, longest, control.live_blocks)
         self._reader = Reader(control, policy, most, self._accelerator)
         self._price = 1.0  # what both prices of KL are multiplied by
         self._temperature = 0.0  # of the base, until it is found

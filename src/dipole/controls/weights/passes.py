@@ -159,7 +159,7 @@ class Passes(ABC):
         self.units = units
         texts = [lesson.ids for unit in units for lesson in unit]
         longest = max(len(text.prompt_ids) + len(text.token_ids) for text in texts)
-        self._most = learner.micro_batch_size or rows_within(self._lm.resident, longest)
+        self._most = learner.micro_batch_size or rows_within(self._lm.resident, longest, learner.live_blocks)
         self._anchor = None
         with self._wrapped.disable_adapter():
             if learner.anchor_coef:

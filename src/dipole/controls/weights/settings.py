@@ -21,12 +21,15 @@ class Trained(ABC):
         lora_rank: Rank of the adapter.
         lora_alpha: The adapter is scaled by alpha over rank.
         target_modules: Linear layers that get an adapter, comma separated, or `all-linear`.
+        live_blocks: Decoder blocks from the top that get one (as in Hydra, Havrilla 2023); 0 is all. What is
+            below keeps nothing for the backward pass, so fewer blocks take less memory and time.
         seed: Seed of the adapter's first weights and of all that is drawn.
     """
 
     lora_rank: int = 8
     lora_alpha: float = 16.0
     target_modules: str = "all-linear"
+    live_blocks: int = 0
     seed: int = 0
 
     name: ClassVar[str]

@@ -16,7 +16,7 @@ _KEPT = 20
 _LAYERS = 32  # of an architecture that calls them something else
 
 
-def rows_within(resident: Resident, tokens: int, budget: int = BUDGET) -> int:
+def rows_within(resident: Resident, tokens: int, blocks: int = 0, budget: int = BUDGET) -> int:
     """How many rows of some tokens a forward may have, so that what its backward pass needs fits in a budget.
 
     About 20 numbers a layer, a token and a unit of width are kept: what the norms, the projections, the
@@ -26,10 +26,11 @@ def rows_within(resident: Resident, tokens: int, budget: int = BUDGET) -> int:
     Args:
         resident: The model.
         tokens: Of a row.
+        blocks: Blocks that the backward pass goes through; 0 is all.
         budget: Bytes.
     """
     config = resident.model.config.get_text_config()
-    layers = getattr(config, "num_hidden_layers", None) or _LAYERS
+    layers = blocks or getattr(config, "num_hidden_layers", None) or _LAYERS
     size = torch.finfo(resident.model.dtype).bits // 8
     return max(1, budget // (_KEPT * layers * resident.width * size * max(tokens, 1)))
 
