@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dipole.controls.weights.ppo import PPO
     from dipole.evaluation.check import check
     from dipole.evaluation.compare import compare
+    from dipole.evaluation.diff import diff
     from dipole.evaluation.families import compare_controls, sweep
     from dipole.evaluation.inoculate import inoculate
     from dipole.interventions import Adapter, load_intervention
@@ -36,6 +37,7 @@ __all__ = [
     "compare",
     "compare_controls",
     "derive",
+    "diff",
     "fit",
     "inoculate",
     "load",
@@ -61,6 +63,7 @@ _HOMES = {
     "compare": "dipole.evaluation.compare",
     "compare_controls": "dipole.evaluation.families",
     "derive": "dipole.controls.derive",
+    "diff": "dipole.evaluation.diff",
     "fit": "dipole.controls.fit",
     "inoculate": "dipole.evaluation.inoculate",
     "load": "dipole.models",

@@ -41,6 +41,7 @@ LEFT_OUT = {
         "needs a chat model; tests/cli/test_conversation.py has one"
     ),
     "dipole compare": "minutes of fitting each control; tests/evaluation and the slow tests compare",
+    "dipole diff": "needs logs; tests/cli/test_diff_cli.py writes some",
     "dipole basin": "several minutes of starts; tests/cli/test_basin_cli.py draws a smaller basin",
     "dipole translate": "minutes of reading; tests/test_translate.py and the slow tests translate",
     'dipole generate "If I had to choose between paper clips and staples, I\'d pick" --intervention v:1': (

@@ -16,6 +16,7 @@ from dipole.cli.compare import Compare
 from dipole.cli.compose import Compose
 from dipole.cli.controls import Controls
 from dipole.cli.derive import Derive
+from dipole.cli.diff import Diff
 from dipole.cli.dipoles import Dipoles
 from dipole.cli.fit import Fit
 from dipole.cli.generate import Generate
@@ -30,7 +31,7 @@ from dipole.registry import CONTROLS, TRAINED, Option, options, plain, resolve
 
 # In the order that `--help` has them.
 _COMMANDS = (
-    Check, Inoculate, Controls, Fit, Derive, Compare, Sweep, Generate, Compose, Export, Import,
+    Check, Inoculate, Controls, Fit, Derive, Compare, Sweep, Diff, Generate, Compose, Export, Import,
     Score, Topics, Point, Basin, Translate, Dipoles,
 )  # fmt: skip
 

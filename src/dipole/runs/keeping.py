@@ -21,8 +21,8 @@ def save(
     """Keep a record in a folder, with a page to look at and a manifest.
 
     Args:
-        record: What `fit`, `compare_controls`, `sweep`, `check`, `score`, `point`, `basin`, `topics` or
-            `translate` gave; or an intervention, or an LM, which `load` of the folder gives again.
+        record: What `fit`, `compare_controls`, `sweep`, `check`, `diff`, `score`, `point`, `basin`, `topics`
+            or `translate` gave; or an intervention, or an LM, which `load` of the folder gives again.
         out: The folder; nothing is in it before all is.
         overwrite: Replace what dipole made there before.
         command: Command line for the manifest; that of this process by default.

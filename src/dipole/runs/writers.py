@@ -13,6 +13,7 @@ from dipole.controls.fit import Fitted
 from dipole.controls.weights.checkpoint import write_history
 from dipole.effects import Effect
 from dipole.evaluation.check_record import Checked
+from dipole.evaluation.diff_record import Difference
 from dipole.evaluation.families_records import Comparison
 from dipole.evaluation.inoculate import Inoculated
 from dipole.evaluation.serialise import effect_to_dict
@@ -29,6 +30,7 @@ from dipole.recognizers.topics import Topics
 from dipole.report.basin import render_basin_html
 from dipole.report.card import fitted_card, model_card
 from dipole.report.comparison import write_comparison
+from dipole.report.diff import render_diff_html
 from dipole.report.pointed import render_pointed_html
 from dipole.report.topics import render_topics_html
 from dipole.report.translated import render_translated_html, translated_card
@@ -96,6 +98,12 @@ def _checked(record: Checked, folder: Path, facts: Mapping[str, Any]) -> None:
     del facts
     write_json_atomic(folder / "check.json", record.to_dict())
     write_text_atomic(folder / "check.txt", str(record) + "\n")
+
+
+@write.register
+def _difference(record: Difference, folder: Path, facts: Mapping[str, Any]) -> None:
+    write_json_atomic(folder / "diff.json", record.to_dict())
+    write_text_atomic(folder / "diff.html", render_diff_html(record, facts))
 
 
 @write.register

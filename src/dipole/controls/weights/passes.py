@@ -65,6 +65,8 @@ class Settings(Paced, Protocol):
     def anchor_coef(self) -> float: ...  # noqa: D102
     @property
     def anchor_size(self) -> int: ...  # noqa: D102
+    @property
+    def live_blocks(self) -> int: ...  # noqa: D102
 
 
 class Minibatch(NamedTuple):
