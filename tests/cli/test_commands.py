@@ -21,7 +21,7 @@ from dipole.cli._texts import BATCH, line_batches
 from dipole.cli.docs import reference
 from dipole.cli.inoculate import Inoculate
 from dipole.concepts import load_dipole
-from dipole.controls.weights.ppo import PPO
+from dipole.controls.weights.grpo import GRPO
 from dipole.registry import options
 from dipole.report.reproduce import reproduce_command
 from dipole.shown.terminal import one_line, visible
@@ -53,7 +53,7 @@ def test_help(command: list[str], cli: Cli) -> None:
 
 def test_every_field_of_the_control_is_a_flag(cli: Cli) -> None:
     out = cli("inoculate", "--help").out
-    for option in options(PPO):
+    for option in options(GRPO):
         assert f"  {flag(option.name)}" in out
         assert option.help
 
