@@ -28,8 +28,8 @@ def rows_within(resident: Resident, tokens: int, blocks: int = 0, budget: int = 
         resident: The model.
         tokens: Of a row.
         blocks: Blocks that the backward pass goes through; 0 is all.
-        budget: Bytes; 0 takes 384 MiB on a CPU, whose cores are busy with far fewer rows than an accelerator's,
-            and 1 GiB elsewhere.
+        budget: Bytes; 0 takes 384 MiB on a CPU, which is busy with far fewer rows than an accelerator, and
+            1 GiB elsewhere.
     """
     budget = budget or _BUDGETS.get(resident.device.type, _BUDGET)
     config = resident.model.config.get_text_config()
