@@ -138,6 +138,7 @@ def ours(rounds: int, velma: bool = False, grpo: bool = False) -> dict[str, Any]
 
     from dipole.concepts import Dipole
     from dipole.controls.weights.grpo import GRPO
+    from dipole.controls.weights.on_policy_reading import Reader
     from dipole.controls.weights.on_policy_rounds import OnPolicyRounds
     from dipole.controls.weights.policy import Policy
     from dipole.controls.weights.ppo import PPO
@@ -156,9 +157,9 @@ def ours(rounds: int, velma: bool = False, grpo: bool = False) -> dict[str, Any]
     clock = Clock()
     clock.wrap(OnPolicyRounds, "_sample", "sampling")
     clock.wrap(OnPolicyRounds, "_judge", "scoring")
-    # The old policy is read from the first update's own pass, so a forward without gradient is the
-    # reference's.
-    clock.wrap(Policy, "forward", lambda *_, **__: "forward" if torch.is_grad_enabled() else "reference")
+    # Where all rows are one forward the old policy is the first update's own pass.
+    clock.wrap(Policy, "forward", lambda *_, **__: "forward" if torch.is_grad_enabled() else "old policy")
+    clock.wrap(Reader, "states", "reference")
     clock.wrap(Accelerator, "backward", "backward")
     clock.wrap(torch.optim.Adam, "step", "optimiser")
     lm = LM(TransformersResident(network().eval().requires_grad_(False), tokenizer(), "gpt2's shape"))
