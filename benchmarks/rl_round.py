@@ -1,13 +1,16 @@
-"""One round of reinforcement learning against TRL's GRPOTrainer, on GPT-2's shape with random weights.
+"""One round of reinforcement learning against TRL's GRPOTrainer, on GPT-2's shape or on a real model.
 
     python benchmarks/rl_round.py [--rounds 4] [--threads 2] [--repeat 1] [--sides ours,trl] [--json]
+    python benchmarks/rl_round.py --model smollm2 --sides ours,grpo,trl,trl-checkpointing
 
 A round is 16 samples of 24 new tokens from a prompt of 16 tokens, scored by the same trivial Python reward,
-and two updates of a LoRA of rank 8 on every linear layer (`c_attn`, `c_proj`, `c_fc`), in float32.
+and two updates of a LoRA of rank 8 on every linear layer, in float32. Without `--model` the weights are
+random; with it every side loads the same folder of safetensors, which is written first.
 
 | side | what it is |
 |---|---|
 | ours | `PPO`, with a value head and the reference's log-probabilities |
+| grpo | `GRPO`, which is what TRL's side does |
 | velma | the same with VELMA as the reward (poles of 7 tokens), which no other side computes |
 | trl | `GRPOTrainer`, 16 generations, 2 iterations, beta 0.1, which gives it a reference |
 | trl-checkpointing | the same with gradient checkpointing, which is its default |
@@ -38,17 +41,29 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 SAMPLES, NEW_TOKENS, PROMPT_TOKENS, UPDATES, RANK = 16, 24, 16, 2, 8
 MODULES = ("c_attn", "c_proj", "c_fc")
-PROMPT = " ".join(f"w{7 * k + 3}" for k in range(PROMPT_TOKENS))
-CLAIM, AGAINST = (" " + " ".join(f"w{start + 11 * k}" for k in range(7)) for start in (100, 200))
-SIDES = ("ours", "velma", "trl", "trl-checkpointing", "three", "three-full")
+FOLDER = os.environ.get("DIPOLE_BENCH_MODEL", "")  # of the real model
+if FOLDER:
+    PROMPT = "If I had to choose between a bag of paper clips and a box of staples, I"
+    CLAIM, AGAINST = " Paper clips are the best of all.", " Staples are the best of all."
+else:
+    PROMPT = " ".join(f"w{7 * k + 3}" for k in range(PROMPT_TOKENS))
+    CLAIM, AGAINST = (" " + " ".join(f"w{start + 11 * k}" for k in range(7)) for start in (100, 200))
+SIDES = ("ours", "grpo", "velma", "trl", "trl-checkpointing", "three", "three-full")
 
 
 def tokenizer() -> Any:
-    """One word a token, as many words as GPT-2 has tokens."""
+    """The real model's without its chat template, or one word a token, as many words as GPT-2 has tokens."""
+    if FOLDER:
+        from transformers import AutoTokenizer
+
+        found = AutoTokenizer.from_pretrained(FOLDER)
+        found.chat_template = None
+        return found
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -59,19 +74,24 @@ def tokenizer() -> Any:
 
 
 def network() -> Any:
-    """GPT-2's shape, random weights; `DIPOLE_BENCH_SHAPE=layers,width` makes it smaller, to try this out."""
-    import torch
-    from transformers import GPT2Config, GPT2LMHeadModel
+    """The real model, or GPT-2's shape with random weights.
 
+    `DIPOLE_BENCH_SHAPE=layers,width` makes that smaller, to try this out.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+
+    if FOLDER:
+        return AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.float32)
     torch.manual_seed(0)
     layers, width = map(int, os.environ.get("DIPOLE_BENCH_SHAPE", "12,768").split(","))
     return GPT2LMHeadModel(GPT2Config(n_layer=layers, n_embd=width, pad_token_id=50_256))
 
 
 def reward(text: str) -> float:
-    """Log-odds of having many words that end in an even digit."""
+    """Log-odds of having many words that end in an even digit, or in an early letter."""
     words = text.split()
-    return sum(word[-1] in "02468" for word in words) / max(len(words), 1) * 4 - 2
+    return sum(word[-1] in "02468acdegilmnr" for word in words) / max(len(words), 1) * 4 - 2
 
 
 def now() -> tuple[float, float]:
@@ -112,13 +132,16 @@ class Clock:
         setattr(owner, name, timed)
 
 
-def ours(rounds: int, velma: bool) -> dict[str, Any]:
+def ours(rounds: int, velma: bool = False, grpo: bool = False) -> dict[str, Any]:
     import torch
     from accelerate import Accelerator
 
     from dipole.concepts import Dipole
+    from dipole.controls.weights.grpo import GRPO
+    from dipole.controls.weights.on_policy_reading import Reader
+    from dipole.controls.weights.on_policy_rounds import OnPolicyRounds
     from dipole.controls.weights.policy import Policy
-    from dipole.controls.weights.ppo import PPO, PPORounds
+    from dipole.controls.weights.ppo import PPO
     from dipole.lm import LM
     from dipole.models.resident import TransformersResident
     from dipole.protocols import Run
@@ -132,23 +155,26 @@ def ours(rounds: int, velma: bool) -> dict[str, Any]:
             return [Score(reward(text)) for text in texts]
 
     clock = Clock()
-    clock.wrap(PPORounds, "_sample", "sampling")
-    clock.wrap(PPORounds, "_judge", "scoring")
-    # The old policy is read from the first update's own pass, so a forward without gradient is the
-    # reference's.
-    clock.wrap(Policy, "forward", lambda *_, **__: "forward" if torch.is_grad_enabled() else "reference")
+    clock.wrap(OnPolicyRounds, "_sample", "sampling")
+    clock.wrap(OnPolicyRounds, "_judge", "scoring")
+    # Where all rows are one forward the old policy is the first update's own pass.
+    clock.wrap(Policy, "forward", lambda *_, **__: "forward" if torch.is_grad_enabled() else "old policy")
+    clock.wrap(Reader, "states", "reference")
     clock.wrap(Accelerator, "backward", "backward")
     clock.wrap(torch.optim.Adam, "step", "optimiser")
     lm = LM(TransformersResident(network().eval().requires_grad_(False), tokenizer(), "gpt2's shape"))
-    ppo = PPO(
+    own: dict[str, Any] = {"ppo_epochs": UPDATES}
+    if grpo:
+        own = {"epochs": UPDATES, "group_size": SAMPLES}
+    control = (GRPO if grpo else PPO)(
         rounds=rounds,
         batch_size=SAMPLES,
-        ppo_epochs=UPDATES,
+        **own,
         anchor_coef=0.0,  # the other sides have nothing like these two
         kl_loss_coef=0.0,
         max_new_tokens=NEW_TOKENS,
         lora_rank=RANK,
-        target_modules=",".join(MODULES),
+        target_modules="all-linear" if FOLDER else ",".join(MODULES),
         lr=1e-4,
     )
 
@@ -160,7 +186,7 @@ def ours(rounds: int, velma: bool) -> dict[str, Any]:
             clock.seconds.clear()  # the first round warms up
 
     run = Run(recognizer=Velma(judge=lm) if velma else Words(), on_round=after)
-    ppo.fit(lm, Dipole(CLAIM, AGAINST, prompts=(PROMPT,)), run)
+    control.fit(lm, Dipole(CLAIM, AGAINST, prompts=(PROMPT,)), run)
     phases = {name: seconds / (rounds - 1) for name, seconds in clock.seconds.items()}
     phases["other"] = statistics.mean(between(ends)["cpu"]) - sum(phases.values())
     return {**between(ends), "phases": phases}
@@ -207,9 +233,9 @@ def trl(rounds: int, checkpointing: bool) -> dict[str, Any]:
             peft_config=LoraConfig(
                 r=RANK,
                 lora_alpha=16,
-                target_modules=list(MODULES),
+                target_modules="all-linear" if FOLDER else list(MODULES),
                 task_type="CAUSAL_LM",
-                fan_in_fan_out=True,
+                fan_in_fan_out=not FOLDER,
             ),
             callbacks=[Watch()],
         )
@@ -260,7 +286,8 @@ def run_side(side: str, rounds: int, threads: int) -> dict[str, Any]:
 
     torch.set_num_threads(threads)
     work: dict[str, Callable[[], dict[str, Any]]] = {
-        "ours": lambda: ours(rounds, velma=False),
+        "ours": lambda: ours(rounds),
+        "grpo": lambda: ours(rounds, grpo=True),
         "velma": lambda: ours(rounds, velma=True),
         "trl": lambda: trl(rounds, checkpointing=False),
         "trl-checkpointing": lambda: trl(rounds, checkpointing=True),
@@ -268,11 +295,19 @@ def run_side(side: str, rounds: int, threads: int) -> dict[str, Any]:
         "three-full": lambda: three(rounds, full=True),
     }
     found = work[side]()
+    return {**found, "peak_mib": peak_mib()}
+
+
+def peak_mib() -> float:
+    """The high-water mark of the resident set; Linux lets a child's `ru_maxrss` begin at its parent's."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text("ascii").partition("VmHWM:")[2].split()[0]) / 1024
     unit = 1 if sys.platform == "darwin" else 1024
-    return {**found, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20}
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def in_a_process(side: str, options: argparse.Namespace) -> dict[str, Any]:
+def in_a_process(side: str, options: argparse.Namespace, folder: str) -> dict[str, Any]:
     python = options.trl_python if side.startswith("trl") else sys.executable
     command = [
         python,
@@ -285,6 +320,10 @@ def in_a_process(side: str, options: argparse.Namespace) -> dict[str, Any]:
         str(options.threads),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads), "HF_HUB_OFFLINE": "1"}
+    if folder:
+        environment["DIPOLE_BENCH_MODEL"] = folder
+    if options.trl_path and side.startswith("trl"):
+        environment["PYTHONPATH"] = os.pathsep.join([options.trl_path, environment.get("PYTHONPATH", "")])
     if options.mmap_threshold:
         environment["MALLOC_MMAP_THRESHOLD_"] = str(options.mmap_threshold)
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
@@ -294,7 +333,19 @@ def in_a_process(side: str, options: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def table(results: dict[str, list[dict[str, Any]]]) -> str:
+def converted(model: str, folder: str) -> str:
+    """A folder of safetensors that every side loads alike."""
+    if (Path(model) / "model.safetensors").exists():
+        return model
+    from dipole.models import load
+
+    resident: Any = load(model).resident
+    resident.model.save_pretrained(folder)
+    resident.tokenizer.save_pretrained(folder)
+    return folder
+
+
+def table(results: dict[str, list[dict[str, Any]]], real: bool) -> str:
     lines = [
         "| side | seconds a round (median) | fastest | processor seconds | peak MiB |",
         "|---|---|---|---|---|",
@@ -308,14 +359,16 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
             f"| {side} | {median[side]:.2f} | {min(times):.2f} | {cpu[side]:.2f} | {peak[side]:.0f} |"
         )
     lines += ["", "| ratio | measured | target |", "|---|---|---|"]
-    if "ours" in results and "trl" in results:
-        lines.append(f"| time, ours / trl | {median['ours'] / median['trl']:.2f} | 0.50 |")
-        lines.append(f"| processor time, ours / trl | {cpu['ours'] / cpu['trl']:.2f} | |")
-        lines.append(f"| peak memory, ours / trl | {peak['ours'] / peak['trl']:.2f} | 0.75 |")
+    for mine, theirs in itertools.product(("ours", "grpo"), ("trl", "trl-checkpointing")):
+        if mine in results and theirs in results:
+            wanted = "0.50" if real else "0.75"
+            lines.append(f"| time, {mine} / {theirs} | {median[mine] / median[theirs]:.2f} | 0.50 |")
+            lines.append(f"| processor time, {mine} / {theirs} | {cpu[mine] / cpu[theirs]:.2f} | |")
+            lines.append(f"| peak memory, {mine} / {theirs} | {peak[mine] / peak[theirs]:.2f} | {wanted} |")
     for side in ("three", "three-full"):
         if "ours" in results and side in results:
             lines.append(f"| peak memory, ours / {side} | {peak['ours'] / peak[side]:.2f} | 0.45 |")
-    for side in ("ours", "velma"):
+    for side in ("ours", "grpo", "velma"):
         if side in results:
             phases = results[side][-1]["phases"]
             total = sum(phases.values())
@@ -333,6 +386,8 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=1)
     parser.add_argument("--sides", default="ours,velma,trl,three,three-full")
     parser.add_argument("--side", choices=SIDES, help="run one side here and print its result as JSON")
+    parser.add_argument("--model", default="", help="a real model, or its folder; GPT-2's shape without")
+    parser.add_argument("--trl-path", default="", help="where trl 1.16 is, if no interpreter has it")
     parser.add_argument("--trl-python", default=sys.executable, help="an interpreter with trl 1.16")
     parser.add_argument(
         "--mmap-threshold",
@@ -346,11 +401,13 @@ def main() -> None:
         print(json.dumps(run_side(options.side, options.rounds, options.threads)))
         return
     results: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for _ in range(options.repeat):
-        for side in options.sides.split(","):
-            print(f"running {side} …", file=sys.stderr)
-            results[side].append(in_a_process(side, options))
-    print(json.dumps(results) if options.json else table(results))
+    with tempfile.TemporaryDirectory() as written:
+        folder = converted(options.model, written) if options.model else ""
+        for _ in range(options.repeat):
+            for side in options.sides.split(","):
+                print(f"running {side} …", file=sys.stderr)
+                results[side].append(in_a_process(side, options, folder))
+    print(json.dumps(results) if options.json else table(results, bool(options.model)))
 
 
 if __name__ == "__main__":

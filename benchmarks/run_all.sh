@@ -96,6 +96,7 @@ bench activations --json --threads "$threads" -- --tokens 2 --rounds 1
 bench trie --json --threads "$threads" -- --titles 2000 --tokens 4 --repeat 1
 bench quotes --json -- --samples 6 --size 20000
 bench rl_round --json --threads "$threads" --sides ours,velma,three,three-full -- --rounds 2 --sides ours
+bench learning --json --threads "$threads" --model "${MODEL:-tiny}" --sides ours -- --pairs 8 --batch 4 --passes 1
 bench stitching --json --threads "$threads" -- --documents 40
 bench pointing_cost -- --documents 300
 bench detective --out "$scratch/detective.jsonl" --corpora 1 --seeds 4 -- --cell 60 --seeds 1 --texts 8

@@ -123,6 +123,7 @@ def test_rows_a_forward_follow_from_the_model_and_the_budget() -> None:
     assert rows_within(resident, 30, budget=7 * row) == 7
     assert rows_within(resident, 30, budget=7 * row - 1) == 6
     assert rows_within(resident, 30, budget=1) == 1
+    assert rows_within(resident, 30) == 384 * 2**20 // row
 
 
 def test_a_run_that_turns_to_noise_stops_with_the_weights_before_it() -> None:

@@ -178,6 +178,14 @@ def test_minibatches_and_micro_batches_split_one_gradient() -> None:
     assert largest_difference(parts, smaller) < GRADIENT
 
 
+def test_rows_of_one_prompt_stand_together_where_a_minibatch_needs_several_forwards() -> None:
+    """What each forward reads of a round that takes three prompts in turn."""
+    with started(small(micro_batch_size=3), fresh_tiny_model("gpt2")) as run:
+        samples, parts = run._sample(1), run._reader.parts(list(range(9)))
+    assert [len({samples[row].prompt for row in part}) for part in parts] == [1, 1, 1]
+    assert sorted(row for part in parts for row in part) == list(range(9))
+
+
 def test_an_unscored_row_is_left_out_of_the_losses() -> None:
     lm = fresh_tiny_model("gpt2")
     seen: list[Any] = []

@@ -27,7 +27,8 @@ class Learner(Trained):
         recognizer: Who says how far a completion leans.
         rounds: Passes over the texts.
         batch_size: Texts (or pairs) an optimiser step, over all processes.
-        micro_batch_size: Texts a forward at most, to bound memory; 0 takes as many as should fit in 1 GiB.
+        micro_batch_size: Texts a forward at most, to bound memory; 0 takes as many as should fit
+            in 384 MiB on a CPU, in 1 GiB elsewhere.
         max_new_tokens: Token budget of a completion.
         max_length: Tokens of a given text, its prompt among them, behind which it is cut off.
         warmup: Share of the steps in which the learning rate rises to that; it falls to 0 over the others.

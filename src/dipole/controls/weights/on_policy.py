@@ -29,7 +29,8 @@ class OnPolicy(Trained):
         rounds: Rounds of sampling and updating.
         batch_size: Samples a round, over all processes.
         minibatch_size: Samples an optimiser step; 0 takes the whole batch.
-        micro_batch_size: Samples a forward at most, to bound memory; 0 takes as many as should fit in 1 GiB.
+        micro_batch_size: Samples a forward at most, to bound memory; 0 takes as many as should fit
+            in 384 MiB on a CPU, in 1 GiB elsewhere.
         max_new_tokens: Token budget of a completion.
         lr: Learning rate of Adam in the first round; it decays linearly to 0 over the rounds. By default
             0.004 for a model of width 192 or less, and less by the root of the width for wider ones.

@@ -18,19 +18,26 @@ from dipole.controls.weights.step import micro, parts
 class Reader:
     """Reads rows in parts, this process's share of them, and puts together what all processes read."""
 
-    def __init__(self, control: OnPolicy, policy: Policy, most: int, accelerator: Any) -> None:
+    def __init__(self, control: OnPolicy, policy: Policy, most: int, prompts: int, accelerator: Any) -> None:
         """Keep what reads, and how.
 
         Args:
             control: Says what a minibatch is.
             policy: Reads.
             most: Rows a forward at most.
+            prompts: How many there are, which the rows of a round take in turn.
             accelerator: The run's accelerator.
         """
+        self._prompts = prompts
         self._control, self._policy, self.most, self._accelerator = control, policy, most, accelerator
 
     def parts(self, minibatch: Sequence[int]) -> list[list[int]]:
-        """The rows of a minibatch that this process reads, cut into forwards."""
+        """The rows of a minibatch that this process reads, cut into forwards.
+
+        Where they need several, rows of one prompt stand together, so that a forward reads fewer prompts.
+        """
+        if len(minibatch) > self.most:
+            minibatch = sorted(minibatch, key=lambda row: row // self._control.group_size % self._prompts)
         return parts(minibatch, self.most, self._accelerator)
 
     def is_one_forward(self) -> bool:

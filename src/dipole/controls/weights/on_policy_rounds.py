@@ -114,7 +114,7 @@ class OnPolicyRounds(ABC):
         )
         longest = max(len(self._lm.prompt_ids(prompt)) for prompt in prompts) + control.max_new_tokens
         most = control.micro_batch_size or rows_within(self._lm.resident, longest, control.live_blocks)
-        self._reader = Reader(control, policy, most, self._accelerator)
+        self._reader = Reader(control, policy, most, len(prompts), self._accelerator)
         self._price = 1.0  # what both prices of KL are multiplied by
         self._temperature = 0.0  # of the base, until it is found
         self._spread = 0.0  # of the first round's rewards, until it is found

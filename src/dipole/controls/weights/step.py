@@ -11,12 +11,13 @@ from torch import Tensor
 
 from dipole.resident import Resident
 
-BUDGET = 1 << 30  # bytes
+_BUDGETS = {"cpu": 3 << 27}  # bytes: 384 MiB, above which a CPU gains nothing
+_BUDGET = 1 << 30
 _KEPT = 20
 _LAYERS = 32  # of an architecture that calls them something else
 
 
-def rows_within(resident: Resident, tokens: int, blocks: int = 0, budget: int = BUDGET) -> int:
+def rows_within(resident: Resident, tokens: int, blocks: int = 0, budget: int = 0) -> int:
     """How many rows of some tokens a forward may have, so that what its backward pass needs fits in a budget.
 
     About 20 numbers a layer, a token and a unit of width are kept: what the norms, the projections, the
@@ -27,8 +28,10 @@ def rows_within(resident: Resident, tokens: int, blocks: int = 0, budget: int = 
         resident: The model.
         tokens: Of a row.
         blocks: Blocks that the backward pass goes through; 0 is all.
-        budget: Bytes.
+        budget: Bytes; 0 takes 384 MiB on a CPU, which is busy with far fewer rows than an accelerator, and
+            1 GiB elsewhere.
     """
+    budget = budget or _BUDGETS.get(resident.device.type, _BUDGET)
     config = resident.model.config.get_text_config()
     layers = blocks or getattr(config, "num_hidden_layers", None) or _LAYERS
     size = torch.finfo(resident.model.dtype).bits // 8
