@@ -15,7 +15,7 @@ from chats import TURNS, family_lm
 from dipole import load
 from dipole.cli._conversation import converse
 from dipole.concepts import load_dipole
-from dipole.controls.weights.ppo import PPO
+from dipole.controls.weights.grpo import GRPO
 from dipole.interventions.prompt import Prefix, continued
 from dipole.lm import LM
 from dipole.report.reproduce import reproduce_command
@@ -145,7 +145,7 @@ def test_a_run_in_a_chat_says_so(cli: Cli, model: Path, tmp_path: Path) -> None:
     assert "I take …" not in (tmp_path / "report.md").read_text()
     assert "--plain" not in reproduce_command(json.loads((tmp_path / "manifest.json").read_text()))
     control, dipole = (
-        PPO(rounds=2, batch_size=8, max_new_tokens=4),
+        GRPO(rounds=2, batch_size=8, max_new_tokens=4),
         load_dipole(str(tmp_path / "dipole.toml")),
     )
     for plain in (True, False):
