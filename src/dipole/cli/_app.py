@@ -32,8 +32,8 @@ from dipole.registry import CONTROLS, TRAINED, Option, options, plain, resolve
 
 # In the order that `--help` has them.
 _COMMANDS = (
-    Check, Inoculate, Controls, Fit, Derive, Compare, Sweep, Diff, Elephants, Generate, Compose, Export, Import,
-    Score, Topics, Point, Basin, Translate, Dipoles,
+    Check, Inoculate, Controls, Fit, Derive, Compare, Sweep, Diff, Elephants, Generate, Compose, Export,
+    Import, Score, Topics, Point, Basin, Translate, Dipoles,
 )  # fmt: skip
 
 

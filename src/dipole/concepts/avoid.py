@@ -148,8 +148,8 @@ class Avoid:
         """
         if isinstance(concept, Avoid):
             return replace(concept, instruction=instruction) if instruction else concept
-        mentions = getattr(concept, "mentions", None)
-        if not (getattr(mentions, "claim", ()) and getattr(mentions, "against", ())):
+        mentions: Any = getattr(concept, "mentions", None)
+        if mentions is None or not (mentions.claim and mentions.against):
             raise UserError(
                 f"{getattr(concept, 'label', concept)} does not name two sides, so nothing says what to "
                 'avoid; give mentions = { claim = ["staple"], against = ["paper clip"] }, or a file with '

@@ -126,7 +126,8 @@ def _opened(lm: LM, avoid: Avoid, drawing: Drawing) -> tuple[tuple[str, str], ..
 def answers(lm: LM, contexts: Sequence[Context], drawing: Drawing, accelerator: Any) -> list[list[Sample]]:
     """`per_context` answers of each context, by the model told what to avoid; whole on every process."""
     total = len(contexts) * drawing.per_context
-    mine, found = share(total, accelerator), {}
+    mine = share(total, accelerator)
+    found: dict[int, Sample] = {}
     groups: dict[tuple[str, tuple[tuple[str, str], ...]], list[int]] = {}
     for row in mine:
         context = contexts[row // drawing.per_context]
@@ -135,6 +136,8 @@ def answers(lm: LM, contexts: Sequence[Context], drawing: Drawing, accelerator: 
     for (told, turns), rows in groups.items():
         writer = lm.with_intervention(Prefix(told, turns), 1.0) if told else lm
         asked_for = [contexts[row // drawing.per_context].front(lm.resident.chat).text for row in rows]
+        for prompt in dict.fromkeys(asked_for):
+            writer.require_room(prompt, drawing.max_new_tokens)
         seeds = [sample_seed(drawing.seed, 0, row) for row in rows]
         samples = writer.sample(asked_for, seeds, drawing.max_new_tokens, batch_size=_SAMPLED)
         found.update(zip(rows, samples, strict=True))
