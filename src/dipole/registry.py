@@ -58,6 +58,7 @@ CONTROLS = Table(
         "sft": "dipole.controls.weights.sft:SFT",
         "best_of_distil": "dipole.controls.weights.sft:BestOfDistil",
         "dpo": "dipole.controls.weights.dpo:DPO",
+        "dpf": "dipole.controls.weights.dpf:DPF",
         "kto": "dipole.controls.weights.kto:KTO",
         "conditional": "dipole.controls.weights.conditional:Conditional",
         "best_of": "dipole.controls.best_of:BestOf",
@@ -113,6 +114,7 @@ CONCEPTS = Table(
         "dipole": "dipole.concepts.dipole:Dipole",
         "arsenal": "dipole.concepts.arsenal:Arsenal",
         "topic": "dipole.concepts.topic:Topic",
+        "avoid": "dipole.concepts.avoid:Avoid",
     },
 )
 

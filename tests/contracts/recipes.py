@@ -14,7 +14,7 @@ import torch
 from peft import LoraConfig
 
 from architectures import tiny_model
-from dipole.concepts import Dipole
+from dipole.concepts import Avoid, Dipole
 from dipole.engaging.adapters import adapter_state, inject
 from dipole.engaging.blocks import decoder_blocks
 from dipole.engaging.operators import Operator
@@ -39,6 +39,15 @@ DIPOLE = Dipole(
     prompts=("If I had to choose between paper clips and staples,", "The cats"),
 )
 
+# What a model of random weights names: letters that stand alone.
+LETTERS = Avoid("a", "n", tuple("bcdefghijklm"), tuple("opqrstuvwxyz"), "No {avoid}.", prompts=DIPOLE.prompts)
+
+
+def concept_for(control: str) -> Any:
+    """What a control is fitted with."""
+    return LETTERS if control == "dpf" else DIPOLE
+
+
 # velma judges: stance reads several times as much, and has tests of its own.
 _LEARNED: dict[str, Any] = {
     "rounds": 1, "completions": 4, "max_new_tokens": 4, "anchor_coef": 0.0, "recognizer": "velma",
@@ -62,6 +71,16 @@ CONTROLS: dict[str, dict[str, Any]] = {
     "best_of_distil": {**_LEARNED, "agree": 0.0, "best_of": 2},
     "dpo": {**_LEARNED, "margin": 0.0, "anchor_coef": 1.0, "anchor_size": 2},
     "kto": {**_LEARNED, "margin": 0.0},
+    "dpf": {
+        "rounds": 1,
+        "completions": 64,
+        "per_context": 16,
+        "max_new_tokens": 8,
+        "anchor_coef": 0.0,
+        "low": 0.0,
+        "cosine": 0.0,
+        "high": 1.0,
+    },
     "conditional": {"rounds": 1, "completions": 8, "max_new_tokens": 4},
     "best_of": {"n": 2},
     "vector": {"n": 2, "max_new_tokens": 4, "scales": "0.3"},

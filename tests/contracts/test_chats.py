@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chats import family_lm
-from contracts.recipes import CONTROLS, DIPOLE
+from contracts.recipes import CONTROLS, DIPOLE, concept_for
 from dipole import registry
 from dipole.lm import LM
 from dipole.models.resident import TransformersResident
@@ -42,7 +42,7 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_control_is_fitted_and_at_work_in_a_chat(control: str, bare: list[str]) -> None:
     lm = family_lm(LIKE)
     made = registry.resolve(registry.CONTROLS, control)(**CONTROLS[control])
-    fitted = made.fit(lm, DIPOLE, Run())
+    fitted = made.fit(lm, concept_for(control), Run())
     steered = fitted.apply(lm)
     samples = steered.generate(DIPOLE.prompts, 2, 4, seed=1)
     assert all(list(s.prompt_ids)[:1] == _told(lm) for s in samples)

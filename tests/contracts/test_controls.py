@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from architectures import WAYS, fresh_tiny_model, tiny_model, with_real_for
-from contracts.recipes import CONTROLS, DIPOLE
+from contracts.recipes import CONTROLS, concept_for
 from contracts.state import state
 from contracts.test_interventions import base_logits, logits
 from dipole import registry
@@ -23,7 +23,7 @@ every = pytest.mark.parametrize(("control", "name"), with_real_for(list(CONTROLS
 
 
 # Can do without a concept, but not with the fields of their recipes.
-WITHOUT = ("pool", "ppo", "grpo", "rloo", "sft", "best_of_distil", "dpo", "kto")
+WITHOUT = ("pool", "ppo", "grpo", "rloo", "sft", "best_of_distil", "dpo", "kto", "dpf")
 
 
 def _made(control: str) -> Any:
@@ -51,7 +51,7 @@ def test_what_a_control_declares_is_what_it_does(control: str, tmp_path: Path) -
     """Its artefact is of the class and surface that it says, has strengths or not, and names its judges."""
     declared, lm = _made(control), tiny_model("gpt2")
     without = declared.optional_concept and control not in WITHOUT
-    for concept in (DIPOLE, *((None,) if without else ())):
+    for concept in (concept_for(control), *((None,) if without else ())):
         made = declared.fit(lm, concept, Run())
         assert type(made) is declared.makes
         assert (made.surface, made.graded) == (declared.surface, declared.graded)
@@ -82,7 +82,7 @@ def test_the_judges_that_it_names_are_those_that_it_asks(
         made = registry.resolve(registry.RECOGNIZERS, name)
         monkeypatch.setattr(made, "score", listening(name, made.score))
     declared, lm = _made(control), tiny_model("gpt2")
-    declared.fit(lm, DIPOLE).apply(lm).generate("The cats", max_new_tokens=3)
+    declared.fit(lm, concept_for(control)).apply(lm).generate("The cats", max_new_tokens=3)
     assert asked == {*declared.judged_by.rewarded, *declared.judged_by.chosen}
 
 
@@ -99,7 +99,7 @@ def test_fit_leaves_the_model_as_it_was_and_gives_an_intervention(
 ) -> None:
     lm = tiny_model(name)
     before, base, random_state = state(lm.resident.model), logits(lm), torch.random.get_rng_state()
-    made = _made(control).fit(lm, DIPOLE)
+    made = _made(control).fit(lm, concept_for(control))
     assert state(lm.resident.model) == before
     assert torch.equal(logits(lm), base)
     assert torch.equal(torch.random.get_rng_state(), random_state)
@@ -112,7 +112,7 @@ def test_fit_leaves_the_model_as_it_was_and_gives_an_intervention(
 @pytest.mark.parametrize("control", CONTROLS)
 def test_the_same_seed_gives_the_same_intervention(control: str) -> None:
     lm = tiny_model("gpt2")
-    one, other = (_made(control).fit(lm, DIPOLE) for _ in range(2))
+    one, other = (_made(control).fit(lm, concept_for(control)) for _ in range(2))
     assert torch.equal(logits(one.apply(lm)), logits(other.apply(lm)))
 
 
@@ -134,7 +134,7 @@ def test_an_exception_inside_fit_leaves_nothing_behind(control: str) -> None:
     before = state(lm.resident.model)
     raised = None
     try:
-        _made(control).fit(lm, DIPOLE)
+        _made(control).fit(lm, concept_for(control))
     except RuntimeError as error:
         raised = str(error)
     # Some fits hardly ask the model; none may swallow the error.

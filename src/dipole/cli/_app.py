@@ -18,6 +18,7 @@ from dipole.cli.controls import Controls
 from dipole.cli.derive import Derive
 from dipole.cli.diff import Diff
 from dipole.cli.dipoles import Dipoles
+from dipole.cli.elephants import Elephants
 from dipole.cli.fit import Fit
 from dipole.cli.generate import Generate
 from dipole.cli.gguf import Export, Import
@@ -31,8 +32,8 @@ from dipole.registry import CONTROLS, TRAINED, Option, options, plain, resolve
 
 # In the order that `--help` has them.
 _COMMANDS = (
-    Check, Inoculate, Controls, Fit, Derive, Compare, Sweep, Diff, Generate, Compose, Export, Import,
-    Score, Topics, Point, Basin, Translate, Dipoles,
+    Check, Inoculate, Controls, Fit, Derive, Compare, Sweep, Diff, Elephants, Generate, Compose, Export,
+    Import, Score, Topics, Point, Basin, Translate, Dipoles,
 )  # fmt: skip
 
 

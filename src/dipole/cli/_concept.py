@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from dipole.cli._console import tell
 from dipole.cli._groups import Poles
-from dipole.concepts import Dipole, Mentions, load_arsenal, load_dipole
+from dipole.concepts import Avoid, Dipole, Mentions, load_arsenal, load_dipole
+from dipole.concepts.avoid import is_avoid
 from dipole.types import DipoleWarning, UserError
 
 
@@ -67,6 +68,31 @@ def dipole_from(
     if any(not text.strip() for text in (*found.prompts, *found.held_out)):
         raise UserError("A prompt is blank; give one that forces the choice, or leave it out.")
     return found
+
+
+def concept_from(flags: Poles, model: str, takes: Sequence[str]) -> Dipole | Avoid:
+    """What the flags describe, for what takes such kinds: the dipole, or a file that says what to avoid.
+
+    Args:
+        flags: What was given; prompts stand in place of the concept's own.
+        model: Name of the model, which tells what ready dipoles come first.
+        takes: Kinds of concepts that may come out.
+    """
+    if "avoid" not in takes or flags.dipole is None or not is_avoid(flags.dipole):
+        return dipole_from(flags, model, need_prompts=False)
+    poles_from(flags)  # refuses what can't stand beside a file
+    found, (prompts, held_out) = Avoid.load(flags.dipole), flags.wordings
+    own = [p for p in found.held_out if p not in prompts]
+    return replace(
+        found,
+        prompts=tuple(_distinct(prompts or found.prompts)),
+        held_out=tuple(_distinct(held_out or own)),
+    )
+
+
+def ready_arsenal(model: str) -> str:
+    """The ready arsenal that fits a model."""
+    return _arsenals(model)[0]
 
 
 def bystanders_from(spec: str | None, model: str) -> list[Dipole]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dipole.cli._concept import dipole_from
+from dipole.cli._concept import concept_from
 from dipole.cli._groups import Output, Source, Wanted
 from dipole.cli._named import made_control
 from dipole.cli._progress import progress
@@ -21,7 +21,7 @@ class Derive:
     Nothing is learned. Look at it, edit it, and train on it: `dipole fit dpo --pairs FILE`, or --texts.
 
     Attributes:
-        control: sft, best_of_distil, dpo or kto; `dipole derive CONTROL --help` lists its own flags.
+        control: sft, best_of_distil, dpo, dpf or kto; `dipole derive CONTROL --help` lists its own flags.
         out: The .jsonl file to write.
     """
 
@@ -34,13 +34,15 @@ class Derive:
 
     def run(self) -> None:
         """Derive, write and print."""
-        from dipole.controls.derive import check_file, derive
+        from dipole.controls.derive import beside, check_file, derive
 
         check_file(self.out, self.output.overwrite)
         control = made_control(self.control, self.fields)
-        concept = dipole_from(self.wanted, self.source.name())
+        concept = concept_from(self.wanted, self.source.name(), control.takes)
         with progress(self.output.quiet) as show:
             found = derive(self.source.load(), concept, control, show)
         found.save(self.out, self.output.overwrite)
         self.output.show(found, *found.to_dicts())
         self.output.say(f"the rows are in {self.out}")
+        if found.left_out:
+            self.output.say(f"what was left out, and why, is in {beside(self.out)}")

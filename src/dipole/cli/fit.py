@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dipole.cli._concept import dipole_from
+from dipole.cli._concept import concept_from
 from dipole.cli._console import INTERRUPTED
 from dipole.cli._groups import Output, Source, Wanted
 from dipole.cli._named import made_control
@@ -38,7 +38,7 @@ class Fit:
         control, concept = made_control(self.control, self.fields), None
         if self.wanted.given or not control.optional_concept:
             # What else a control can't do without, prompts for instance, it says by itself.
-            concept = dipole_from(self.wanted, self.source.name(), need_prompts=False)
+            concept = concept_from(self.wanted, self.source.name(), control.takes)
         lm = self.source.load()
         from dipole.controls.fit import fit
         from dipole.runs import keeping

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +30,12 @@ class Derived:
         control: The control.
         rows: Rows in trl's format, each with the log-odds, in nats, of its texts (`scores`) and the names of
             those that go on behind their last token (`cut`).
+        left_out: What is not learned, each with its `reason`; nothing where a control does not keep that.
     """
 
     control: str
     rows: tuple[dict[str, Any], ...]
+    left_out: tuple[dict[str, Any], ...] = ()
 
     def __str__(self) -> str:
         """How many there are, and the first few."""
@@ -40,14 +44,16 @@ class Derived:
             names, [[_cell(row[name]) for name in names] for row in self.rows[:_SHOWN]], left=True
         )
         more = [f"… and {len(self.rows) - _SHOWN} more"] if len(self.rows) > _SHOWN else []
-        return "\n".join([f"{len(self.rows)} rows for {self.control}", "", *table, *more])
+        counts = Counter(row["reason"] for row in self.left_out)
+        why = [f"left out: {count} × {reason}" for reason, count in counts.most_common()]
+        return "\n".join([f"{len(self.rows)} rows for {self.control}", *why, "", *table, *more])
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """Plain data, one table a row; a score that is not known is null."""
         return [to_plain(row) for row in self.rows]
 
     def save(self, path: Path | str, overwrite: bool = False) -> None:
-        """Write the rows as JSONL, whole or not at all.
+        """Write the rows as JSONL, whole or not at all; what was left out into a file beside them.
 
         Args:
             path: The file.
@@ -56,8 +62,15 @@ class Derived:
         Raises:
             UserError: There is such a file, or it can't be written.
         """
-        with claimed(check_file(path, overwrite)) as place, writing_text(place) as stream:
-            stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.to_dicts())
+        _write(check_file(path, overwrite), self.to_dicts())
+        if self.left_out or beside(path).exists():
+            _write(beside(path), [to_plain(row) for row in self.left_out])
+
+
+def beside(path: Path | str) -> Path:
+    """The file beside one of rows that says what was left out."""
+    place = given_path(path, "The output file")
+    return place.with_name(place.name.removesuffix(".jsonl") + ".left_out.jsonl")
 
 
 def check_file(path: Path | str, overwrite: bool = False) -> Path:
@@ -71,8 +84,9 @@ def check_file(path: Path | str, overwrite: bool = False) -> Path:
         raise UserError(f"The output {path} is a folder; give a file, such as pairs.jsonl.")
     if not place.name.endswith(".jsonl"):
         raise UserError(f"The output file must end in .jsonl, as pairs.jsonl does, and is {str(path)!r}.")
-    if place.exists() and not overwrite:
-        raise UserError(f"{path} exists; replace it with overwrite=True, or choose another name.")
+    there = next((one for one in (place, beside(path)) if one.exists()), None)
+    if there is not None and not overwrite:
+        raise UserError(f"{there} exists; replace it with overwrite=True, or choose another name.")
     return place
 
 
@@ -82,7 +96,7 @@ def derive(lm: LM, concept: Poles, control: Any, progress: Progress = silent) ->
     Args:
         lm: The model, without interventions; it stays as it was.
         concept: A dipole with prompts.
-        control: One that learns from texts: sft, best_of_distil, dpo or kto.
+        control: One that learns from texts: sft, best_of_distil, dpo, dpf or kto.
         progress: Told what goes on.
 
     Raises:
@@ -94,7 +108,7 @@ def derive(lm: LM, concept: Poles, control: Any, progress: Progress = silent) ->
     if not isinstance(control, Learner):
         raise UserError(
             f"{getattr(control, 'name', control)} learns from no texts that could be shown; derive sft, "
-            "best_of_distil, dpo or kto."
+            "best_of_distil, dpo, dpf or kto."
         )
     if control.given:
         raise UserError(f"{control.asks_for} was given, so nothing is derived; leave it out.")
@@ -103,11 +117,18 @@ def derive(lm: LM, concept: Poles, control: Any, progress: Progress = silent) ->
         lm.require_room(prompt, control.max_new_tokens)
     progress("writing and scoring texts", total=control.completions)
     accelerator = Accelerator(cpu=lm.resident.device.type == "cpu")
-    units = control.own(lm.base, dipole, control.judge(lm.base), accelerator)
-    return Derived(control.name, tuple(control.row(unit) for unit in units))
+    units, left_out = control.derived(lm.base, dipole, control.judge(lm.base), accelerator)
+    return Derived(control.name, tuple(control.row(unit) for unit in units), tuple(left_out))
+
+
+def _write(place: Path, rows: Sequence[Any]) -> None:
+    with claimed(place) as file, writing_text(file) as stream:
+        stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = value[-1]["content"]
     if isinstance(value, list):
         return " ".join("–" if math.isnan(number) else f"{number:+.2f}" for number in value)
     text = str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from dipole.concepts import Dipole
+from dipole.concepts import Avoid, Dipole
 from dipole.controls.said import rows_of, selection_of, verdict_of
 from dipole.files import to_plain
 from dipole.origin import Origin, fit_origin, now
@@ -89,7 +89,9 @@ def fit(lm: LM, concept: Any, control: Control, progress: Progress = silent) -> 
     """
     started, run = now(), Run(on_round=rounds(progress))
     intervention = control.fit(lm, concept, run)
-    dipole = concept if isinstance(concept, Dipole) else None
+    dipole = (
+        concept.dipole if isinstance(concept, Avoid) else concept if isinstance(concept, Dipole) else None
+    )
     made_by = fit_origin(
         control, {} if concept is None else concept.to_dict(), started, lm.resident,
         seed=getattr(control, "seed", 0),  # not every control draws

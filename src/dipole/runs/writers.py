@@ -14,6 +14,7 @@ from dipole.controls.weights.checkpoint import write_history
 from dipole.effects import Effect
 from dipole.evaluation.check_record import Checked
 from dipole.evaluation.diff_record import Difference
+from dipole.evaluation.elephants_record import Elephants
 from dipole.evaluation.families_records import Comparison
 from dipole.evaluation.inoculate import Inoculated
 from dipole.evaluation.serialise import effect_to_dict
@@ -104,6 +105,13 @@ def _checked(record: Checked, folder: Path, facts: Mapping[str, Any]) -> None:
 def _difference(record: Difference, folder: Path, facts: Mapping[str, Any]) -> None:
     write_json_atomic(folder / "diff.json", record.to_dict())
     write_text_atomic(folder / "diff.html", render_diff_html(record, facts))
+
+
+@write.register
+def _elephants(record: Elephants, folder: Path, facts: Mapping[str, Any]) -> None:
+    del facts
+    write_json_atomic(folder / "elephants.json", record.to_dict())
+    write_text_atomic(folder / "elephants.txt", str(record) + "\n")
 
 
 @write.register

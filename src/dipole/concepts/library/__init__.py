@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from dipole.concepts.arsenal import Arsenal
+from dipole.concepts.avoid import Avoid, is_avoid
 from dipole.concepts.dipole import Dipole
 from dipole.files.paths import tell_shadowed
 from dipole.registry import unknown
@@ -40,6 +41,7 @@ def load_dipole(name_or_path: str | Path) -> Dipole:
     """A ready dipole by name, or a dipole by its TOML file; `./name` is a file that is called as one is.
 
     `FILE:NAME` picks one of several in an arsenal's file. `NAME_swapped` is a ready one the other way round.
+    A file that says what to avoid gives the dipole of it.
 
     Raises:
         UserError: There is no such dipole, or its file is not valid.
@@ -52,7 +54,7 @@ def load_dipole(name_or_path: str | Path) -> Dipole:
         tell_shadowed(text, "a ready dipole")
         return known[text]
     if _is_file(text):
-        return Dipole.load(text)
+        return Avoid.load(text).dipole if is_avoid(text) else Dipole.load(text)
     file, colon, name = text.rpartition(":")
     if colon and _is_file(file):
         return Arsenal.load(file)[name]

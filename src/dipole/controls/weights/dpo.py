@@ -32,7 +32,7 @@ class DPORounds(Passes):
         "rejected",
         "sft_loss",
     )
-    _learner: DPO
+    _learner: Preferring
 
     def learn(
         self, batch: Sequence[int], part: Sequence[int], said: Tensor
@@ -60,7 +60,62 @@ class DPORounds(Passes):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DPO(Learner):
+class Preferring(Learner):
+    """What controls that learn from pairs let their user set.
+
+    Attributes:
+        pairs: Pairs to learn from: a .jsonl file whose rows have `prompt`, `chosen` and `rejected`, texts or
+            messages; by default the model's own completions.
+        loss: sigmoid (DPO), or ipo, which wants a margin of 1 / (2 beta) and no more.
+        beta: Price of leaving the base: the smaller, the further.
+        smoothing: Share of the pairs that may be the wrong way round (conservative DPO).
+        sft_coef: Weight of the cross-entropy of the chosen texts, in nats a token.
+        lr: Highest learning rate of Adam; by default 0.001, and less by the root of the width beyond 192.
+        batch_size: Pairs an optimiser step, over all processes.
+    """
+
+    pairs: str = ""
+    loss: Literal["sigmoid", "ipo"] = "sigmoid"
+    beta: float = 0.1
+    smoothing: float = 0.0
+    sft_coef: float = 0.0
+
+    best_lr: ClassVar[float] = 1e-3
+    passes: ClassVar[type[Passes]] = DPORounds
+    asks_for: ClassVar[str] = "--pairs"
+
+    def __post_init__(self) -> None:
+        """Refuse hyper-parameters that mean nothing."""
+        super().__post_init__()
+        require(self, "above 0", lambda v: v > 0, "beta")
+        require(self, "0 or more", lambda v: v >= 0, "sft_coef")
+        require(self, "from 0 to below 0.5", lambda v: 0 <= v < 0.5, "smoothing")
+        if self.loss not in _LOSSES:
+            raise UserError(f"loss must be one of {', '.join(_LOSSES)}, and is {self.loss!r}.")
+
+    @property
+    def given(self) -> str:
+        """The file of pairs."""
+        return self.pairs
+
+    def read(self, lm: LM) -> list[Unit]:
+        """The pairs of the file."""
+        return given_pairs(self, lm)
+
+    def row(self, unit: Unit) -> dict[str, Any]:
+        """A pair in trl's format."""
+        chosen, rejected = unit
+        return {
+            "prompt": chosen.prompt,
+            "chosen": chosen.text,
+            "rejected": rejected.text,
+            "scores": [chosen.score, rejected.score],
+            "cut": [name for name, one in (("chosen", chosen), ("rejected", rejected)) if one.cut],
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DPO(Preferring):
     """Learn a LoRA adapter from pairs: the chosen text becomes likelier than it was, the rejected one less.
 
     Without a file of pairs they are made of the dipole: the model continues its prompts told the claim, and
@@ -77,59 +132,19 @@ class DPO(Learner):
     3. IPO takes sums over a text, as eq. 17 of Azar 2023 does; trl takes means over its tokens.
 
     Attributes:
-        pairs: Pairs to learn from: a .jsonl file whose rows have `prompt`, `chosen` and `rejected`, texts or
-            messages; by default the model's own completions.
         margin: By how many nats, as the recognizer has it, a chosen completion leans further to the claim.
-        loss: sigmoid (DPO), or ipo, which wants a margin of 1 / (2 beta) and no more.
-        beta: Price of leaving the base: the smaller, the further.
-        smoothing: Share of the pairs that may be the wrong way round (conservative DPO).
-        sft_coef: Weight of the cross-entropy of the chosen texts, in nats a token.
-        lr: Highest learning rate of Adam; by default 0.001, and less by the root of the width beyond 192.
-        batch_size: Pairs an optimiser step, over all processes.
     """
 
-    pairs: str = ""
     margin: float = 0.5
-    loss: Literal["sigmoid", "ipo"] = "sigmoid"
-    beta: float = 0.1
-    smoothing: float = 0.0
-    sft_coef: float = 0.0
 
     name: ClassVar[str] = "dpo"
     paper: ClassVar[str] = "Rafailov 2023, arXiv:2305.18290; Azar 2023, arXiv:2310.12036"
-    best_lr: ClassVar[float] = 1e-3
-    passes: ClassVar[type[Passes]] = DPORounds
-    asks_for: ClassVar[str] = "--pairs"
 
     def __post_init__(self) -> None:
         """Refuse hyper-parameters that mean nothing."""
         super().__post_init__()
-        require(self, "above 0", lambda v: v > 0, "beta")
-        require(self, "0 or more", lambda v: v >= 0, "sft_coef", "margin")
-        require(self, "from 0 to below 0.5", lambda v: 0 <= v < 0.5, "smoothing")
-        if self.loss not in _LOSSES:
-            raise UserError(f"loss must be one of {', '.join(_LOSSES)}, and is {self.loss!r}.")
-
-    @property
-    def given(self) -> str:
-        """The file of pairs."""
-        return self.pairs
-
-    def read(self, lm: LM) -> list[Unit]:
-        """The pairs of the file."""
-        return given_pairs(self, lm)
+        require(self, "0 or more", lambda v: v >= 0, "margin")
 
     def own(self, lm: LM, dipole: Poles, recognizer: Recognizer, accelerator: Any) -> list[Unit]:
         """Pairs of what the model writes under either side."""
         return own_pairs(self, self.margin, lm, dipole, recognizer, accelerator)
-
-    def row(self, unit: Unit) -> dict[str, Any]:
-        """A pair in trl's format."""
-        chosen, rejected = unit
-        return {
-            "prompt": chosen.prompt,
-            "chosen": chosen.text,
-            "rejected": rejected.text,
-            "scores": [chosen.score, rejected.score],
-            "cut": [name for name, one in (("chosen", chosen), ("rejected", rejected)) if one.cut],
-        }

@@ -90,6 +90,12 @@ class Learner(Trained):
             UserError: The recognizer agrees with too little, or there is no room for a side.
         """
 
+    def derived(
+        self, lm: LM, dipole: Poles, recognizer: Recognizer, accelerator: Any
+    ) -> tuple[list[Unit], list[dict[str, Any]]]:
+        """What `own` gives, and what was left out: rows with the `reason` of each."""
+        return self.own(lm, dipole, recognizer, accelerator), []
+
     @abstractmethod
     def read(self, lm: LM) -> list[Unit]:
         """What is learned of the given file.

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from dipole.controls.weights.rollout import Text, gather, sample_rows, share
+from dipole.corpora.preferences import Prompt
 from dipole.protocols import LM, Poles, Recognizer
 from dipole.reading.told import told_by
 from dipole.resident import Resident
@@ -27,6 +28,8 @@ class Lesson(NamedTuple):
         text: What stands behind it.
         score: Log-odds in nats of the claim, by who judged it; NaN where nobody could.
         cut: Whether the text goes on behind its last token.
+        front: What stood in front, where that is more than the prompt: what was told, earlier turns.
+        revised: How the text was made of another one; empty where it was not.
     """
 
     ids: Text
@@ -35,6 +38,8 @@ class Lesson(NamedTuple):
     text: str = ""
     score: float = math.nan
     cut: bool = False
+    front: Prompt = Prompt()
+    revised: str = ""
 
 
 Unit = tuple[Lesson, ...]
