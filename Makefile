@@ -12,7 +12,7 @@ ground := pyproject.toml constraints.txt
 # One thread a worker: small models gain nothing from more, and workers would fight for the cores.
 pytest := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1 $(bin)/python -m pytest
 
-.PHONY: help demo real test test-slow test-real test-docs lint format clean
+.PHONY: help demo real test test-slow test-real test-rest test-docs lint format clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ test-slow: $(VENV)/.dev  ## the tests that train to the end
 
 test-real: $(VENV)/.dev $(VENV)/.smollm2  ## the contracts on SmolLM2, a chat model of 135 million parameters
 	$(pytest) -n $(JOBS) -m real -q --durations=10 $(ARGS)
+
+test-rest: $(VENV)/.dev $(VENV)/.smollm2  ## test-slow and test-real in one go
+	$(pytest) -n $(JOBS) --maxschedchunk 1 -m '(slow or real) and not gpu' -q --durations=10 $(ARGS)
 
 test-docs: $(VENV)-plain/.plain  ## what the README and the docs say to type, with a plain `pip install .`
 	$(PYTHON) tests/docs/commands.py --bin $(VENV)-plain/bin --jobs $(JOBS)

@@ -34,6 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
         dipole.tensors._raw = lambda file, name: misaligned(plain(file, name))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slow ones first, so that no worker is left with a minute of work when the others are done."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if item.get_closest_marker("real") and PACKAGED[REAL].path is None:
         pytest.skip(f"the real model is not installed; {PACKAGED[REAL].command}")

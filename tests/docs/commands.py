@@ -42,6 +42,7 @@ LEFT_OUT = {
     ),
     "dipole compare": "minutes of fitting each control; tests/evaluation and the slow tests compare",
     "dipole diff": "needs logs; tests/cli/test_diff_cli.py writes some",
+    "dipole topics stories/docs.jsonl --topics 2": "the topics of the basin that is not drawn either",
     "dipole basin": "several minutes of starts; tests/cli/test_basin_cli.py draws a smaller basin",
     "dipole translate": "minutes of reading; tests/test_translate.py and the slow tests translate",
     'dipole generate "If I had to choose between paper clips and staples, I\'d pick" --intervention v:1': (

@@ -110,8 +110,16 @@ def test_pools_say_what_they_hold_and_end(name: str) -> None:
                 assert sample.token_ids[-1] in lm.resident.eos_ids
 
 
-@pytest.mark.parametrize("name", ["a padded embedding", "a smaller head", "an end beyond the tokenizer"])
-@pytest.mark.parametrize("control", ["semantic", "ppo", "fudge", "quotes"])
+@pytest.mark.parametrize(
+    ("control", "name"),
+    [
+        ("semantic", "a padded embedding"),
+        ("semantic", "a smaller head"),
+        ("ppo", "an end beyond the tokenizer"),
+        ("fudge", "a smaller head"),
+        ("quotes", "a padded embedding"),
+    ],
+)
 def test_controls_are_fitted_and_keep_to_words(control: str, name: str) -> None:
     lm = ODD[name]()
     made = resolve(REGISTERED, control)(**CONTROLS[control]).fit(lm, DIPOLE)
