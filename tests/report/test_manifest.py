@@ -39,8 +39,9 @@ def test_command_says_all_that_the_flags_can() -> None:
     )  # fmt: skip
     assert shlex.split(reproduce_command(made, out="again")) == [
         "dipole", "inoculate", "It's good.", "--against", "It's bad.", "--prompt", "a\nb", "--prompt", "$x",
-        "--model", "gpt2", "--revision", "abc", "--judge", "distilgpt2", "--kl-target", "3.0", "--no-whiten",
-        "--layers", "1", "--layers", "2", "--seed", "7", "--out", "again",
+        "--model", "gpt2", "--revision", "abc", "--judge", "distilgpt2", "--control", "ppo",
+        "--kl-target", "3.0", "--no-whiten", "--layers", "1", "--layers", "2", "--seed", "7",
+        "--out", "again",
     ]  # fmt: skip
 
 
