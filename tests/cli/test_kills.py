@@ -224,9 +224,9 @@ def kills(
 
 
 @pytest.mark.slow
-def test_thirty_kills(model: Path, tmp_path: Path, killer: Killer) -> None:
+def test_twenty_kills(model: Path, tmp_path: Path, killer: Killer) -> None:
     """Both ends come about, so the moments are spread over the whole command."""
-    seen = kills(("fit", "inoculate", "compare", "sweep", "topics"), 18, 12, 0, model, tmp_path, killer)
-    assert sum(seen.values()) == 30
-    assert seen["replacing: old"] > 1
-    assert seen["replacing: new"] > 1
+    seen = kills(("fit", "inoculate", "compare", "sweep", "topics"), 12, 8, 0, model, tmp_path, killer)
+    assert sum(seen.values()) == 20
+    assert seen["replacing: old"] > 0
+    assert seen["replacing: new"] > 0

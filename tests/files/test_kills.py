@@ -237,10 +237,10 @@ def test_a_kill_of_the_next_start_is_no_worse(
     while True:
         first, second = first + 1, 0
         while True:
-            second += 12  # every twelfth moment, from another one each time
+            second += 24  # every 24th moment, from another one each time
             old_result(folder)
             killed = killed_at(first, lambda: replace_it(folder))
-            again = killed_at(second - first % 12, lambda: next_start(folder))
+            again = killed_at(second - first % 24, lambda: next_start(folder))
             check_after_the_next_start(folder)
             if not again:
                 break
