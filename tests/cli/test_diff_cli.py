@@ -24,7 +24,9 @@ def test_the_command_its_page_and_its_numbers(tmp_path: Path, cli: Cli) -> None:
     page = (tmp_path / "out" / "diff.html").read_text()
     assert "<b>" not in page
     assert "<i>t" not in page
-    assert "1 of 1 measures changed" in page
+    assert "A difference is shown in 1 of 1" in page
+    assert "<td>200</td>" in page
+    assert "built-in" not in page
     text = cli("diff", paths[0], paths[0], "--effect", "0.05").out
     assert "no difference is shown" in text
     assert cli("diff", paths[0], paths[1], "--effect", "0").code == 2

@@ -73,8 +73,8 @@ class Row:
         if more is None or more <= found.items:
             return so + "."
         said = change(abs(wanted), unit).lstrip("+")
-        which = "what was found" if effect is None else "the wanted"
-        return so + f"; {which} {said}{points} would take {more:,}."
+        which = "found" if effect is None else "wanted"
+        return so + f"; the {said}{points} {which} would take {more:,}."
 
 
 @dataclass(frozen=True, eq=False)

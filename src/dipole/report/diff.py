@@ -43,7 +43,7 @@ def _row(row: Row, effect: float | None, reach: float) -> dict[str, Any]:
     return {
         "task": one_line(row.measure.task),
         "metric": one_line(row.measure.metric),
-        "items": f"{found.items:,}",
+        "count": f"{found.items:,}",
         "groups": f"{found.groups:,}" if found.groups < found.items else "",
         "before": number(found.before, unit),
         "after": number(found.after, unit),
